@@ -1,0 +1,110 @@
+//! Bytes that must not outlive their use nor be printed.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+/// Secret bytes: overwritten with zeros when dropped, never printed, compared in constant time.
+///
+/// The length is not secret, with one exception: the unpadding functions of [`crate::pad`] take
+/// care not to reveal the length of what they return.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Takes over `bytes`. A copy the caller kept elsewhere is not wiped.
+    pub fn new(bytes: Vec<u8>) -> Secret {
+        Secret(bytes)
+    }
+
+    /// Copies `bytes` into a new secret.
+    pub fn copy_from(bytes: &[u8]) -> Secret {
+        Secret(bytes.to_vec())
+    }
+
+    /// A secret of `len` zero bytes, to be filled through [`Secret::expose_mut`].
+    pub fn zeroed(len: usize) -> Secret {
+        Secret(vec![0; len])
+    }
+
+    /// The bytes themselves.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes themselves, to be changed in place.
+    pub fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    /// The number of bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keeps the first `len` bytes; the rest is still wiped on drop, since the whole capacity is.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+}
+
+/// Overwrites `bytes` with zeros, in a way the compiler keeps.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.zeroize();
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_never_printed() {
+        let secret = Secret::copy_from(b"1234");
+        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(..) Secret(..)");
+    }
+
+    #[test]
+    fn compares_by_content() {
+        assert_eq!(Secret::copy_from(b"abc"), Secret::new(b"abc".to_vec()));
+        assert_ne!(Secret::copy_from(b"abc"), Secret::copy_from(b"abd"));
+        assert_ne!(Secret::copy_from(b"abc"), Secret::copy_from(b"ab"));
+        assert_eq!(Secret::zeroed(3), Secret::copy_from(&[0, 0, 0]));
+        assert!(Secret::zeroed(0).is_empty());
+    }
+
+    #[test]
+    fn changes_in_place_and_truncates() {
+        let mut secret = Secret::zeroed(4);
+        secret.expose_mut().copy_from_slice(b"wxyz");
+        let copy = secret.clone();
+        secret.truncate(2);
+        assert_eq!((secret.expose(), secret.len()), (&b"wx"[..], 2));
+        assert_eq!(copy.expose(), b"wxyz");
+    }
+}

@@ -1,0 +1,320 @@
+//! The attribute table: one row each (PKCS#11 v3.1 4.2 - 4.13).
+
+use pkcs11_sys::{
+    CKA_ALLOWED_MECHANISMS, CKA_ALWAYS_AUTHENTICATE, CKA_ALWAYS_SENSITIVE, CKA_APPLICATION, CKA_CERTIFICATE_CATEGORY,
+    CKA_CERTIFICATE_TYPE, CKA_CHECK_VALUE, CKA_CLASS, CKA_COEFFICIENT, CKA_COPYABLE, CKA_DECRYPT, CKA_DERIVE,
+    CKA_DESTROYABLE, CKA_EC_PARAMS, CKA_EC_POINT, CKA_ENCRYPT, CKA_END_DATE, CKA_EXPONENT_1, CKA_EXPONENT_2,
+    CKA_EXTRACTABLE, CKA_ID, CKA_ISSUER, CKA_KEY_GEN_MECHANISM, CKA_KEY_TYPE, CKA_LABEL, CKA_LOCAL, CKA_MODIFIABLE,
+    CKA_MODULUS, CKA_MODULUS_BITS, CKA_NEVER_EXTRACTABLE, CKA_OBJECT_ID, CKA_PRIME_1, CKA_PRIME_2, CKA_PRIVATE,
+    CKA_PRIVATE_EXPONENT, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SERIAL_NUMBER, CKA_SIGN,
+    CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP, CKA_VALUE,
+    CKA_VALUE_LEN, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
+};
+
+use crate::names::named_type;
+use crate::{KeyType, ObjectClass, Value, ValueKind};
+
+named_type! {
+    /// `CK_ATTRIBUTE_TYPE`.
+    pub AttributeType, "CKA_" {
+        CLASS = CKA_CLASS,
+        TOKEN = CKA_TOKEN,
+        PRIVATE = CKA_PRIVATE,
+        LABEL = CKA_LABEL,
+        UNIQUE_ID = CKA_UNIQUE_ID,
+        APPLICATION = CKA_APPLICATION,
+        VALUE = CKA_VALUE,
+        OBJECT_ID = CKA_OBJECT_ID,
+        CERTIFICATE_TYPE = CKA_CERTIFICATE_TYPE,
+        ISSUER = CKA_ISSUER,
+        SERIAL_NUMBER = CKA_SERIAL_NUMBER,
+        TRUSTED = CKA_TRUSTED,
+        CERTIFICATE_CATEGORY = CKA_CERTIFICATE_CATEGORY,
+        CHECK_VALUE = CKA_CHECK_VALUE,
+        KEY_TYPE = CKA_KEY_TYPE,
+        SUBJECT = CKA_SUBJECT,
+        ID = CKA_ID,
+        SENSITIVE = CKA_SENSITIVE,
+        ENCRYPT = CKA_ENCRYPT,
+        DECRYPT = CKA_DECRYPT,
+        WRAP = CKA_WRAP,
+        UNWRAP = CKA_UNWRAP,
+        SIGN = CKA_SIGN,
+        SIGN_RECOVER = CKA_SIGN_RECOVER,
+        VERIFY = CKA_VERIFY,
+        VERIFY_RECOVER = CKA_VERIFY_RECOVER,
+        DERIVE = CKA_DERIVE,
+        START_DATE = CKA_START_DATE,
+        END_DATE = CKA_END_DATE,
+        MODULUS = CKA_MODULUS,
+        MODULUS_BITS = CKA_MODULUS_BITS,
+        PUBLIC_EXPONENT = CKA_PUBLIC_EXPONENT,
+        PRIVATE_EXPONENT = CKA_PRIVATE_EXPONENT,
+        PRIME_1 = CKA_PRIME_1,
+        PRIME_2 = CKA_PRIME_2,
+        EXPONENT_1 = CKA_EXPONENT_1,
+        EXPONENT_2 = CKA_EXPONENT_2,
+        COEFFICIENT = CKA_COEFFICIENT,
+        PUBLIC_KEY_INFO = CKA_PUBLIC_KEY_INFO,
+        VALUE_LEN = CKA_VALUE_LEN,
+        EXTRACTABLE = CKA_EXTRACTABLE,
+        LOCAL = CKA_LOCAL,
+        NEVER_EXTRACTABLE = CKA_NEVER_EXTRACTABLE,
+        ALWAYS_SENSITIVE = CKA_ALWAYS_SENSITIVE,
+        KEY_GEN_MECHANISM = CKA_KEY_GEN_MECHANISM,
+        MODIFIABLE = CKA_MODIFIABLE,
+        COPYABLE = CKA_COPYABLE,
+        DESTROYABLE = CKA_DESTROYABLE,
+        EC_PARAMS = CKA_EC_PARAMS,
+        EC_POINT = CKA_EC_POINT,
+        ALWAYS_AUTHENTICATE = CKA_ALWAYS_AUTHENTICATE,
+        WRAP_WITH_TRUSTED = CKA_WRAP_WITH_TRUSTED,
+        ALLOWED_MECHANISMS = CKA_ALLOWED_MECHANISMS,
+    }
+}
+
+impl AttributeType {
+    /// The attribute's row, or `None` for an attribute that no object here has.
+    #[must_use]
+    pub fn row(self) -> Option<&'static AttributeRow> {
+        ATTRIBUTES.iter().find(|row| row.ty == self)
+    }
+}
+
+bitflags::bitflags! {
+    /// Which objects have the attribute.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Scope: u16 {
+        /// Data objects.
+        const DATA = 1;
+        /// Certificates.
+        const CERTIFICATE = 1 << 1;
+        /// RSA public keys.
+        const RSA_PUBLIC = 1 << 2;
+        /// EC public keys.
+        const EC_PUBLIC = 1 << 3;
+        /// RSA private keys.
+        const RSA_PRIVATE = 1 << 4;
+        /// EC private keys.
+        const EC_PRIVATE = 1 << 5;
+        /// AES and generic secret keys.
+        const SECRET = 1 << 6;
+
+        /// Public keys.
+        const PUBLIC = Self::RSA_PUBLIC.bits() | Self::EC_PUBLIC.bits();
+        /// Private keys.
+        const PRIVATE = Self::RSA_PRIVATE.bits() | Self::EC_PRIVATE.bits();
+        /// RSA keys.
+        const RSA = Self::RSA_PUBLIC.bits() | Self::RSA_PRIVATE.bits();
+        /// EC keys.
+        const EC = Self::EC_PUBLIC.bits() | Self::EC_PRIVATE.bits();
+        /// Keys.
+        const KEY = Self::PUBLIC.bits() | Self::PRIVATE.bits() | Self::SECRET.bits();
+        /// Keys that have something to hide.
+        const HIDDEN = Self::PRIVATE.bits() | Self::SECRET.bits();
+        /// Every object that can be stored.
+        const ALL = Self::KEY.bits() | Self::DATA.bits() | Self::CERTIFICATE.bits();
+    }
+}
+
+impl Scope {
+    /// The scope of one object; `None` for a combination that no object here has.
+    #[must_use]
+    pub fn of(class: ObjectClass, key_type: Option<KeyType>) -> Option<Self> {
+        Some(match (class, key_type) {
+            (ObjectClass::DATA, _) => Self::DATA,
+            (ObjectClass::CERTIFICATE, _) => Self::CERTIFICATE,
+            (ObjectClass::PUBLIC_KEY, Some(KeyType::RSA)) => Self::RSA_PUBLIC,
+            (ObjectClass::PUBLIC_KEY, Some(KeyType::EC)) => Self::EC_PUBLIC,
+            (ObjectClass::PRIVATE_KEY, Some(KeyType::RSA)) => Self::RSA_PRIVATE,
+            (ObjectClass::PRIVATE_KEY, Some(KeyType::EC)) => Self::EC_PRIVATE,
+            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET)) => Self::SECRET,
+            _ => return None,
+        })
+    }
+}
+
+bitflags::bitflags! {
+    /// Who may give the attribute a value, and when (PKCS#11 v3.1 4.1.1, table 13 and its footnotes).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Rule: u16 {
+        /// A template of `C_CreateObject` may have it.
+        const CREATE = 1;
+        /// A template of `C_GenerateKey(Pair)` may have it.
+        const GENERATE = 1 << 1;
+        /// A generation template must have it.
+        const REQUIRED = 1 << 2;
+        /// `C_SetAttributeValue` may change it.
+        const MODIFY = 1 << 3;
+        /// It may be changed to true only.
+        const ONLY_TRUE = 1 << 4;
+        /// It may be changed to false only.
+        const ONLY_FALSE = 1 << 5;
+        /// Its value is part of the secret: shown only of a key that is extractable and not sensitive.
+        const SECRET = 1 << 6;
+        /// Only the security officer may make it true.
+        const SO = 1 << 7;
+        /// What it says decides what the key may do: it is bound to the key's authorisation.
+        const POWER = 1 << 8;
+
+        /// A template may have it when the object is made.
+        const TEMPLATE = Self::CREATE.bits() | Self::GENERATE.bits();
+    }
+}
+
+/// One attribute.
+#[derive(Debug)]
+pub struct AttributeRow {
+    /// Its number and name.
+    pub ty: AttributeType,
+    /// The shape of its value.
+    pub kind: ValueKind,
+    /// Which objects have it.
+    pub scope: Scope,
+    /// Who may set it, and when.
+    pub rule: Rule,
+    default: Preset,
+}
+
+/// A default that a constant can hold.
+#[derive(Debug)]
+enum Preset {
+    None,
+    False,
+    True,
+    Empty,
+}
+
+impl AttributeRow {
+    /// The value an object gets when its template says nothing; `None` when it is computed or then absent.
+    #[must_use]
+    pub fn default(&self) -> Option<Value> {
+        match self.default {
+            Preset::None => None,
+            Preset::False => Some(Value::Bool(false)),
+            Preset::True => Some(Value::Bool(true)),
+            Preset::Empty => Some(Value::Bytes(Vec::new())),
+        }
+    }
+}
+
+const fn row(ty: AttributeType, kind: ValueKind, scope: Scope, rule: Rule, default: Preset) -> AttributeRow {
+    AttributeRow { ty, kind, scope, rule, default }
+}
+
+/// Every attribute that an object can have. An attribute without [`Rule::CREATE`] and [`Rule::GENERATE`] is computed.
+pub static ATTRIBUTES: &[AttributeRow] = {
+    use AttributeType as A;
+    use Preset::{Empty, False, None, True};
+    use ValueKind::{Bool, Bytes, Date, Mechanisms, Ulong};
+    const TEMPLATE: Rule = Rule::TEMPLATE;
+    const FREE: Rule = TEMPLATE.union(Rule::MODIFY);
+    const USAGE: Rule = FREE.union(Rule::POWER);
+    const COMPUTED: Rule = Rule::empty();
+    const POWER: Rule = Rule::POWER;
+    &[
+        // 4.2, 4.4: common to all
+        row(A::CLASS, Ulong, Scope::ALL, TEMPLATE.union(POWER), None),
+        row(A::TOKEN, Bool, Scope::ALL, TEMPLATE, False),
+        row(A::PRIVATE, Bool, Scope::ALL, TEMPLATE, None),
+        row(A::MODIFIABLE, Bool, Scope::ALL, TEMPLATE, True),
+        row(A::LABEL, Bytes, Scope::ALL, FREE, Empty),
+        row(A::COPYABLE, Bool, Scope::ALL, FREE.union(Rule::ONLY_FALSE), True),
+        row(A::DESTROYABLE, Bool, Scope::ALL, TEMPLATE, True),
+        row(A::UNIQUE_ID, Bytes, Scope::ALL, COMPUTED, None),
+        // 4.5: data objects
+        row(A::APPLICATION, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
+        row(A::OBJECT_ID, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
+        // 4.6: certificates
+        row(A::CERTIFICATE_TYPE, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
+        row(A::CERTIFICATE_CATEGORY, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
+        row(A::ISSUER, Bytes, Scope::CERTIFICATE, Rule::CREATE.union(Rule::MODIFY), Empty),
+        row(A::SERIAL_NUMBER, Bytes, Scope::CERTIFICATE, Rule::CREATE.union(Rule::MODIFY), Empty),
+        row(
+            A::TRUSTED,
+            Bool,
+            Scope::CERTIFICATE.union(Scope::PUBLIC).union(Scope::SECRET),
+            FREE.union(Rule::SO),
+            False,
+        ),
+        row(A::CHECK_VALUE, Bytes, Scope::CERTIFICATE.union(Scope::SECRET), Rule::CREATE, None),
+        // 4.7: keys
+        row(A::KEY_TYPE, Ulong, Scope::KEY, TEMPLATE.union(POWER), None),
+        row(A::ID, Bytes, Scope::KEY.union(Scope::CERTIFICATE), FREE, Empty),
+        row(A::START_DATE, Date, Scope::KEY.union(Scope::CERTIFICATE), FREE, Empty),
+        row(A::END_DATE, Date, Scope::KEY.union(Scope::CERTIFICATE), FREE, Empty),
+        row(A::DERIVE, Bool, Scope::KEY, USAGE, False),
+        row(A::LOCAL, Bool, Scope::KEY, COMPUTED.union(POWER), None),
+        row(A::KEY_GEN_MECHANISM, Ulong, Scope::KEY, COMPUTED, None),
+        // Absent means any: an empty list would mean none to some clients.
+        row(A::ALLOWED_MECHANISMS, Mechanisms, Scope::KEY, TEMPLATE.union(POWER), None),
+        // 4.8: public keys
+        row(A::SUBJECT, Bytes, Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE), FREE, Empty),
+        row(A::ENCRYPT, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, None),
+        row(A::VERIFY, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, None),
+        row(A::VERIFY_RECOVER, Bool, Scope::PUBLIC, USAGE, False),
+        row(A::WRAP, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, False),
+        row(A::PUBLIC_KEY_INFO, Bytes, Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE), COMPUTED, None),
+        // 4.9: private keys
+        row(A::SENSITIVE, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_TRUE), True),
+        row(A::DECRYPT, Bool, Scope::HIDDEN, USAGE, None),
+        row(A::SIGN, Bool, Scope::HIDDEN, USAGE, None),
+        row(A::SIGN_RECOVER, Bool, Scope::PRIVATE, USAGE, False),
+        row(A::UNWRAP, Bool, Scope::HIDDEN, USAGE, False),
+        row(A::EXTRACTABLE, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_FALSE), False),
+        row(A::ALWAYS_SENSITIVE, Bool, Scope::HIDDEN, COMPUTED.union(POWER), None),
+        row(A::NEVER_EXTRACTABLE, Bool, Scope::HIDDEN, COMPUTED.union(POWER), None),
+        row(A::WRAP_WITH_TRUSTED, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_TRUE), False),
+        row(A::ALWAYS_AUTHENTICATE, Bool, Scope::PRIVATE, TEMPLATE.union(POWER), False),
+        // RSA keys (PKCS#11 mechanisms v3.1 2.1.2, 2.1.3)
+        row(A::MODULUS, Bytes, Scope::RSA, Rule::CREATE, None),
+        row(A::MODULUS_BITS, Ulong, Scope::RSA_PUBLIC, Rule::GENERATE.union(Rule::REQUIRED), None),
+        row(A::PUBLIC_EXPONENT, Bytes, Scope::RSA, TEMPLATE, None),
+        row(A::PRIVATE_EXPONENT, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
+        row(A::PRIME_1, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
+        row(A::PRIME_2, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
+        row(A::EXPONENT_1, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
+        row(A::EXPONENT_2, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
+        row(A::COEFFICIENT, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
+        // EC keys (2.3.3, 2.3.4). The point is shown on private keys as well: several clients look for it there.
+        row(A::EC_PARAMS, Bytes, Scope::EC, TEMPLATE, None),
+        row(A::EC_POINT, Bytes, Scope::EC, Rule::CREATE, None),
+        // The secret itself, or the public value of data and certificates
+        row(A::VALUE, Bytes, Scope::DATA.union(Scope::CERTIFICATE), Rule::CREATE.union(Rule::MODIFY), Empty),
+        row(A::VALUE_LEN, Ulong, Scope::SECRET, Rule::GENERATE, None),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_row_an_attribute() {
+        for (index, row) in ATTRIBUTES.iter().enumerate() {
+            assert!(row.ty.name().is_some(), "{:?}", row.ty);
+            assert!(ATTRIBUTES[..index].iter().all(|other| other.ty != row.ty), "{:?} twice", row.ty);
+        }
+    }
+
+    #[test]
+    fn defaults_have_the_kind_of_their_row() {
+        for row in ATTRIBUTES {
+            if let Some(value) = row.default() {
+                assert!(Value::from_native(row.kind, &value.to_native()).is_some(), "{:?}", row.ty);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_computed_is_in_no_template() {
+        for ty in [
+            AttributeType::LOCAL,
+            AttributeType::ALWAYS_SENSITIVE,
+            AttributeType::NEVER_EXTRACTABLE,
+            AttributeType::UNIQUE_ID,
+        ] {
+            assert!(!ty.row().unwrap().rule.intersects(Rule::TEMPLATE | Rule::MODIFY), "{ty}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Opening, creating and upgrading.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use store_schema::{APPLICATION_ID, MIGRATIONS};
+
+use crate::files::Place;
+use crate::{Error, Result, Store};
+
+/// How long to wait for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The greatest row or value SQLite will touch: the greatest value of ours and much room for the
+/// rest of its row.
+const SQLITE_LENGTH: i32 = 8 << 20;
+
+type Migrations = [(u32, &'static str)];
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Reading alone: the file is not even opened for writing.
+    ReadOnly,
+    /// Writing too, if the file and its directory allow it; else [`Store::is_read_only`] says so.
+    ReadWrite,
+}
+
+impl Store {
+    /// Opens the store in `file`, which must exist. A store of an older version is upgraded, after
+    /// a copy of it was written beside it, named after the old version.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotReadable`], [`Error::NotTrusted`]; [`Error::Newer`] and
+    /// [`Error::Older`] for versions that cannot be used; [`Error::Damaged`] for anything that is
+    /// not a store.
+    pub fn open(file: &Path, mode: OpenMode) -> Result<Store> {
+        open(file, mode, MIGRATIONS)
+    }
+
+    /// Creates a store in `file`, for its owner alone, and the directory if it is missing.
+    ///
+    /// The file appears under its name complete or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Exists`]; [`Error::NotTrusted`] for the directory; [`Error::ReadOnly`],
+    /// [`Error::Full`], [`Error::Io`].
+    pub fn create(file: &Path) -> Result<Store> {
+        create(file, MIGRATIONS)
+    }
+
+    /// Opens the store in `file` for writing, or creates it.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] and [`Store::create`], but not for being there or not.
+    pub fn open_or_create(file: &Path) -> Result<Store> {
+        match Store::open(file, OpenMode::ReadWrite) {
+            Err(Error::NotFound(_)) => match Store::create(file) {
+                // Another process was faster.
+                Err(Error::Exists(_)) => Store::open(file, OpenMode::ReadWrite),
+                result => result,
+            },
+            result => result,
+        }
+    }
+
+    /// A store in memory, gone when it is dropped.
+    ///
+    /// # Errors
+    /// Only when memory is short.
+    pub fn memory() -> Result<Store> {
+        let conn = Connection::open_in_memory()?;
+        configure(&conn)?;
+        initialize(&conn, MIGRATIONS)?;
+        Ok(Store { conn, path: PathBuf::from(":memory:"), read_only: false })
+    }
+}
+
+fn open(file: &Path, mode: OpenMode, migrations: &Migrations) -> Result<Store> {
+    let place = Place::new(file)?;
+    place.check_file()?;
+    let writable = mode == OpenMode::ReadWrite && place.is_writable();
+    let (conn, found) = match connect(&place, writable) {
+        Err(Error::Interrupted) if place.is_writable() => {
+            // Only a connection that may write can take back what a killed process left half
+            // done. Reading once is enough for that.
+            connect(&place, true)?;
+            connect(&place, writable)?
+        }
+        result => result?,
+    };
+    let known = newest(migrations);
+    if found > known {
+        return Err(Error::Newer { found, known });
+    }
+    if found < known && !writable {
+        return Err(Error::Older { found, known });
+    }
+    if writable {
+        // Changes nothing unless somebody has set the file to another mode.
+        conn.pragma_update(None, "journal_mode", "DELETE")?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+    }
+    if found < known {
+        upgrade(&conn, &place, found, migrations)?;
+    }
+    let read_only = !writable || conn.is_readonly("main")?;
+    log::debug!("store {} opened, version {known}{}", file.display(), if read_only { ", read-only" } else { "" });
+    Ok(Store { conn, path: file.to_owned(), read_only })
+}
+
+fn create(file: &Path, migrations: &Migrations) -> Result<Store> {
+    Place::make_directory(file)?;
+    let place = Place::new(file)?;
+    if place.file().symlink_metadata().is_ok() {
+        return Err(Error::Exists(file.to_owned()));
+    }
+    let draft = place.draft(".new")?;
+    let conn = Connection::open_with_flags(
+        draft.path(),
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
+    )?;
+    configure(&conn)?;
+    // The draft has no name that anybody could open: a journal would guard nothing.
+    conn.pragma_update(None, "journal_mode", "MEMORY")?;
+    initialize(&conn, migrations)?;
+    conn.close().map_err(|(_, error)| error)?;
+    draft.publish(place.file()).map_err(|error| match error {
+        Error::Exists(_) => Error::Exists(file.to_owned()),
+        other => other,
+    })?;
+    open(file, OpenMode::ReadWrite, migrations)
+}
+
+/// Connects and reads the version, which also proves that the file is a database of ours.
+fn connect(place: &Place, writable: bool) -> Result<(Connection, u32)> {
+    let access = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let conn = Connection::open_with_flags(place.file(), flags)?;
+    configure(&conn)?;
+    let application: i32 = pragma(&conn, "application_id")?;
+    if application != APPLICATION_ID {
+        let why = "it is an SQLite file of another program, or empty".to_owned();
+        return Err(Error::Damaged(why));
+    }
+    let version: i64 = pragma(&conn, "user_version")?;
+    match u32::try_from(version) {
+        Ok(version) if version > 0 => Ok((conn, version)),
+        _ => Err(Error::Damaged(format!("it claims to be of version {version}"))),
+    }
+}
+
+/// What holds for every connection.
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, SQLITE_LENGTH)?;
+    // The file is trusted no further than its rows: nothing in it is executed.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    // An answer is a row for some of these, which execute_batch lets pass.
+    conn.execute_batch(
+        "PRAGMA cell_size_check = ON;
+         PRAGMA mmap_size = 0;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA secure_delete = ON;",
+    )
+}
+
+/// Makes an empty database a store.
+fn initialize(conn: &Connection, migrations: &Migrations) -> Result<()> {
+    let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    run(conn, 0, migrations)?;
+    Ok(transaction.commit()?)
+}
+
+/// Brings a store of version `found` to the newest, in one transaction, after a copy was written.
+fn upgrade(conn: &Connection, place: &Place, found: u32, migrations: &Migrations) -> Result<()> {
+    let known = newest(migrations);
+    loop {
+        let before: i64 = pragma(conn, "data_version")?;
+        copy(conn, place, found)?;
+        let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        if pragma::<i64>(conn, "data_version")? != before {
+            // Somebody wrote after the copy was made, perhaps the upgrade itself.
+            let now: u32 = pragma(conn, "user_version")?;
+            if now == known {
+                return Ok(());
+            }
+            if now > known {
+                return Err(Error::Newer { found: now, known });
+            }
+            continue;
+        }
+        run(conn, found, migrations)?;
+        transaction.commit()?;
+        log::info!("store upgraded from version {found} to {known}");
+        return Ok(());
+    }
+}
+
+/// Writes a copy beside the store, named after its version.
+fn copy(conn: &Connection, place: &Place, version: u32) -> Result<()> {
+    let draft = place.draft(".bak")?;
+    // Through SQLite, not by reading the file: closing it would drop the locks of other threads.
+    let path = draft.path().to_str();
+    let path = path.ok_or_else(|| Error::Io("the path of the store is not UTF-8".to_owned()))?;
+    conn.execute("VACUUM INTO ?1", [path])?;
+    draft.replace(&place.beside(&format!(".v{version}.bak")))
+}
+
+fn run(conn: &Connection, from: u32, migrations: &Migrations) -> Result<()> {
+    for (version, script) in migrations.iter().filter(|(version, _)| *version > from) {
+        conn.execute_batch(script)?;
+        conn.pragma_update(None, "user_version", version)?;
+    }
+    Ok(())
+}
+
+fn newest(migrations: &Migrations) -> u32 {
+    migrations.last().map_or(0, |(version, _)| *version)
+}
+
+fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
+    conn.pragma_query_value(None, name, |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::NewPrimary;
+
+    /// The layout after the first change to it.
+    const TWO: &Migrations =
+        &[MIGRATIONS[0], (2, "ALTER TABLE primaries ADD COLUMN note TEXT; CREATE TABLE extra (a) STRICT;")];
+    const FIXED: &Migrations = &[
+        MIGRATIONS[0],
+        (2, "ALTER TABLE primaries ADD COLUMN note TEXT; CREATE TABLE extra (a BLOB) STRICT;"),
+        (3, "CREATE TABLE more (b BLOB) STRICT;"),
+    ];
+
+    fn old_store(dir: &Path) -> PathBuf {
+        let file = dir.join("store.sqlite3");
+        let store = create(&file, &MIGRATIONS[..1]).unwrap();
+        let primary = NewPrimary {
+            hierarchy: 'o',
+            handle: None,
+            public: b"public",
+            name: b"name",
+            auth: base::Secret::zeroed(0),
+            capabilities: "{}",
+        };
+        store.add_primary(&primary).unwrap();
+        file
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn version(file: &Path) -> u32 {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        pragma(&Connection::open_with_flags(file, flags).unwrap(), "user_version").unwrap()
+    }
+
+    #[test]
+    fn an_older_store_is_copied_and_upgraded() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = old_store(dir.path());
+        let older = Error::Older { found: 1, known: 3 };
+        let refused = open(&file, OpenMode::ReadOnly, FIXED).unwrap_err();
+        assert_eq!(refused, older);
+        assert_eq!(names(dir.path()), ["store.sqlite3"]);
+
+        let store = open(&file, OpenMode::ReadWrite, FIXED).unwrap();
+        assert_eq!(store.primaries().unwrap().len(), 1);
+        store.conn.execute("INSERT INTO extra VALUES (x'00')", []).unwrap();
+        store.check().unwrap();
+        assert_eq!(version(&file), 3);
+        assert_eq!(names(dir.path()), ["store.sqlite3", "store.sqlite3.v1.bak"]);
+
+        let copy = dir.path().join("store.sqlite3.v1.bak");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&copy).unwrap().permissions());
+        assert_eq!(mode & 0o7777, 0o600);
+        let copy = open(&copy, OpenMode::ReadOnly, &MIGRATIONS[..1]).unwrap();
+        assert_eq!(copy.primaries().unwrap(), store.primaries().unwrap());
+
+        let newer = Error::Newer { found: 3, known: 1 };
+        let refused = open(&file, OpenMode::ReadWrite, &MIGRATIONS[..1]).unwrap_err();
+        assert_eq!(refused, newer);
+    }
+
+    #[test]
+    fn a_failed_upgrade_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = old_store(dir.path());
+        let before = fs::read(&file).unwrap();
+        // A strict table without a type is refused, after the first statement was done.
+        open(&file, OpenMode::ReadWrite, TWO).unwrap_err();
+        assert_eq!(fs::read(&file).unwrap(), before);
+        assert_eq!(names(dir.path()), ["store.sqlite3", "store.sqlite3.v1.bak"]);
+        // The leftover copy is no obstacle.
+        let store = open(&file, OpenMode::ReadWrite, FIXED).unwrap();
+        assert_eq!(store.primaries().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_upgrade_by_many_at_once_is_done_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = old_store(dir.path());
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let store = open(&file, OpenMode::ReadWrite, FIXED).unwrap();
+                    assert_eq!(store.primaries().unwrap().len(), 1);
+                });
+            }
+        });
+        assert_eq!(version(&file), 3);
+        assert_eq!(names(dir.path()), ["store.sqlite3", "store.sqlite3.v1.bak"]);
+        let copy = dir.path().join("store.sqlite3.v1.bak");
+        assert_eq!(version(&copy), 1);
+    }
+}

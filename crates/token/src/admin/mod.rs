@@ -1,0 +1,128 @@
+//! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
+
+mod key;
+mod list;
+mod provision;
+mod verify;
+
+use std::sync::Arc;
+
+use base::Secret;
+use model::UserType;
+use serde::Serialize;
+use store::Store;
+
+pub use key::{Algorithm, KeyInfo, KeyRequest, Pin};
+pub use list::{PrimaryInfo, TokenSummary};
+pub use provision::InitRequest;
+pub use verify::VerifyReport;
+
+use crate::config::Config;
+use crate::info::ObjectSummary;
+use crate::library::Library;
+use crate::slot::Token;
+use crate::{Error, Result};
+
+/// How a primary came into the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Action {
+    /// It was made in the TPM.
+    Created,
+    /// It was in the TPM already and is used as it is.
+    Adopted,
+    /// The store had it already.
+    Existing,
+}
+
+/// Administration of one store.
+#[derive(Debug)]
+pub struct Admin {
+    library: Library,
+}
+
+impl Admin {
+    /// Opens an existing store. The TPM is not touched.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if there is no store, or it cannot be used.
+    pub fn open(config: Config) -> Result<Self> {
+        if !config.store_file().exists() {
+            return Err(Error::Store(format!(
+                "{}: there is no store; make one with `ptool init`",
+                config.store_file().display()
+            )));
+        }
+        Ok(Self { library: Library::open(config)? })
+    }
+
+    /// Removes a token with everything in it. Its keys are gone for ever.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] if there is no such token.
+    pub fn remove_token(&self, label: &str) -> Result<TokenSummary> {
+        let token = self.token(label)?;
+        let summary = self.summary(&token);
+        self.library.writer()?.remove_token(token.id)?;
+        self.library.changed()?;
+        Ok(summary)
+    }
+
+    /// The objects of a token, private ones too: their labels and public halves are readable without PIN.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] if there is no such token.
+    pub fn objects(&self, label: &str) -> Result<Vec<ObjectSummary>> {
+        Ok(self.token(label)?.catalog().values().map(|object| object.summary()).collect())
+    }
+
+    /// Removes one object by its number. The other half of a key pair stays.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] if there is no such object.
+    pub fn remove_object(&self, id: i64) -> Result<Vec<i64>> {
+        let store = self.library.writer()?;
+        if store.object(id)?.is_none() {
+            return Err(Error::ArgumentsBad("there is no object with this number; see `ptool listobjects`"));
+        }
+        store.remove_object(id)?;
+        self.library.changed()?;
+        Ok(vec![id])
+    }
+
+    /// Changes the PIN of the user or of the security officer.
+    ///
+    /// # Errors
+    /// [`Error::PinIncorrect`], [`Error::PinLocked`], [`Error::PinLenRange`].
+    pub fn change_pin(&self, label: &str, user: UserType, old: &Secret, new: &Secret) -> Result<()> {
+        let token = self.token(label)?;
+        match user {
+            UserType::So => self.library.change_so_pin(&token, old, new),
+            UserType::User | UserType::ContextSpecific => self.library.change_user_pin(&token, old, new),
+        }
+    }
+
+    /// Sets a new user PIN with the security officer's.
+    ///
+    /// # Errors
+    /// [`Error::PinIncorrect`], [`Error::PinLocked`], [`Error::PinLenRange`].
+    pub fn init_pin(&self, label: &str, so_pin: &Secret, new: &Secret) -> Result<()> {
+        let token = self.token(label)?;
+        let auth = self.library.check_so(&token, so_pin)?;
+        self.library.reset_user_pin(&token, &auth, new)
+    }
+
+    fn token(&self, label: &str) -> Result<Arc<Token>> {
+        let found = self.library.tokens().into_iter().find(|token| token.row().label == label);
+        found.ok_or(Error::ArgumentsBad("there is no token with this label; see `ptool listtokens`"))
+    }
+
+    fn reader(&self) -> Result<Store> {
+        Ok(Store::open(&self.library.config().store_file(), store::OpenMode::ReadOnly)?)
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.library.close();
+    }
+}

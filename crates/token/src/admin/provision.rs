@@ -1,0 +1,77 @@
+//! Making stores and tokens.
+
+use base::Secret;
+use store::Store;
+
+use super::list::primary_info;
+use super::{Action, Admin, PrimaryInfo, TokenSummary};
+use crate::config::Config;
+use crate::library::Library;
+use crate::pins::UserPin;
+use crate::{Error, Result};
+
+/// What primary a store wants.
+#[derive(Clone, Debug)]
+pub struct InitRequest {
+    /// Auth value of the TPM's owner hierarchy; empty on most machines.
+    pub owner_auth: Secret,
+    /// Auth value of the primary: of the one that is there, or for the new one.
+    pub primary_auth: Secret,
+    /// Persistent handle to use; by default 0x81000001, or the first free one.
+    pub handle: Option<u32>,
+    /// Make the primary anew for each use, and store nothing in the TPM.
+    pub transient: bool,
+}
+
+impl Admin {
+    /// Makes the store if there is none, and enters the TPM's storage primary into it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceRemoved`] without a TPM, [`Error::DeviceError`] when the owner's auth value is wrong,
+    /// [`Error::Store`] when the store cannot be made.
+    pub fn init(config: Config, request: &InitRequest) -> Result<PrimaryInfo> {
+        let file = config.store_file();
+        let library = Library::open(config)?;
+        let wanted = tpm::PrimaryRequest {
+            owner_auth: request.owner_auth.clone(),
+            handle: request.handle,
+            transient: request.transient,
+            primary_auth: request.primary_auth.clone(),
+        };
+        // The TPM first: without one, no empty store is left behind.
+        let before = library.tpm()?.list_persistent()?;
+        let store = Store::open_or_create(&file)?;
+        if store.is_read_only() {
+            return Err(Error::TokenWriteProtected);
+        }
+        let known: Vec<i64> = store.primaries()?.iter().map(|row| row.id).collect();
+        let row = library.make_primary(&store, &wanted)?;
+        let action = if known.contains(&row.id) {
+            Action::Existing
+        } else if row.handle.is_some_and(|handle| before.contains(&handle)) {
+            Action::Adopted
+        } else {
+            Action::Created
+        };
+        let tokens = store.tokens()?.iter().filter(|token| token.primary_id == row.id).count();
+        library.close();
+        primary_info(&row, action, tokens)
+    }
+
+    /// Makes a token. 3 TPM commands.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] without such a primary, or with a label that another token has; [`Error::PinLenRange`].
+    pub fn add_token(
+        &self,
+        pid: Option<i64>,
+        label: &str,
+        so_pin: &Secret,
+        user_pin: Option<&Secret>,
+    ) -> Result<TokenSummary> {
+        let user_pin = user_pin.map_or(UserPin::Free, UserPin::Pin);
+        let id = self.library.make_token(pid, label, so_pin, &user_pin)?;
+        let token = self.library.tokens().into_iter().find(|token| token.id == id);
+        token.map(|token| self.summary(&token)).ok_or(Error::TokenNotPresent)
+    }
+}

@@ -1,0 +1,225 @@
+//! Where the store is and how to reach the TPM: from the environment and a configuration file.
+//!
+//! Neither ever comes from the store or the current directory. The environment of a program that runs with more rights
+//! than its caller (setuid, file capabilities) is not ours to trust, and is not read.
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Name of the store's file in its directory.
+pub const STORE_FILE: &str = "tpm2_cryptoki.sqlite3";
+
+const SYSTEM_STORE: &str = "/etc/tpm2-cryptoki";
+const SYSTEM_FILE: &str = "/etc/tpm2-cryptoki/config.toml";
+
+/// All that a process can choose.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Directory of the store.
+    pub store_dir: PathBuf,
+    /// How to reach the TPM, as a TCTI string; `None`: the machine's own device.
+    pub tcti: Option<String>,
+    /// Protect every command with a session against a reader or writer on the TPM's bus.
+    pub bus_protection: bool,
+    /// How long the TPM's memory is held by an idle process.
+    pub idle: Duration,
+    /// May threads be started in the process? (`CKF_LIBRARY_CANT_CREATE_OS_THREADS`)
+    pub threads: bool,
+    /// Show a slot with an uninitialised token, for `C_InitToken`.
+    pub empty_slot: bool,
+}
+
+/// The configuration file. Every key is optional; an unknown one is an error, as a misspelt protection must not be silent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    store: Option<PathBuf>,
+    tcti: Option<String>,
+    bus_protection: Option<Switch>,
+    idle_ms: Option<u64>,
+    empty_slot: Option<Switch>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Switch {
+    On,
+    Off,
+}
+
+impl Config {
+    /// The configuration of this process.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if a configuration file cannot be read, is not trusted, or does not parse.
+    pub fn from_environment() -> Result<Self> {
+        Self::from_lookup(&Environment::of_process())
+    }
+
+    /// The same configuration with the store in another directory.
+    #[must_use]
+    pub fn with_store_dir(mut self, dir: &Path) -> Self {
+        self.store_dir = dir.to_path_buf();
+        self
+    }
+
+    /// The store's file.
+    #[must_use]
+    pub fn store_file(&self) -> PathBuf {
+        self.store_dir.join(STORE_FILE)
+    }
+
+    fn from_lookup(env: &Environment) -> Result<Self> {
+        let file = match env.path("TPM2_CRYPTOKI_CONFIG") {
+            Some(path) => read_file(&path)?
+                .ok_or_else(|| Error::Store(format!("{}: there is no such configuration file", path.display())))?,
+            None => match env.user_dir("XDG_CONFIG_HOME", ".config") {
+                Some(dir) => match read_file(&dir.join("config.toml"))? {
+                    Some(file) => file,
+                    None => read_file(Path::new(SYSTEM_FILE))?.unwrap_or_default(),
+                },
+                None => read_file(Path::new(SYSTEM_FILE))?.unwrap_or_default(),
+            },
+        };
+        let tcti = ["TPM2_CRYPTOKI_TCTI", "TPM2_PKCS11_TCTI"].iter().find_map(|name| env.text(name)).or(file.tcti);
+        let store_dir = env
+            .path("TPM2_CRYPTOKI_STORE")
+            .or_else(|| env.path("TPM2_PKCS11_STORE"))
+            .or(file.store)
+            .unwrap_or_else(|| default_store(env));
+        Ok(Self {
+            store_dir,
+            tcti,
+            bus_protection: file.bus_protection != Some(Switch::Off),
+            idle: Duration::from_millis(file.idle_ms.unwrap_or(1000)),
+            threads: true,
+            empty_slot: file.empty_slot != Some(Switch::Off),
+        })
+    }
+}
+
+/// Is the environment that of the user the process runs as? Not in setuid programs, nor in those with file capabilities.
+#[must_use]
+pub fn environment_is_trusted() -> bool {
+    /// Entry of the auxiliary vector (getauxval(3)).
+    const AT_SECURE: usize = 23;
+    const WORD: usize = size_of::<usize>();
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    if geteuid() != getuid() || getegid() != getgid() {
+        return false;
+    }
+    let word = |bytes: &[u8]| bytes.try_into().ok().map(usize::from_ne_bytes);
+    match std::fs::read("/proc/self/auxv") {
+        Ok(vector) => !vector.chunks_exact(2 * WORD).any(|entry| {
+            let (kind, value) = entry.split_at(WORD);
+            word(kind) == Some(AT_SECURE) && word(value) != Some(0)
+        }),
+        // Without /proc the ids alone must do.
+        Err(_) => true,
+    }
+}
+
+fn default_store(env: &Environment) -> PathBuf {
+    let system = PathBuf::from(SYSTEM_STORE);
+    if system.join(STORE_FILE).exists() {
+        return system;
+    }
+    // Without a home there is no other place; the current directory is never one.
+    env.user_dir("XDG_DATA_HOME", ".local/share").unwrap_or(system)
+}
+
+/// Reads a configuration file; `None` if there is none.
+fn read_file(path: &Path) -> Result<Option<File>> {
+    let fail = |what: String| Error::Store(format!("{}: {what}", path.display()));
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(fail(format!("cannot be read: {error}"))),
+    };
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != 0 && metadata.uid() != user {
+        return Err(fail("belongs to another user; it must belong to root or to you".to_owned()));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(fail("can be written by others; run `chmod go-w` on it".to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    toml::from_str(&text).map(Some).map_err(|error| fail(format!("is not valid: {error}")))
+}
+
+/// The environment variables of the process, or none of them when it runs with raised rights.
+struct Environment(Box<dyn Fn(&str) -> Option<OsString>>);
+
+impl Environment {
+    fn of_process() -> Self {
+        if environment_is_trusted() { Self(Box::new(|name| std::env::var_os(name))) } else { Self(Box::new(|_| None)) }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        (self.0)(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        (self.0)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    /// Our directory below `$XDG_...`, or below its default in the home directory.
+    fn user_dir(&self, xdg: &str, below_home: &str) -> Option<PathBuf> {
+        self.path(xdg)
+            .filter(|path| path.is_absolute())
+            .or_else(|| self.path("HOME").filter(|path| path.is_absolute()).map(|home| home.join(below_home)))
+            .map(|dir| dir.join("tpm2-cryptoki"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn environment(values: &'static [(&'static str, &'static str)]) -> Environment {
+        Environment(Box::new(|name| {
+            values.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        }))
+    }
+
+    #[test]
+    fn the_store_is_where_the_environment_says() {
+        let ours = environment(&[("TPM2_CRYPTOKI_STORE", "/a"), ("TPM2_PKCS11_STORE", "/b"), ("HOME", "/h")]);
+        assert_eq!(Config::from_lookup(&ours).unwrap().store_dir, Path::new("/a"));
+        let peer = environment(&[("TPM2_PKCS11_STORE", "/b"), ("HOME", "/h")]);
+        assert_eq!(Config::from_lookup(&peer).unwrap().store_file(), Path::new("/b/tpm2_cryptoki.sqlite3"));
+        let home = environment(&[("HOME", "/nowhere")]);
+        assert_eq!(Config::from_lookup(&home).unwrap().store_dir, Path::new("/nowhere/.local/share/tpm2-cryptoki"));
+        let relative = environment(&[("XDG_DATA_HOME", "here"), ("HOME", "/nowhere")]);
+        assert_eq!(Config::from_lookup(&relative).unwrap().store_dir, Path::new("/nowhere/.local/share/tpm2-cryptoki"));
+    }
+
+    #[test]
+    fn the_file_is_read_checked_and_strict() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "tcti = \"swtpm:port=1\"\nbus-protection = \"off\"\nidle-ms = 5\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let file = read_file(&path).unwrap().unwrap();
+        assert_eq!(
+            (file.tcti.as_deref(), file.bus_protection, file.idle_ms),
+            (Some("swtpm:port=1"), Some(Switch::Off), Some(5))
+        );
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(read_file(&path), Err(Error::Store(text)) if text.contains("chmod")));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, "bus-protektion = \"on\"\n").unwrap();
+        assert!(matches!(read_file(&path), Err(Error::Store(_))));
+        assert!(read_file(&dir.path().join("none")).unwrap().is_none());
+    }
+}

@@ -1,0 +1,223 @@
+//! What can go wrong, with what a person needs to know. The boundary turns each variant into one `CK_RV`.
+
+use model::AttributeType;
+
+/// An error of the token. The name of a variant is the name of its return value where the specification has one.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// `CKR_ARGUMENTS_BAD`
+    #[error("an argument is not valid: {0}")]
+    ArgumentsBad(&'static str),
+    /// `CKR_SLOT_ID_INVALID`
+    #[error("there is no slot with this id")]
+    SlotIdInvalid,
+    /// `CKR_TOKEN_NOT_PRESENT`
+    #[error("there is no token in this slot")]
+    TokenNotPresent,
+    /// `CKR_TOKEN_NOT_RECOGNIZED`: the token in the slot is not initialised.
+    #[error("the token in this slot is not initialised; make one with `ptool addtoken`")]
+    TokenNotRecognized,
+    /// `CKR_TOKEN_WRITE_PROTECTED`: the store can be read only.
+    #[error("the store is read-only for this user")]
+    TokenWriteProtected,
+    /// `CKR_SESSION_HANDLE_INVALID`
+    #[error("there is no session with this handle")]
+    SessionHandleInvalid,
+    /// `CKR_SESSION_READ_ONLY`
+    #[error("a token object cannot be changed in a read-only session")]
+    SessionReadOnly,
+    /// `CKR_SESSION_PARALLEL_NOT_SUPPORTED`
+    #[error("CKF_SERIAL_SESSION is missing")]
+    SessionParallelNotSupported,
+    /// `CKR_SESSION_EXISTS`
+    #[error("a session is open on this token")]
+    SessionExists,
+    /// `CKR_SESSION_READ_ONLY_EXISTS`
+    #[error("a read-only session is open: the security officer cannot log in")]
+    SessionReadOnlyExists,
+    /// `CKR_SESSION_READ_WRITE_SO_EXISTS`
+    #[error("the security officer is logged in: only read/write sessions can be opened")]
+    SessionReadWriteSoExists,
+    /// `CKR_OBJECT_HANDLE_INVALID`
+    #[error("there is no object with this handle")]
+    ObjectHandleInvalid,
+    /// `CKR_KEY_HANDLE_INVALID`
+    #[error("there is no key with this handle")]
+    KeyHandleInvalid,
+    /// `CKR_KEY_TYPE_INCONSISTENT`
+    #[error("the key's type does not fit the mechanism")]
+    KeyTypeInconsistent,
+    /// `CKR_KEY_FUNCTION_NOT_PERMITTED`
+    #[error("the key's attributes do not permit this")]
+    KeyFunctionNotPermitted,
+    /// `CKR_KEY_SIZE_RANGE`
+    #[error("the key's size does not fit the mechanism or its parameters")]
+    KeySizeRange,
+    /// `CKR_MECHANISM_INVALID`
+    #[error("the token does not have this mechanism for this operation or key")]
+    MechanismInvalid,
+    /// `CKR_MECHANISM_PARAM_INVALID`
+    #[error("the mechanism's parameters are not valid: {0}")]
+    MechanismParamInvalid(&'static str),
+    /// `CKR_OPERATION_ACTIVE`
+    #[error("an operation of this kind is active in the session")]
+    OperationActive,
+    /// `CKR_OPERATION_NOT_INITIALIZED`
+    #[error("no operation of this kind is active in the session")]
+    OperationNotInitialized,
+    /// `CKR_BUFFER_TOO_SMALL`
+    #[error("the buffer is too small, {needed} bytes are needed")]
+    BufferTooSmall {
+        /// Length of the result in bytes.
+        needed: usize,
+    },
+    /// `CKR_DATA_INVALID`
+    #[error("the data is not valid: {0}")]
+    DataInvalid(&'static str),
+    /// `CKR_DATA_LEN_RANGE`
+    #[error("the length of the data does not fit the mechanism and key")]
+    DataLenRange,
+    /// `CKR_ENCRYPTED_DATA_INVALID`
+    #[error("the encrypted data is not valid")]
+    EncryptedDataInvalid,
+    /// `CKR_ENCRYPTED_DATA_LEN_RANGE`
+    #[error("the length of the encrypted data does not fit the mechanism and key")]
+    EncryptedDataLenRange,
+    /// `CKR_SIGNATURE_INVALID`
+    #[error("the signature is not valid")]
+    SignatureInvalid,
+    /// `CKR_SIGNATURE_LEN_RANGE`
+    #[error("the length of the signature does not fit the mechanism and key")]
+    SignatureLenRange,
+    /// `CKR_USER_NOT_LOGGED_IN`
+    #[error("the user is not logged in")]
+    UserNotLoggedIn,
+    /// `CKR_USER_ALREADY_LOGGED_IN`
+    #[error("this user is already logged in")]
+    UserAlreadyLoggedIn,
+    /// `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`
+    #[error("another user is logged in")]
+    UserAnotherAlreadyLoggedIn,
+    /// `CKR_USER_TYPE_INVALID`
+    #[error("there is no such user type")]
+    UserTypeInvalid,
+    /// `CKR_USER_PIN_NOT_INITIALIZED`
+    #[error("the user's PIN was never set; the security officer sets it with `ptool initpin`")]
+    UserPinNotInitialized,
+    /// `CKR_PIN_INCORRECT`
+    #[error("the PIN is wrong")]
+    PinIncorrect,
+    /// `CKR_PIN_LOCKED`: the TPM is in its dictionary-attack lockout.
+    #[error("the TPM accepts no PIN for some time: there were too many wrong ones; wait, or reset its lockout")]
+    PinLocked,
+    /// `CKR_PIN_LEN_RANGE`
+    #[error("the PIN is too short or too long: it must have 4 to 128 bytes")]
+    PinLenRange,
+    /// `CKR_PIN_INVALID`
+    #[error("the PIN is not acceptable: {0}")]
+    PinInvalid(&'static str),
+    /// `CKR_ATTRIBUTE_TYPE_INVALID`
+    #[error("{0}: the object cannot have this attribute")]
+    AttributeTypeInvalid(AttributeType),
+    /// `CKR_ATTRIBUTE_VALUE_INVALID`
+    #[error("{0}: the value is not valid")]
+    AttributeValueInvalid(AttributeType),
+    /// `CKR_ATTRIBUTE_READ_ONLY`
+    #[error("{0}: the attribute cannot be set")]
+    AttributeReadOnly(AttributeType),
+    /// `CKR_ATTRIBUTE_SENSITIVE`
+    #[error("the attribute is sensitive")]
+    AttributeSensitive,
+    /// `CKR_ACTION_PROHIBITED`
+    #[error("the object's attributes prohibit this")]
+    ActionProhibited,
+    /// `CKR_TEMPLATE_INCOMPLETE`
+    #[error("{0} is missing in the template")]
+    TemplateIncomplete(AttributeType),
+    /// `CKR_TEMPLATE_INCONSISTENT`
+    #[error("the template contradicts itself or the mechanism: {0}")]
+    TemplateInconsistent(&'static str),
+    /// `CKR_CURVE_NOT_SUPPORTED`
+    #[error("the token does not have this curve")]
+    CurveNotSupported,
+    /// `CKR_FUNCTION_NOT_SUPPORTED`
+    #[error("the function is not supported")]
+    FunctionNotSupported,
+    /// `CKR_FUNCTION_REJECTED`: the key's policy is not met.
+    #[error("the key's policy is not met: {0}")]
+    FunctionRejected(String),
+    /// `CKR_RANDOM_SEED_NOT_SUPPORTED`
+    #[error("the random generator takes no seed")]
+    RandomSeedNotSupported,
+    /// `CKR_DEVICE_REMOVED`: there is no TPM to talk to.
+    #[error("{0}")]
+    DeviceRemoved(String),
+    /// `CKR_DEVICE_ERROR`: the TPM, or what stands between, failed.
+    #[error("{0}")]
+    DeviceError(String),
+    /// `CKR_DEVICE_MEMORY`: the TPM has no room.
+    #[error("{0}")]
+    DeviceMemory(String),
+    /// `CKR_TOKEN_NOT_RECOGNIZED`: the store belongs to another TPM, or this one was cleared.
+    #[error("{0}")]
+    WrongTpm(String),
+    /// `CKR_DEVICE_ERROR`: a row of the store is not what the token wrote.
+    #[error("{0}")]
+    Tampered(String),
+    /// `CKR_GENERAL_ERROR`: the store is missing, not readable, not trusted, newer or damaged.
+    #[error("{0}")]
+    Store(String),
+    /// `CKR_FUNCTION_FAILED`: another process kept the store locked.
+    #[error("{0}")]
+    StoreBusy(String),
+    /// `CKR_HOST_MEMORY`
+    #[error("not enough memory")]
+    HostMemory,
+    /// `CKR_GENERAL_ERROR`
+    #[error("{0}")]
+    General(String),
+}
+
+/// The result of everything the token does.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<tpm::Error> for Error {
+    fn from(error: tpm::Error) -> Self {
+        use tpm::Error as E;
+        let text = error.to_string();
+        match error {
+            E::NotThere(_) => Self::DeviceRemoved(text),
+            E::WrongPrimary { .. } | E::PrimaryMissing { .. } => Self::WrongTpm(text),
+            E::Integrity | E::NameMismatch => Self::Tampered(text),
+            E::PolicyFailed => Self::FunctionRejected(text),
+            E::NoRoom(_) => Self::DeviceMemory(text),
+            E::Lockout => Self::PinLocked,
+            E::Reentered => Self::General(text),
+            _ => Self::DeviceError(text),
+        }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        use store::Error as E;
+        let text = error.to_string();
+        match error {
+            E::ReadOnly => Self::TokenWriteProtected,
+            E::Busy => Self::StoreBusy(text),
+            _ => Self::Store(text),
+        }
+    }
+}
+
+impl From<base::random::RandomError> for Error {
+    fn from(error: base::random::RandomError) -> Self {
+        Self::General(error.to_string())
+    }
+}
+
+impl From<model::ValueError> for Error {
+    fn from(error: model::ValueError) -> Self {
+        Self::AttributeValueInvalid(error.0)
+    }
+}

@@ -1,0 +1,184 @@
+//! Making key pairs in the TPM (PKCS#11 v3.1 5.18.2; mechanisms 2.1.4, 2.3.5).
+
+use base::Secret;
+use base::curve::Curve;
+use model::{
+    AttributeType, Attributes, KeyKind, KeyType, Mechanism, ObjectClass, ObjectHandle, Ops, Params, Rule, Scope,
+    SessionHandle, Template, Value,
+};
+
+use crate::library::Library;
+use crate::object::{NewKey, Object, PublicKey, hex};
+use crate::session::Session;
+use crate::template;
+use crate::{Error, Result};
+
+/// Length of a key's auth value: it is random, so that a session bound to the key cannot be guessed open.
+const AUTH_LEN: usize = 32;
+
+impl Library {
+    /// `C_GenerateKeyPair`: handles of the public and the private key. At most 2 TPM commands.
+    ///
+    /// # Errors
+    /// Template errors ([`Error::TemplateIncomplete`], [`Error::TemplateInconsistent`], the attribute errors),
+    /// [`Error::SessionReadOnly`], [`Error::UserNotLoggedIn`], [`Error::KeySizeRange`], [`Error::CurveNotSupported`].
+    pub fn generate_key_pair(
+        &self,
+        session: SessionHandle,
+        mechanism: &Mechanism,
+        public: &Template,
+        private: &Template,
+    ) -> Result<(ObjectHandle, ObjectHandle)> {
+        let session = self.session(session)?;
+        let token = &session.token;
+        let row = mechanism.ty.row().filter(|row| row.ops.contains(Ops::GENERATE_KEY_PAIR) && token.chip.can(row));
+        let row = row.ok_or(Error::MechanismInvalid)?;
+        if mechanism.params != Params::None {
+            return Err(Error::MechanismParamInvalid("key pair generation has none"));
+        }
+        let (key_type, public_scope, private_scope) = match row.key {
+            KeyKind::Rsa => (KeyType::RSA, Scope::RSA_PUBLIC, Scope::RSA_PRIVATE),
+            KeyKind::Ec => (KeyType::EC, Scope::EC_PUBLIC, Scope::EC_PRIVATE),
+            KeyKind::None => return Err(Error::MechanismInvalid),
+        };
+        let mut public = template::start(public_scope, Rule::GENERATE, public)?;
+        let mut private = template::start(private_scope, Rule::GENERATE, private)?;
+        settle_public(&mut public, key_type)?;
+        settle_private(&mut private, key_type)?;
+        let request = match key_type {
+            KeyType::RSA => self.rsa_request(&session, &public)?,
+            _ => ec_request(&session, &public, &private)?,
+        };
+        check_access(&session, &public, &private)?;
+        let keys = self.keys(token)?;
+
+        let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
+        let wrapped = self.tpm()?.create_key(&token.primary, &request, &auth)?;
+        let area = wrapped.public_area()?;
+        let name = wrapped.name()?;
+        let half = PublicKey::from_area(&area)?;
+
+        let id = match (public.bytes(AttributeType::ID), private.bytes(AttributeType::ID)) {
+            (_, Some(id)) if !id.is_empty() => id.to_vec(),
+            (Some(id), _) if !id.is_empty() => id.to_vec(),
+            _ => half.default_id(),
+        };
+        for attributes in [&mut public, &mut private] {
+            half.describe(attributes);
+            if attributes.bytes(AttributeType::ID).is_none_or(<[u8]>::is_empty) {
+                attributes.set(AttributeType::ID, Value::Bytes(id.clone()));
+            }
+            attributes.set(AttributeType::LOCAL, Value::Bool(true));
+            attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(mechanism.ty.0));
+        }
+        let public = NewKey::new(public, None)?;
+        let private = NewKey::new(private, Some((wrapped, name, auth)))?;
+        let on_token = |key: &NewKey| key.attributes.is_true(AttributeType::TOKEN);
+
+        if on_token(&public) && on_token(&private) {
+            let rows = [public.to_row(token.id, &keys)?, private.to_row(token.id, &keys)?];
+            let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
+            self.changed()?;
+            return Ok((handle_of(public), handle_of(private)));
+        }
+        let settle = |key: NewKey| -> Result<ObjectHandle> {
+            if on_token(&key) {
+                let id = self.writer()?.add_object(&key.to_row(token.id, &keys)?)?;
+                self.changed()?;
+                Ok(handle_of(id))
+            } else {
+                let handle = self.next_object_handle();
+                token.add_session_object(Object::of_session(key, handle, session.handle));
+                Ok(handle)
+            }
+        };
+        // The private key first: a public key alone would be of no use.
+        let private = settle(private)?;
+        let public = settle(public)?;
+        Ok((public, private))
+    }
+
+    fn rsa_request(&self, session: &Session, public: &Attributes) -> Result<tpm::KeyTemplate> {
+        let bits =
+            public.ulong(AttributeType::MODULUS_BITS).ok_or(Error::TemplateIncomplete(AttributeType::MODULUS_BITS))?;
+        let bits = u16::try_from(bits).map_err(|_| Error::KeySizeRange)?;
+        if !session.token.chip.rsa_bits.contains(&bits) {
+            return Err(Error::KeySizeRange);
+        }
+        let exponent = match public.bytes(AttributeType::PUBLIC_EXPONENT) {
+            None | Some([]) => 0,
+            Some(bytes) => match bytes
+                .iter()
+                .try_fold(0_u32, |value, byte| value.checked_mul(0x100).map(|value| value | u32::from(*byte)))
+            {
+                // TPM 2.0 Part 2, 12.2.3.5: zero stands for the default, 65537.
+                Some(65537) => 0,
+                Some(value) if value >= 3 && value % 2 == 1 => value,
+                _ => return Err(Error::AttributeValueInvalid(AttributeType::PUBLIC_EXPONENT)),
+            },
+        };
+        Ok(tpm::KeyTemplate::Rsa { bits, exponent })
+    }
+}
+
+fn ec_request(session: &Session, public: &Attributes, private: &Attributes) -> Result<tpm::KeyTemplate> {
+    // Some clients give the curve with the private key only, some with both.
+    let params = match (public.bytes(AttributeType::EC_PARAMS), private.bytes(AttributeType::EC_PARAMS)) {
+        (Some(public), Some(private)) if public != private => {
+            return Err(Error::TemplateInconsistent("the two halves name different curves"));
+        }
+        (Some(params), _) | (None, Some(params)) => params,
+        (None, None) => return Err(Error::TemplateIncomplete(AttributeType::EC_PARAMS)),
+    };
+    let curve = Curve::from_ec_params(params).filter(|curve| session.token.chip.capabilities.has_curve(*curve));
+    Ok(tpm::KeyTemplate::Ecc { curve: curve.ok_or(Error::CurveNotSupported)? })
+}
+
+fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
+    template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::PUBLIC_KEY.0))?;
+    template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
+    template::default(attributes, AttributeType::PRIVATE, Value::Bool(false));
+    template::default(attributes, AttributeType::VERIFY, Value::Bool(true));
+    template::default(attributes, AttributeType::ENCRYPT, Value::Bool(key_type == KeyType::RSA));
+    Ok(())
+}
+
+fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
+    template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::PRIVATE_KEY.0))?;
+    template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
+    template::default(attributes, AttributeType::PRIVATE, Value::Bool(true));
+    template::default(attributes, AttributeType::SIGN, Value::Bool(true));
+    template::default(attributes, AttributeType::DECRYPT, Value::Bool(key_type == KeyType::RSA));
+    if !attributes.is_true(AttributeType::SENSITIVE) || attributes.is_true(AttributeType::EXTRACTABLE) {
+        return Err(Error::TemplateInconsistent("a key made in the TPM is sensitive and cannot be extracted"));
+    }
+    attributes.set(AttributeType::ALWAYS_SENSITIVE, Value::Bool(true));
+    attributes.set(AttributeType::NEVER_EXTRACTABLE, Value::Bool(true));
+    Ok(())
+}
+
+/// Who may make these objects in this session? (PKCS#11 v3.1 4.4, 5.6)
+fn check_access(session: &Session, public: &Attributes, private: &Attributes) -> Result<()> {
+    let any = |ty| public.is_true(ty) || private.is_true(ty);
+    if any(AttributeType::TOKEN) && !session.read_write {
+        return Err(Error::SessionReadOnly);
+    }
+    // The security officer makes no keys: their auth values are wrapped under what only the user can open.
+    if session.token.login_required() && session.token.keys().is_none() {
+        return Err(Error::UserNotLoggedIn);
+    }
+    Ok(())
+}
+
+fn handle_of(row: i64) -> ObjectHandle {
+    ObjectHandle(row.unsigned_abs())
+}
+
+impl NewKey {
+    fn new(mut attributes: Attributes, tpm: Option<(tpm::Wrapped, tpm::Name, Secret)>) -> Result<Self> {
+        let mut uid = [0; 16];
+        base::random::fill(&mut uid)?;
+        attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&uid).into_bytes()));
+        Ok(Self { uid, attributes, tpm })
+    }
+}

@@ -1,0 +1,325 @@
+//! What `C_Initialize` makes: the slots, the sessions, and the one way to the TPM.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use model::{MechanismType, SessionHandle, SlotId};
+use store::{OpenMode, Store};
+
+use crate::config::Config;
+use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
+use crate::object::FIRST_SESSION_HANDLE;
+use crate::session::{Session, Sessions};
+use crate::slot::{Token, version};
+use crate::{Error, Result};
+
+/// The library of one process. Every method takes `&self` and may be called from any thread.
+#[derive(Debug)]
+pub struct Library {
+    pub(crate) sessions: Sessions,
+    config: Config,
+    tpm: std::result::Result<tpm::Tpm, Error>,
+    tokens: RwLock<Vec<Arc<Token>>>,
+    reader: Mutex<Reader>,
+    next_object: AtomicU64,
+}
+
+/// The connection that sees what is in the store, and what it saw last.
+#[derive(Debug, Default)]
+struct Reader {
+    store: Option<Store>,
+    version: Option<i64>,
+}
+
+impl Library {
+    /// Opens the store, if there is one. The TPM is not touched, and not even opened, before something needs it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store is there and cannot be used.
+    pub fn open(config: Config) -> Result<Self> {
+        let tpm = open_tpm(&config);
+        let library = Self {
+            sessions: Sessions::new(),
+            config,
+            tpm,
+            tokens: RwLock::default(),
+            reader: Mutex::default(),
+            next_object: AtomicU64::new(FIRST_SESSION_HANDLE),
+        };
+        library.refresh()?;
+        Ok(library)
+    }
+
+    /// Forgets every secret and gives back what the TPM holds for this process.
+    pub fn close(&self) {
+        for token in self.tokens.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            token.logout();
+        }
+        self.sessions.clear();
+        if let Ok(tpm) = &self.tpm {
+            tpm.release();
+        }
+    }
+
+    /// In a forked child, before the library is leaked: closes the child's copies of the descriptors without a word to the
+    /// TPM, whose sessions and objects are the parent's.
+    pub fn abandon(&self) {
+        if let Ok(tpm) = &self.tpm {
+            tpm.abandon();
+        }
+    }
+
+    /// `C_GetSlotList`: a slot for each token, and one with an uninitialised token unless the configuration hides it.
+    /// Every slot has a token in it, so `token_present` changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store cannot be read any more.
+    pub fn slot_list(&self, _token_present: bool) -> Result<Vec<SlotId>> {
+        self.refresh()?;
+        let mut slots: Vec<_> = self.tokens().iter().map(|token| token.slot).collect();
+        if self.config.empty_slot {
+            slots.push(self.empty_slot());
+        }
+        slots.sort_unstable();
+        Ok(slots)
+    }
+
+    /// `C_GetSlotInfo`.
+    ///
+    /// # Errors
+    /// [`Error::SlotIdInvalid`].
+    pub fn slot_info(&self, slot: SlotId) -> Result<SlotInfo> {
+        let token = self.token_in(slot)?;
+        let chip = token.as_ref().map(|token| &token.chip.capabilities);
+        Ok(SlotInfo {
+            description: chip.map_or_else(
+                || "TPM 2.0".to_owned(),
+                |chip| format!("TPM 2.0 {} {}", chip.manufacturer, chip.vendor).trim_end().to_owned(),
+            ),
+            manufacturer: MANUFACTURER.to_owned(),
+            token_present: true,
+            hardware_version: chip.map_or((0, 0), |chip| version(chip.revision / 100, chip.revision % 100)),
+            firmware_version: chip.map_or((0, 0), |chip| version(chip.firmware[0] >> 16, chip.firmware[0] & 0xffff)),
+        })
+    }
+
+    /// `C_GetTokenInfo`.
+    ///
+    /// # Errors
+    /// [`Error::SlotIdInvalid`].
+    pub fn token_info(&self, slot: SlotId) -> Result<TokenInfo> {
+        match self.token_in(slot)? {
+            Some(token) => Ok(token.info(self.sessions.count(&token), self.is_read_only())),
+            None => Ok(TokenInfo {
+                label: String::new(),
+                manufacturer: MANUFACTURER.to_owned(),
+                model: "TPM 2.0".to_owned(),
+                serial: "0000000000000000".to_owned(),
+                flags: model::flags::CKF_RNG | model::flags::CKF_LOGIN_REQUIRED,
+                sessions: 0,
+                rw_sessions: 0,
+                min_pin_len: crate::info::MIN_PIN_LEN,
+                max_pin_len: crate::info::MAX_PIN_LEN,
+                hardware_version: (0, 0),
+                firmware_version: (0, 0),
+            }),
+        }
+    }
+
+    /// `C_GetMechanismList`.
+    ///
+    /// # Errors
+    /// [`Error::SlotIdInvalid`]; an uninitialised token has no mechanisms.
+    pub fn mechanism_list(&self, slot: SlotId) -> Result<Vec<MechanismType>> {
+        Ok(self.token_in(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
+    }
+
+    /// `C_GetMechanismInfo`.
+    ///
+    /// # Errors
+    /// [`Error::SlotIdInvalid`], [`Error::MechanismInvalid`].
+    pub fn mechanism_info(&self, slot: SlotId, ty: MechanismType) -> Result<MechanismInfo> {
+        self.token_in(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
+    }
+
+    /// `C_OpenSession`. As many as memory allows.
+    ///
+    /// # Errors
+    /// [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
+    /// [`Error::SessionReadWriteSoExists`], [`Error::TokenWriteProtected`] for a read/write session on a store that is
+    /// not writable.
+    pub fn open_session(&self, slot: SlotId, read_write: bool) -> Result<SessionHandle> {
+        self.refresh()?;
+        let token = self.token_in(slot)?.ok_or(Error::TokenNotRecognized)?;
+        self.sessions.open(token, read_write)
+    }
+
+    /// `C_CloseSession`.
+    ///
+    /// # Errors
+    /// [`Error::SessionHandleInvalid`].
+    pub fn close_session(&self, session: SessionHandle) -> Result<()> {
+        self.sessions.close(session)
+    }
+
+    /// `C_CloseAllSessions`.
+    ///
+    /// # Errors
+    /// [`Error::SlotIdInvalid`].
+    pub fn close_all_sessions(&self, slot: SlotId) -> Result<()> {
+        self.token_in(slot)?;
+        self.sessions.close_all(slot);
+        Ok(())
+    }
+
+    /// `C_GetSessionInfo`.
+    ///
+    /// # Errors
+    /// [`Error::SessionHandleInvalid`].
+    pub fn session_info(&self, session: SessionHandle) -> Result<SessionInfo> {
+        Ok(self.session(session)?.info())
+    }
+
+    /// `C_GenerateRandom`: numbers from the TPM mixed with those of the operating system, in one TPM command.
+    ///
+    /// # Errors
+    /// [`Error::SessionHandleInvalid`], and what the TPM may answer.
+    pub fn generate_random(&self, session: SessionHandle, out: &mut [u8]) -> Result<()> {
+        self.session(session)?;
+        if out.is_empty() { Ok(()) } else { Ok(self.tpm()?.random(out)?) }
+    }
+
+    /// `C_SeedRandom`: the generator takes no seed from outside.
+    ///
+    /// # Errors
+    /// [`Error::RandomSeedNotSupported`], always, for a valid session.
+    pub fn seed_random(&self, session: SessionHandle, _seed: &[u8]) -> Result<()> {
+        self.session(session)?;
+        Err(Error::RandomSeedNotSupported)
+    }
+
+    pub(crate) fn session(&self, handle: SessionHandle) -> Result<Arc<Session>> {
+        self.sessions.find(handle)
+    }
+
+    pub(crate) fn tpm(&self) -> Result<&tpm::Tpm> {
+        self.tpm.as_ref().map_err(Clone::clone)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<Arc<Token>> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The token in a slot; `None` for the slot with the uninitialised one.
+    pub(crate) fn token_in(&self, slot: SlotId) -> Result<Option<Arc<Token>>> {
+        match self.tokens().into_iter().find(|token| token.slot == slot) {
+            Some(token) => Ok(Some(token)),
+            None if self.config.empty_slot && slot == self.empty_slot() => Ok(None),
+            None => Err(Error::SlotIdInvalid),
+        }
+    }
+
+    /// A connection for a change, made when one is wanted: a process that only signs never asks to write.
+    ///
+    /// # Errors
+    /// [`Error::TokenWriteProtected`] if the store cannot be written.
+    pub(crate) fn writer(&self) -> Result<Store> {
+        let store = Store::open(&self.config.store_file(), OpenMode::ReadWrite)?;
+        if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
+    }
+
+    pub(crate) fn next_object_handle(&self) -> model::ObjectHandle {
+        model::ObjectHandle(self.next_object.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes over what any process changed in the store since the last look. Costs one query when nothing changed.
+    pub(crate) fn refresh(&self) -> Result<()> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if reader.store.is_none() {
+            match Store::open(&self.config.store_file(), OpenMode::ReadOnly) {
+                Ok(store) => reader.store = Some(store),
+                Err(error @ store::Error::NotFound(_)) => {
+                    log::info!("{error}");
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Reader { store: Some(store), version } = &mut *reader else { return Ok(()) };
+        let now = store.data_version()?;
+        if *version == Some(now) {
+            return Ok(());
+        }
+        self.reload(store)?;
+        *version = Some(now);
+        Ok(())
+    }
+
+    /// After a change of our own: the next look must see it.
+    pub(crate) fn changed(&self) -> Result<()> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).version = None;
+        self.refresh()
+    }
+
+    fn reload(&self, store: &Store) -> Result<()> {
+        let primaries: HashMap<i64, _> = store.primaries()?.into_iter().map(|row| (row.id, row)).collect();
+        let known: HashMap<i64, Arc<Token>> = self.tokens().into_iter().map(|token| (token.id, token)).collect();
+        let mut tokens = Vec::new();
+        for row in store.tokens()? {
+            if !row.initialized {
+                continue;
+            }
+            let id = row.id;
+            let result = match known.get(&id) {
+                Some(token) => token.refresh(store, row).map(|()| Arc::clone(token)),
+                None => match primaries.get(&row.primary_id) {
+                    Some(primary) => Token::load(store, row, primary).map(Arc::new),
+                    None => Err(Error::Store(format!("token {id} in the store has no primary"))),
+                },
+            };
+            match result {
+                Ok(token) => tokens.push(token),
+                // One bad token must not take the others away.
+                Err(error) => log::error!("token {id}: {error}; it is not served"),
+            }
+        }
+        tokens.sort_unstable_by_key(|token| token.slot);
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+        Ok(())
+    }
+
+    fn is_read_only(&self) -> bool {
+        let file: PathBuf = self.config.store_file();
+        let writable = |path: &std::path::Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+        !(writable(&file) && file.parent().is_some_and(writable))
+    }
+
+    /// The slot that the next token will have: the lowest number that no token has.
+    fn empty_slot(&self) -> SlotId {
+        let tokens = self.tokens();
+        let free = (1..).map(SlotId).find(|slot| tokens.iter().all(|token| token.slot != *slot));
+        free.unwrap_or(SlotId(u64::from(u32::MAX >> 1)))
+    }
+}
+
+/// The way to the TPM. An unusable configuration is said when the TPM is needed, not before.
+pub(crate) fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
+    let conf = match &config.tcti {
+        Some(text) => text.parse::<tpm::TctiConf>().map_err(|error| Error::DeviceRemoved(error.to_string()))?,
+        None => tpm::TctiConf::default_device().ok_or_else(|| {
+            Error::DeviceRemoved(
+                "this machine shows no TPM: there is neither /dev/tpmrm0 nor /dev/tpm0; enable it in the firmware, or name \
+                 another with TPM2_CRYPTOKI_TCTI"
+                    .to_owned(),
+            )
+        })?,
+    };
+    let options = tpm::Options { bus_protection: config.bus_protection, idle: config.idle, ..tpm::Options::default() };
+    Ok(tpm::Tpm::new(conf, options))
+}

@@ -1,0 +1,202 @@
+//! PINs: who may log in, and what the TPM says to a PIN.
+
+use std::sync::{Arc, PoisonError};
+
+use base::Secret;
+use model::UserType;
+use store::PinRow;
+
+use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
+use crate::library::Library;
+use crate::pins::NO_PIN;
+use crate::protect::TokenKeys;
+use crate::session::Session;
+use crate::slot::{Login, PinState, Token};
+use crate::{Error, Result};
+
+/// PBKDF2 iterations for new PINs. The TPM's dictionary-attack protection is the real guard of a PIN.
+const ITERATIONS: u32 = 10_000;
+const SALT_LEN: usize = 32;
+
+impl Library {
+    /// `C_Login` (PKCS#11 v3.1 5.6.6). 4 TPM commands for the security officer and the user.
+    ///
+    /// # Errors
+    /// [`Error::PinIncorrect`] if and only if the TPM refused the PIN itself, [`Error::PinLocked`] in its lockout, and
+    /// the state errors of the specification.
+    pub fn login(&self, session: model::SessionHandle, user: UserType, pin: Option<Secret>) -> Result<()> {
+        let session = self.session(session)?;
+        self.refresh()?;
+        let token = &session.token;
+        let pin = pin.unwrap_or_else(|| Secret::zeroed(0));
+        match user {
+            UserType::ContextSpecific => self.login_for_operation(&session, &pin),
+            UserType::User => {
+                let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+                match token.login() {
+                    Login::User(_) => return Err(Error::UserAlreadyLoggedIn),
+                    Login::So(_) => return Err(Error::UserAnotherAlreadyLoggedIn),
+                    Login::Nobody => {}
+                }
+                let keys = self.unlock_user(token, &pin)?;
+                token.set_login(Login::User(Arc::new(keys)));
+                Ok(())
+            }
+            UserType::So => {
+                let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+                match token.login() {
+                    Login::So(_) => return Err(Error::UserAlreadyLoggedIn),
+                    Login::User(_) => return Err(Error::UserAnotherAlreadyLoggedIn),
+                    Login::Nobody => {}
+                }
+                let (all, read_write) = self.sessions.count(token);
+                if all != read_write {
+                    return Err(Error::SessionReadOnlyExists);
+                }
+                let auth = self.check_so(token, &pin)?;
+                token.set_login(Login::So(Arc::new(auth)));
+                Ok(())
+            }
+        }
+    }
+
+    /// `C_Logout`.
+    ///
+    /// # Errors
+    /// [`Error::UserNotLoggedIn`].
+    pub fn logout(&self, session: model::SessionHandle) -> Result<()> {
+        let session = self.session(session)?;
+        match session.token.login() {
+            Login::Nobody => Err(Error::UserNotLoggedIn),
+            Login::User(_) | Login::So(_) => {
+                session.token.logout();
+                self.sessions.end_private_operations(&session.token);
+                Ok(())
+            }
+        }
+    }
+
+    /// The token's keys: of the user who is logged in or, for a token without PIN, from the TPM.
+    pub(crate) fn keys(&self, token: &Token) -> Result<Arc<TokenKeys>> {
+        if let Some(keys) = token.keys() {
+            return Ok(keys);
+        }
+        if token.login_required() {
+            return Err(Error::UserNotLoggedIn);
+        }
+        let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = token.keys() {
+            return Ok(keys);
+        }
+        let keys = Arc::new(self.unlock_user(token, &Secret::zeroed(0))?);
+        token.set_login(Login::User(Arc::clone(&keys)));
+        Ok(keys)
+    }
+
+    /// Opens the user seal with the user's PIN.
+    pub(crate) fn unlock_user(&self, token: &Token, pin: &Secret) -> Result<TokenKeys> {
+        let row = token.row();
+        let seal = row.user.filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        if row.login_required {
+            check_try(pin)?;
+        } else if !pin.is_empty() {
+            return Err(Error::PinIncorrect);
+        }
+        let wrapping_key = self.try_pin(token, &seal, pin, UserType::User)?;
+        Ok(TokenKeys::derive(&wrapping_key))
+    }
+
+    /// Opens the security officer's object, which proves the PIN and unlocks nothing. Returns the auth value of the PIN.
+    pub(crate) fn check_so(&self, token: &Token, pin: &Secret) -> Result<Secret> {
+        check_try(pin)?;
+        let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
+        self.try_pin(token, &seal, pin, UserType::So)?;
+        Ok(auth_value(pin, &seal.salt, seal.iterations))
+    }
+
+    fn login_for_operation(&self, session: &Session, pin: &Secret) -> Result<()> {
+        let token = &session.token;
+        let current = token.keys().ok_or(Error::UserNotLoggedIn)?;
+        if !session.active().waits_for_login() {
+            return Err(Error::OperationNotInitialized);
+        }
+        let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = self.unlock_user(token, pin)?;
+        if !again.same_token(&current) {
+            return Err(Error::UserNotLoggedIn);
+        }
+        session.active().login_done();
+        Ok(())
+    }
+
+    /// One try of a PIN. A wrong one is counted by the TPM; what it says of its counter is remembered for the token's flags.
+    fn try_pin(&self, token: &Token, seal: &PinRow, pin: &Secret, user: UserType) -> Result<Secret> {
+        let tpm = self.tpm()?;
+        let wrapped = tpm::Wrapped { public: seal.public.clone(), private: seal.private.clone() };
+        let result = tpm.unseal(&token.primary, &wrapped, &auth_value(pin, &seal.salt, seal.iterations));
+        let mut pins = token.pins();
+        let failed = match user {
+            UserType::So => &mut pins.so_failed,
+            UserType::User | UserType::ContextSpecific => &mut pins.user_failed,
+        };
+        match result {
+            Ok(secret) => {
+                *failed = false;
+                token.set_pins(PinState { lockout: None, ..pins });
+                Ok(secret)
+            }
+            Err(error @ (tpm::Error::AuthFailed | tpm::Error::Lockout)) => {
+                *failed = true;
+                pins.lockout = tpm.lockout().ok();
+                token.set_pins(pins);
+                Err(if matches!(error, tpm::Error::Lockout) { Error::PinLocked } else { Error::PinIncorrect })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A new PIN's salt and the auth value it makes.
+pub(crate) struct NewPin {
+    pub(crate) salt: Vec<u8>,
+    pub(crate) iterations: u32,
+    pub(crate) auth: Secret,
+}
+
+impl NewPin {
+    /// # Errors
+    /// [`Error::PinLenRange`]; or the operating system has no random numbers.
+    pub(crate) fn new(pin: &Secret) -> Result<Self> {
+        let len = pin.len() as u64;
+        if !(MIN_PIN_LEN..=MAX_PIN_LEN).contains(&len) {
+            return Err(Error::PinLenRange);
+        }
+        Self::unchecked(pin)
+    }
+
+    /// The "PIN" of a token without one.
+    pub(crate) fn none() -> Result<Self> {
+        Self::unchecked(&Secret::zeroed(0))
+    }
+
+    fn unchecked(pin: &Secret) -> Result<Self> {
+        let salt = base::random::bytes(SALT_LEN)?;
+        let auth = auth_value(pin, &salt, ITERATIONS);
+        Ok(Self { salt, iterations: ITERATIONS, auth })
+    }
+
+    /// The row for the store.
+    pub(crate) fn row(&self, public: Vec<u8>, private: Vec<u8>, to_be_changed: bool) -> PinRow {
+        PinRow { public, private, salt: self.salt.clone(), iterations: self.iterations, to_be_changed }
+    }
+}
+
+/// The auth value that a PIN makes: 32 bytes.
+pub(crate) fn auth_value(pin: &Secret, salt: &[u8], iterations: u32) -> Secret {
+    base::kdf::pbkdf2_sha256(pin.expose(), salt, iterations)
+}
+
+/// A PIN that cannot be right is not tried: it would cost one of the TPM's few tries.
+fn check_try(pin: &Secret) -> Result<()> {
+    if pin.is_empty() || pin.len() as u64 > MAX_PIN_LEN { Err(Error::PinIncorrect) } else { Ok(()) }
+}

@@ -1,0 +1,78 @@
+//! Message digests, in software: no login, no TPM command (PKCS#11 v3.1 5.12).
+
+use base::digest::Hasher;
+use model::{Mechanism, Ops, Output, SessionHandle};
+
+use super::{exact, row};
+use crate::library::Library;
+use crate::session::Step;
+use crate::{Error, Result};
+
+/// A digest in the making.
+#[derive(Debug)]
+pub(crate) struct Digesting {
+    hasher: Hasher,
+    parts: bool,
+}
+
+impl Library {
+    /// `C_DigestInit`.
+    ///
+    /// # Errors
+    /// [`Error::OperationActive`], [`Error::MechanismInvalid`], [`Error::MechanismParamInvalid`].
+    pub fn digest_init(&self, session: SessionHandle, mechanism: &Mechanism) -> Result<()> {
+        let session = self.session(session)?;
+        session.begin(
+            |active| &mut active.digest,
+            || {
+                let hash = row(&session, mechanism, Ops::DIGEST)?.hash.ok_or(Error::MechanismInvalid)?;
+                Ok(Digesting { hasher: hash.hasher(), parts: false })
+            },
+        )
+    }
+
+    /// `C_Digest`.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`], [`Error::OperationActive`] after a part, [`Error::BufferTooSmall`].
+    pub fn digest(&self, session: SessionHandle, data: &[u8], output: Output<'_>) -> Result<usize> {
+        self.session(session)?.step(
+            |active| &mut active.digest,
+            |digesting| {
+                if digesting.parts {
+                    return Step::Done(Err(Error::OperationActive));
+                }
+                exact(output, digesting.hasher.hash().len(), || {
+                    digesting.hasher.update(data);
+                    Ok(digesting.hasher.clone().finish())
+                })
+            },
+        )
+    }
+
+    /// `C_DigestUpdate`.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`].
+    pub fn digest_update(&self, session: SessionHandle, part: &[u8]) -> Result<()> {
+        self.session(session)?.step(
+            |active| &mut active.digest,
+            |digesting| {
+                digesting.parts = true;
+                digesting.hasher.update(part);
+                Step::Keep(Ok(()))
+            },
+        )
+    }
+
+    /// `C_DigestFinal`.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`], [`Error::BufferTooSmall`].
+    pub fn digest_final(&self, session: SessionHandle, output: Output<'_>) -> Result<usize> {
+        self.session(session)?.step(
+            |active| &mut active.digest,
+            |digesting| exact(output, digesting.hasher.hash().len(), || Ok(digesting.hasher.clone().finish())),
+        )
+    }
+}

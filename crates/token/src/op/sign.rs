@@ -1,0 +1,148 @@
+//! Signing with a private key (PKCS#11 v3.1 5.13).
+
+use base::curve::Curve;
+use base::rsa::RsaPublic;
+use model::{
+    AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Output, Params, Scheme, SessionHandle,
+};
+
+use super::{Input, KeyUse, exact, key_for, plan, row};
+use crate::library::Library;
+use crate::object::PublicKey;
+use crate::session::{Session, Step};
+use crate::{Error, Result};
+
+/// A signature in the making.
+#[derive(Debug)]
+pub(crate) struct Signing {
+    pub(crate) use_: KeyUse,
+    row: &'static MechanismRow,
+    params: Params,
+    public: PublicKey,
+    input: Input,
+    /// A part came: the signature can no longer be asked for in one call.
+    parts: bool,
+}
+
+impl Library {
+    /// `C_SignInit`. No TPM command.
+    ///
+    /// # Errors
+    /// [`Error::OperationActive`], and whatever is wrong with mechanism, parameters or key: said here, not at the end.
+    pub fn sign_init(&self, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle) -> Result<()> {
+        let session = self.session(session)?;
+        session.begin(
+            |active| &mut active.sign,
+            || {
+                let row = row(&session, mechanism, Ops::SIGN)?;
+                let key = key_for(&session, key, ObjectClass::PRIVATE_KEY, AttributeType::SIGN, row)?;
+                let public = key.public_key()?;
+                if let PublicKey::Rsa(public) = &public {
+                    plan::check_rsa(row, &mechanism.params, public)?;
+                }
+                let use_ = KeyUse::new(self, &session, key)?;
+                Ok(Signing {
+                    use_,
+                    row,
+                    params: mechanism.params.clone(),
+                    public,
+                    input: Input::new(row),
+                    parts: false,
+                })
+            },
+        )
+    }
+
+    /// `C_Sign`: one TPM command when the key is loaded; none for a length query or a short buffer.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`], [`Error::BufferTooSmall`], [`Error::DataLenRange`], [`Error::DataInvalid`],
+    /// [`Error::UserNotLoggedIn`] when the key wants a login of its own, and what the TPM may answer.
+    pub fn sign(&self, session: SessionHandle, data: &[u8], output: Output<'_>) -> Result<usize> {
+        let session = self.session(session)?;
+        session.step(
+            |active| &mut active.sign,
+            |signing| {
+                if signing.parts {
+                    return Step::Done(Err(Error::OperationActive));
+                }
+                exact(output, signing.len(), || {
+                    signing.input.add(data)?;
+                    signing.run(self, &session)
+                })
+            },
+        )
+    }
+
+    /// `C_SignUpdate`.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`], [`Error::DataLenRange`].
+    pub fn sign_update(&self, session: SessionHandle, part: &[u8]) -> Result<()> {
+        self.session(session)?.step(
+            |active| &mut active.sign,
+            |signing| {
+                signing.parts = true;
+                match signing.input.add(part) {
+                    Ok(()) => Step::Keep(Ok(())),
+                    Err(error) => Step::Done(Err(error)),
+                }
+            },
+        )
+    }
+
+    /// `C_SignFinal`.
+    ///
+    /// # Errors
+    /// Those of [`Library::sign`].
+    pub fn sign_final(&self, session: SessionHandle, output: Output<'_>) -> Result<usize> {
+        let session = self.session(session)?;
+        session.step(|active| &mut active.sign, |signing| exact(output, signing.len(), || signing.run(self, &session)))
+    }
+}
+
+impl Signing {
+    /// Length of the signature in bytes.
+    fn len(&self) -> usize {
+        signature_len(&self.public)
+    }
+
+    fn run(&self, library: &Library, session: &Session) -> Result<Vec<u8>> {
+        let input = self.input.finish();
+        match &self.public {
+            PublicKey::Rsa(key) => self.rsa(library, session, key, input.expose()),
+            PublicKey::Ec(key) => self.ecdsa(library, session, key.curve(), input.expose()),
+        }
+    }
+
+    fn rsa(&self, library: &Library, session: &Session, key: &RsaPublic, input: &[u8]) -> Result<Vec<u8>> {
+        let block = plan::rsa_block(self.row, &self.params, key, input)?;
+        let tpm = library.tpm()?;
+        let signature = self.use_.with(session, |key| tpm.rsa_decrypt(&key, tpm::DecryptScheme::Raw, &block))?;
+        Ok(signature.expose().to_vec())
+    }
+
+    fn ecdsa(&self, library: &Library, session: &Session, curve: Curve, input: &[u8]) -> Result<Vec<u8>> {
+        debug_assert_eq!(self.row.scheme, Scheme::Ecdsa);
+        let capabilities = &session.token.chip.capabilities;
+        let (hash, digest) = plan::ecdsa_digest(curve, |hash| capabilities.has_hash(hash), input)?;
+        let tpm = library.tpm()?;
+        match self.use_.with(session, |key| tpm.sign(&key, hash, &digest, tpm::SignScheme::Ecdsa))? {
+            tpm::Signature::Ecc { r, s } => {
+                let len = curve.field_len();
+                Ok([plan::left_pad(&r, len), plan::left_pad(&s, len)].concat())
+            }
+            tpm::Signature::Rsa(_) => {
+                Err(Error::DeviceError("the TPM answered with another kind of signature".to_owned()))
+            }
+        }
+    }
+}
+
+/// Length of a key's signatures: the modulus, or r and s (PKCS#11 mechanisms v3.1 2.3.1).
+pub(super) fn signature_len(key: &PublicKey) -> usize {
+    match key {
+        PublicKey::Rsa(key) => key.modulus_len(),
+        PublicKey::Ec(key) => 2 * key.curve().field_len(),
+    }
+}

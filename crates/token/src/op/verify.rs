@@ -1,0 +1,115 @@
+//! Verifying with a public key, in software: no TPM command (PKCS#11 v3.1 5.15).
+
+use base::pad::{pkcs1_sign_check, pss_verify};
+use base::rsa::RsaPublic;
+use model::{AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Params, Scheme, SessionHandle};
+
+use super::sign::signature_len;
+use super::{Input, key_for, plan, row};
+use crate::library::Library;
+use crate::object::PublicKey;
+use crate::session::Step;
+use crate::{Error, Result};
+
+/// A signature being checked.
+#[derive(Debug)]
+pub(crate) struct Verifying {
+    row: &'static MechanismRow,
+    params: Params,
+    key: PublicKey,
+    input: Input,
+    parts: bool,
+}
+
+impl Library {
+    /// `C_VerifyInit`.
+    ///
+    /// # Errors
+    /// [`Error::OperationActive`], and whatever is wrong with mechanism, parameters or key.
+    pub fn verify_init(&self, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle) -> Result<()> {
+        let session = self.session(session)?;
+        session.begin(
+            |active| &mut active.verify,
+            || {
+                let row = row(&session, mechanism, Ops::VERIFY)?;
+                let key = key_for(&session, key, ObjectClass::PUBLIC_KEY, AttributeType::VERIFY, row)?.public_key()?;
+                if let PublicKey::Rsa(public) = &key {
+                    plan::check_rsa(row, &mechanism.params, public)?;
+                }
+                Ok(Verifying { row, params: mechanism.params.clone(), key, input: Input::new(row), parts: false })
+            },
+        )
+    }
+
+    /// `C_Verify`. The operation is over whatever the answer.
+    ///
+    /// # Errors
+    /// [`Error::SignatureInvalid`], [`Error::SignatureLenRange`], [`Error::DataLenRange`],
+    /// [`Error::OperationNotInitialized`].
+    pub fn verify(&self, session: SessionHandle, data: &[u8], signature: &[u8]) -> Result<()> {
+        self.session(session)?.step(
+            |active| &mut active.verify,
+            |verifying| {
+                if verifying.parts {
+                    return Step::Done(Err(Error::OperationActive));
+                }
+                Step::Done(verifying.input.add(data).and_then(|()| verifying.check(signature)))
+            },
+        )
+    }
+
+    /// `C_VerifyUpdate`.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`], [`Error::DataLenRange`].
+    pub fn verify_update(&self, session: SessionHandle, part: &[u8]) -> Result<()> {
+        self.session(session)?.step(
+            |active| &mut active.verify,
+            |verifying| {
+                verifying.parts = true;
+                match verifying.input.add(part) {
+                    Ok(()) => Step::Keep(Ok(())),
+                    Err(error) => Step::Done(Err(error)),
+                }
+            },
+        )
+    }
+
+    /// `C_VerifyFinal`.
+    ///
+    /// # Errors
+    /// Those of [`Library::verify`].
+    pub fn verify_final(&self, session: SessionHandle, signature: &[u8]) -> Result<()> {
+        self.session(session)?.step(|active| &mut active.verify, |verifying| Step::Done(verifying.check(signature)))
+    }
+}
+
+impl Verifying {
+    fn check(&self, signature: &[u8]) -> Result<()> {
+        if signature.len() != signature_len(&self.key) {
+            return Err(Error::SignatureLenRange);
+        }
+        let input = self.input.finish();
+        let good = match &self.key {
+            PublicKey::Ec(key) => key.verify(input.expose(), signature),
+            PublicKey::Rsa(key) => self.rsa(key, input.expose(), signature)?,
+        };
+        if good { Ok(()) } else { Err(Error::SignatureInvalid) }
+    }
+
+    fn rsa(&self, key: &RsaPublic, input: &[u8], signature: &[u8]) -> Result<bool> {
+        let Ok(block) = key.raw(signature) else { return Ok(false) };
+        Ok(match (self.row.scheme, &self.params) {
+            (Scheme::RsaPkcs1, _) => pkcs1_sign_check(&block, &plan::digest_info(self.row, input)),
+            (Scheme::RsaRaw, _) => plan::raw_block(key, input)? == block,
+            (Scheme::RsaPss, Params::Pss { hash, mgf, salt_len }) => {
+                plan::check_digest(*hash, input)?;
+                let em_bits = key.modulus_bits() - 1;
+                // A modulus of 8n+1 bits has a block one byte longer than the encoded message; that byte must be zero.
+                let (head, em) = block.split_at(block.len() - em_bits.div_ceil(8));
+                head.iter().all(|byte| *byte == 0) && pss_verify(em, input, *hash, *mgf, *salt_len, em_bits)
+            }
+            _ => return Err(Error::MechanismInvalid),
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Making tokens and changing PINs (PKCS#11 v3.1 5.5.8 - 5.5.10).
+//!
+//! A token has two objects in the TPM. The security officer's guards nothing but its own PIN. The user's seals the
+//! token's wrapping key, and has a policy by which either PIN may set a new user PIN; unsealing takes the user's alone. So
+//! the security officer can lock the user out, which the user notices, and can never use the user's keys.
+
+use base::Secret;
+use model::{SessionHandle, SlotId};
+use store::{NewToken, PinRow, PrimaryRow, Role, Store};
+
+use crate::library::Library;
+use crate::login::{NewPin, auth_value};
+use crate::slot::{ChipFacts, Login, Token, parent};
+use crate::{Error, Result};
+
+const WRAPPING_KEY_LEN: usize = 32;
+const SERIAL_LEN: usize = 8;
+
+/// `iterations` of a user's row while no PIN was set: the seal's auth value is random, and known to nobody.
+pub(crate) const NO_PIN: u32 = 0;
+
+/// How the user of a new token will log in.
+pub(crate) enum UserPin<'a> {
+    /// With this PIN.
+    Pin(&'a Secret),
+    /// Not at all until the security officer sets a PIN.
+    Unset,
+    /// Without any.
+    Free,
+}
+
+impl Library {
+    /// `C_InitToken`: makes a token in the empty slot, or wipes the one that is there. The user has no PIN afterwards.
+    ///
+    /// # Errors
+    /// [`Error::SlotIdInvalid`], [`Error::SessionExists`], [`Error::PinIncorrect`] for another PIN than the security
+    /// officer's, [`Error::PinLenRange`], [`Error::ArgumentsBad`] for a label that another token has.
+    pub fn init_token(&self, slot: SlotId, so_pin: Option<Secret>, label: &[u8; 32]) -> Result<()> {
+        self.refresh()?;
+        let so_pin = so_pin.ok_or(Error::ArgumentsBad("there is no protected authentication path: give the PIN"))?;
+        let label = std::str::from_utf8(label)
+            .map_err(|_| Error::ArgumentsBad("the label is not UTF-8"))?
+            .trim_end_matches(' ');
+        match self.token_in(slot)? {
+            None => self.make_token(None, label, &so_pin, &UserPin::Unset).map(drop),
+            Some(token) => {
+                if self.sessions.count(&token).0 > 0 {
+                    return Err(Error::SessionExists);
+                }
+                self.check_so(&token, &so_pin)?;
+                self.check_label(label, Some(&token))?;
+                let (so, user) = self.pin_rows(&token.primary, &so_pin, &UserPin::Unset)?;
+                let mut store = self.writer()?;
+                store.transaction(|store| {
+                    for object in store.objects(token.id)? {
+                        store.remove_object(object.id)?;
+                    }
+                    store.rename_token(token.id, label)?;
+                    store.set_pin(token.id, Role::So, &so)?;
+                    store.set_pin(token.id, Role::User, &user)
+                })?;
+                drop(store);
+                self.changed()
+            }
+        }
+    }
+
+    /// `C_InitPIN`, by the security officer who is logged in.
+    ///
+    /// # Errors
+    /// [`Error::UserNotLoggedIn`] unless it is the security officer's session, [`Error::PinLenRange`].
+    pub fn init_pin(&self, session: SessionHandle, pin: Option<Secret>) -> Result<()> {
+        let session = self.session(session)?;
+        let Login::So(auth) = session.token.login() else { return Err(Error::UserNotLoggedIn) };
+        let pin = pin.ok_or(Error::ArgumentsBad("there is no protected authentication path: give the PIN"))?;
+        self.reset_user_pin(&session.token, &auth, &pin)
+    }
+
+    /// `C_SetPIN`: the security officer's PIN in its session, the user's in any other read/write session.
+    ///
+    /// # Errors
+    /// [`Error::SessionReadOnly`], [`Error::PinIncorrect`], [`Error::PinLocked`], [`Error::PinLenRange`].
+    pub fn set_pin(&self, session: SessionHandle, old: Option<Secret>, new: Option<Secret>) -> Result<()> {
+        let session = self.session(session)?;
+        if !session.read_write {
+            return Err(Error::SessionReadOnly);
+        }
+        let (Some(old), Some(new)) = (old, new) else {
+            return Err(Error::ArgumentsBad("there is no protected authentication path: give both PINs"));
+        };
+        match session.token.login() {
+            Login::So(_) => self.change_so_pin(&session.token, &old, &new),
+            Login::User(_) | Login::Nobody => self.change_user_pin(&session.token, &old, &new),
+        }
+    }
+
+    /// Changes the user's PIN by the user's PIN.
+    pub(crate) fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
+        let row = token.row();
+        let seal = row.user.filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        let so = row.so.ok_or(Error::TokenNotRecognized)?;
+        let new = NewPin::new(new)?;
+        let so_name = wrapped(&so).name()?;
+        let old = auth_value(old, &seal.salt, seal.iterations);
+        let private = self
+            .tpm()?
+            .change_user_auth(&token.primary, &wrapped(&seal), &so_name, &old, &new.auth)
+            .map_err(|error| self.wrong_pin(token, error, false))?;
+        self.store_pin(token, Role::User, &new.row(seal.public, private, false))
+    }
+
+    /// Changes the security officer's PIN.
+    pub(crate) fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
+        let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
+        let new = NewPin::new(new)?;
+        let old = auth_value(old, &seal.salt, seal.iterations);
+        let private = self
+            .tpm()?
+            .change_auth(&token.primary, &wrapped(&seal), &old, &new.auth)
+            .map_err(|error| self.wrong_pin(token, error, true))?;
+        self.store_pin(token, Role::So, &new.row(seal.public, private, false))?;
+        if matches!(token.login(), Login::So(_)) {
+            token.set_login(Login::So(std::sync::Arc::new(new.auth)));
+        }
+        Ok(())
+    }
+
+    /// Sets the user's PIN by the auth value of the security officer's.
+    pub(crate) fn reset_user_pin(&self, token: &Token, so_auth: &Secret, new: &Secret) -> Result<()> {
+        let row = token.row();
+        let (Some(so), Some(seal)) = (row.so, row.user) else { return Err(Error::TokenNotRecognized) };
+        let new = NewPin::new(new)?;
+        let private = self
+            .tpm()?
+            .reset_user_auth(&token.primary, &wrapped(&seal), &wrapped(&so), so_auth, &new.auth)
+            .map_err(|error| self.wrong_pin(token, error, true))?;
+        self.store_pin(token, Role::User, &new.row(seal.public, private, false))
+    }
+
+    /// Makes a token below a primary of the store. 3 TPM commands, and those of the primary if there was none.
+    pub(crate) fn make_token(
+        &self,
+        primary: Option<i64>,
+        label: &str,
+        so_pin: &Secret,
+        user_pin: &UserPin<'_>,
+    ) -> Result<i64> {
+        self.check_label(label, None)?;
+        // Before anything is made: what cannot be a PIN is no reason to touch the TPM.
+        NewPin::new(so_pin)?;
+        let mut store = Store::open_or_create(&self.config().store_file())?;
+        if store.is_read_only() {
+            return Err(Error::TokenWriteProtected);
+        }
+        let primary = match primary {
+            Some(id) => store
+                .primary(id)?
+                .ok_or(Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`"))?,
+            None => match store.primaries()?.into_iter().next() {
+                Some(row) => row,
+                None => self.make_primary(&store, &tpm::PrimaryRequest::default())?,
+            },
+        };
+        let parent = parent(&primary)?;
+        let (so, user) = self.pin_rows(&parent, so_pin, user_pin)?;
+        let serial = crate::object::hex(&base::random::bytes(SERIAL_LEN)?);
+        let id = store.transaction(|store| {
+            store.add_token(&NewToken {
+                primary_id: primary.id,
+                label,
+                serial: &serial,
+                initialized: true,
+                login_required: !matches!(user_pin, UserPin::Free),
+                so: Some(so),
+                user: Some(user),
+                config: "{}",
+            })
+        })?;
+        drop(store);
+        self.changed()?;
+        Ok(id)
+    }
+
+    /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store.
+    pub(crate) fn make_primary(&self, store: &Store, request: &tpm::PrimaryRequest) -> Result<PrimaryRow> {
+        let tpm = self.tpm()?;
+        let primary = tpm.storage_primary(request)?;
+        let known = store.primaries()?.into_iter().find(|row| row.name == primary.name().as_bytes());
+        if let Some(row) = known {
+            return Ok(row);
+        }
+        let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
+        let capabilities = serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?;
+        let id = store.add_primary(&store::NewPrimary {
+            hierarchy: 'o',
+            handle: match primary.location {
+                tpm::Location::Persistent(handle) => Some(handle),
+                tpm::Location::Transient => None,
+            },
+            public: &primary.public,
+            name: primary.name().as_bytes(),
+            auth: request.primary_auth.clone(),
+            capabilities: &capabilities,
+        })?;
+        store.primary(id)?.ok_or_else(|| Error::Store("the primary that was just stored is not there".to_owned()))
+    }
+
+    /// The objects behind both PINs of a new token.
+    fn pin_rows(&self, parent: &tpm::Primary, so_pin: &Secret, user_pin: &UserPin<'_>) -> Result<(PinRow, PinRow)> {
+        let so = NewPin::new(so_pin)?;
+        let mut user = match user_pin {
+            UserPin::Pin(pin) => NewPin::new(pin)?,
+            UserPin::Free => NewPin::none()?,
+            UserPin::Unset => NewPin { auth: Secret::new(base::random::bytes(WRAPPING_KEY_LEN)?), ..NewPin::none()? },
+        };
+        if matches!(user_pin, UserPin::Unset) {
+            user.iterations = NO_PIN;
+        }
+        let wrapping_key = Secret::new(base::random::bytes(WRAPPING_KEY_LEN)?);
+        // A sealed object must hold something; the security officer's holds a value that is used for nothing.
+        let nothing = Secret::new(base::random::bytes(WRAPPING_KEY_LEN)?);
+        let (so_object, user_object) = self.tpm()?.create_pin_objects(
+            parent,
+            tpm::SealRequest { auth: &so.auth, data: &nothing },
+            tpm::SealRequest { auth: &user.auth, data: &wrapping_key },
+        )?;
+        Ok((
+            so.row(so_object.public, so_object.private, false),
+            user.row(user_object.public, user_object.private, false),
+        ))
+    }
+
+    fn check_label(&self, label: &str, own: Option<&Token>) -> Result<()> {
+        if label.len() > 32 || label.contains('\0') {
+            return Err(Error::ArgumentsBad("a token's label has at most 32 bytes, none of them zero"));
+        }
+        let taken =
+            self.tokens().iter().any(|token| own.is_none_or(|own| own.id != token.id) && token.row().label == label);
+        if taken { Err(Error::ArgumentsBad("another token has this label")) } else { Ok(()) }
+    }
+
+    fn store_pin(&self, token: &Token, role: Role, row: &PinRow) -> Result<()> {
+        // The TPM has made a new blob and forgotten nothing: until this commit the old PIN opens the old blob.
+        self.writer()?.set_pin(token.id, role, row)?;
+        self.changed()
+    }
+
+    fn wrong_pin(&self, token: &Token, error: tpm::Error, so: bool) -> Error {
+        match error {
+            tpm::Error::AuthFailed | tpm::Error::Lockout => {
+                let mut pins = token.pins();
+                if so {
+                    pins.so_failed = true
+                } else {
+                    pins.user_failed = true
+                }
+                pins.lockout = self.tpm().ok().and_then(|tpm| tpm.lockout().ok());
+                token.set_pins(pins);
+                if matches!(error, tpm::Error::Lockout) { Error::PinLocked } else { Error::PinIncorrect }
+            }
+            error => error.into(),
+        }
+    }
+}
+
+fn wrapped(pin: &PinRow) -> tpm::Wrapped {
+    tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
+}

@@ -1,0 +1,185 @@
+//! Sessions and the operations that are active in them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{ObjectHandle, SessionHandle, SlotId, flags};
+
+use crate::info::SessionInfo;
+use crate::op::{Decrypting, Digesting, Encrypting, Signing, Verifying};
+use crate::slot::{Login, Token};
+use crate::{Error, Result};
+
+/// A session. One operation of each kind can be active in it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) handle: SessionHandle,
+    pub(crate) token: Arc<Token>,
+    pub(crate) read_write: bool,
+    active: Mutex<Active>,
+}
+
+/// The active operations.
+#[derive(Debug, Default)]
+pub(crate) struct Active {
+    pub(crate) find: Option<VecDeque<ObjectHandle>>,
+    pub(crate) digest: Option<Digesting>,
+    pub(crate) sign: Option<Signing>,
+    pub(crate) verify: Option<Verifying>,
+    pub(crate) encrypt: Option<Encrypting>,
+    pub(crate) decrypt: Option<Decrypting>,
+}
+
+/// Does the operation go on after a call? Decided by this value and nowhere else (PKCS#11 v3.1 5.2, 5.8 - 5.13).
+#[derive(Debug)]
+pub(crate) enum Step<T> {
+    /// It goes on: a length was asked for, the buffer was too small, or a part was taken.
+    Keep(Result<T>),
+    /// It is over, successfully or not.
+    Done(Result<T>),
+}
+
+impl Active {
+    /// Does an operation wait for the user to log in once more? (`CKA_ALWAYS_AUTHENTICATE`)
+    pub(crate) fn waits_for_login(&self) -> bool {
+        self.sign.as_ref().is_some_and(|operation| operation.use_.waits())
+            || self.decrypt.as_ref().is_some_and(|operation| operation.use_.waits())
+    }
+
+    pub(crate) fn login_done(&mut self) {
+        if let Some(operation) = &mut self.sign {
+            operation.use_.allow();
+        }
+        if let Some(operation) = &mut self.decrypt {
+            operation.use_.allow();
+        }
+    }
+
+    /// What the end of a login ends: operations with private keys, and a search that saw private objects.
+    fn end_private(&mut self) {
+        self.find = None;
+        self.sign = None;
+        self.decrypt = None;
+    }
+}
+
+impl Session {
+    pub(crate) fn active(&self) -> MutexGuard<'_, Active> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins an operation in its place; `make` says what it is, and leaves nothing behind when it fails.
+    pub(crate) fn begin<O>(
+        &self,
+        place: impl Fn(&mut Active) -> &mut Option<O>,
+        make: impl FnOnce() -> Result<O>,
+    ) -> Result<()> {
+        let mut active = self.active();
+        if place(&mut active).is_some() {
+            return Err(Error::OperationActive);
+        }
+        *place(&mut active) = Some(make()?);
+        Ok(())
+    }
+
+    /// Runs one call of an active operation.
+    pub(crate) fn step<O, T>(
+        &self,
+        place: impl Fn(&mut Active) -> &mut Option<O>,
+        run: impl FnOnce(&mut O) -> Step<T>,
+    ) -> Result<T> {
+        let mut active = self.active();
+        let slot = place(&mut active);
+        let operation = slot.as_mut().ok_or(Error::OperationNotInitialized)?;
+        match run(operation) {
+            Step::Keep(result) => result,
+            Step::Done(result) => {
+                *slot = None;
+                result
+            }
+        }
+    }
+
+    pub(crate) fn info(&self) -> SessionInfo {
+        let state = match (self.token.login(), self.read_write) {
+            (Login::User(_), true) => flags::CKS_RW_USER_FUNCTIONS,
+            (Login::User(_), false) => flags::CKS_RO_USER_FUNCTIONS,
+            (Login::So(_), _) => flags::CKS_RW_SO_FUNCTIONS,
+            (Login::Nobody, true) => flags::CKS_RW_PUBLIC_SESSION,
+            (Login::Nobody, false) => flags::CKS_RO_PUBLIC_SESSION,
+        };
+        SessionInfo { slot: self.token.slot, state, read_write: self.read_write }
+    }
+}
+
+/// Every open session of the process.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<SessionHandle, Arc<Session>>>,
+    next: AtomicU64,
+}
+
+impl Sessions {
+    pub(crate) fn new() -> Self {
+        Self { open: Mutex::default(), next: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn open(&self, token: Arc<Token>, read_write: bool) -> Result<SessionHandle> {
+        let mut open = self.lock();
+        if !read_write && matches!(token.login(), Login::So(_)) {
+            return Err(Error::SessionReadWriteSoExists);
+        }
+        let handle = SessionHandle(self.next.fetch_add(1, Ordering::Relaxed));
+        open.insert(handle, Arc::new(Session { handle, token, read_write, active: Mutex::default() }));
+        Ok(handle)
+    }
+
+    pub(crate) fn find(&self, handle: SessionHandle) -> Result<Arc<Session>> {
+        self.lock().get(&handle).cloned().ok_or(Error::SessionHandleInvalid)
+    }
+
+    /// Closes one; its objects are gone, and with the last one of a token the login (PKCS#11 v3.1 5.6.2).
+    pub(crate) fn close(&self, handle: SessionHandle) -> Result<()> {
+        let mut open = self.lock();
+        let session = open.remove(&handle).ok_or(Error::SessionHandleInvalid)?;
+        session.token.remove_objects_of(handle);
+        if open.values().all(|other| other.token.id != session.token.id) {
+            session.token.logout();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close_all(&self, slot: SlotId) {
+        let mut open = self.lock();
+        let gone: Vec<_> =
+            open.extract_if(|_, session| session.token.slot == slot).map(|(_, session)| session).collect();
+        for session in gone {
+            session.token.remove_objects_of(session.handle);
+            session.token.logout();
+        }
+    }
+
+    /// How many are open on a token: all, and read/write ones.
+    pub(crate) fn count(&self, token: &Token) -> (u64, u64) {
+        let open = self.lock();
+        let all = open.values().filter(|session| session.token.id == token.id);
+        all.fold((0, 0), |(all, rw), session| (all + 1, rw + u64::from(session.read_write)))
+    }
+
+    /// After a logout: no operation goes on with what the user alone may use.
+    pub(crate) fn end_private_operations(&self, token: &Token) {
+        let sessions: Vec<_> = self.lock().values().filter(|session| session.token.id == token.id).cloned().collect();
+        for session in sessions {
+            session.active().end_private();
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionHandle, Arc<Session>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! What can go wrong, with its data.
+
+use std::time::Duration;
+
+use crate::public::Name;
+use crate::rc::ResponseCode;
+use crate::transport::TransportError;
+
+/// The result of every fallible operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation on the TPM failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The TPM cannot be reached; the text says which device or socket, and what to do.
+    #[error("the TPM cannot be reached: {0}")]
+    NotThere(String),
+    /// The connection broke while it was in use, and again after it was made anew.
+    #[error("the connection to the TPM was lost: {0}")]
+    Lost(String),
+    /// No answer came in time.
+    #[error("the TPM did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The authorisation value given for the object was wrong. Counts towards lockout unless the object is noDA.
+    #[error("the authorisation of the object was refused")]
+    AuthFailed,
+    /// The TPM's dictionary-attack protection is active (TPM_RC_LOCKOUT).
+    #[error("the TPM is in dictionary-attack lockout")]
+    Lockout,
+    /// The primary at the handle is another one than expected: not this TPM, or it was cleared.
+    #[error("this is not the expected storage primary: expected {expected:?}, found {found:?}")]
+    WrongPrimary {
+        /// The name that was expected.
+        expected: Name,
+        /// The name that was found; `None` where the TPM gave no readable one.
+        found: Option<Name>,
+    },
+    /// There is no object at the primary's handle: the TPM was cleared, or is another one.
+    #[error("there is no storage primary at handle {handle:#010x}")]
+    PrimaryMissing {
+        /// The persistent handle that is empty.
+        handle: u32,
+    },
+    /// The blob does not belong to this TPM and primary, or was altered (TPM_RC_INTEGRITY).
+    #[error("the object does not belong to this TPM, or it was altered")]
+    Integrity,
+    /// The loaded object's name is not the one that was expected.
+    #[error("the name of the loaded object is not the expected one")]
+    NameMismatch,
+    /// The policy of the object was not satisfied.
+    #[error("the policy of the object is not satisfied")]
+    PolicyFailed,
+    /// The HMAC of a response was wrong: somebody changed it, or the answering side is not the pinned TPM.
+    #[error("the response of the TPM is not authentic")]
+    ResponseHmac,
+    /// The response was not what TPM 2.0 prescribes.
+    #[error("the response of the TPM is malformed: {0}")]
+    Malformed(&'static str),
+    /// The TPM's memory for "objects" or "sessions" is taken by others.
+    #[error("the TPM has no room for {0}: others hold them; use the kernel's resource manager (/dev/tpmrm0), or flush what they left (tpm2_flushcontext)")]
+    NoRoom(&'static str),
+    /// Not possible with this TPM, this build or this key; the text says what.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// The arguments make no sense together; nothing was sent to the TPM.
+    #[error("invalid argument: {0}")]
+    Invalid(&'static str),
+    /// The TPM kept answering that the command must be repeated later.
+    #[error("the TPM is busy: retries are exhausted")]
+    Busy,
+    /// Called from inside another call of this crate on the same thread.
+    #[error("the TPM layer was re-entered from inside one of its own calls")]
+    Reentered,
+    /// The authorisation of the owner hierarchy, or of the storage primary itself, was refused.
+    #[error("the authorisation of the owner hierarchy or of the storage primary was refused")]
+    HierarchyAuth,
+    /// The TPM has no room or no permission for a persistent primary.
+    #[error("the storage primary cannot be made persistent: {0}")]
+    PersistenceRefused(ResponseCode),
+    /// Any other response code.
+    #[error("the TPM answered {0}")]
+    Response(ResponseCode),
+    /// The operating system's random generator failed.
+    #[error("the random generator of the operating system failed")]
+    Random,
+}
+
+impl Error {
+    /// Whether the connection cannot be trusted to be in step any more.
+    pub(crate) fn breaks_connection(&self) -> bool {
+        matches!(
+            self,
+            Error::Lost(_) | Error::TimedOut(_) | Error::Malformed(_) | Error::ResponseHmac | Error::NotThere(_)
+        )
+    }
+
+    /// Whether the held handles or the connection are gone, so that doing it all again from the start may succeed.
+    pub(crate) fn is_stale(&self) -> bool {
+        match self {
+            Error::Lost(_) | Error::TimedOut(_) | Error::Malformed(_) => true,
+            Error::Response(rc) => rc.is_stale_reference(),
+            _ => false,
+        }
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Error {
+        match error {
+            TransportError::NotThere(text) => Error::NotThere(text),
+            TransportError::Lost(text) => Error::Lost(text),
+            TransportError::TimedOut(after) => Error::TimedOut(after),
+            TransportError::Malformed(what) => Error::Malformed(what),
+            TransportError::Unsupported(text) => Error::Unsupported(text),
+        }
+    }
+}
+
+impl From<base::random::RandomError> for Error {
+    fn from(_: base::random::RandomError) -> Error {
+        Error::Random
+    }
+}

@@ -1,0 +1,122 @@
+//! Keys: made under the primary, loaded on demand, used by one command.
+
+use base::Secret;
+
+use crate::command::{Handle, Response};
+use crate::connection::{Connection, Protection};
+use crate::error::{Error, Result};
+use crate::primary::Primary;
+use crate::public::{PublicArea, Wrapped};
+use crate::seal;
+use crate::session::{Entity, Kind, STRONG_AUTH, Session};
+use crate::sign::Key;
+use crate::template::{self, KeyTemplate};
+use crate::wire::Writer;
+
+/// StartAuthSession and Create; the first one only where no session is held.
+pub(crate) fn create_key(
+    connection: &mut Connection,
+    primary: &Primary,
+    template: KeyTemplate,
+    auth: &Secret,
+) -> Result<Wrapped> {
+    let area = template::key(template)?;
+    seal::check_auth(auth)?;
+    let protection = if !connection.options().bus_protection {
+        Protection::none()
+    } else if let Some(session) = connection.take_session() {
+        let keep = !session.last_use_next;
+        Protection { session: Some(session), keep }
+    } else {
+        let session = connection.start_salted(primary, Kind::Hmac)?;
+        Protection { session: Some(session), keep: false }
+    };
+    connection.with(protection, |connection, protection| {
+        seal::create(connection, primary, &area, auth, None, protection)
+    })
+}
+
+/// Executes the command `code` with the key: loads it if it is not, and protects the command by the held session, else by a
+/// new one. At most Load, StartAuthSession, and the command.
+pub(crate) fn use_key(
+    connection: &mut Connection,
+    key: &Key<'_>,
+    code: u32,
+    parameters: impl Fn() -> Writer,
+    decrypt: bool,
+    encrypt: bool,
+) -> Result<Response> {
+    let protected = connection.options().bus_protection;
+    let managed = connection.is_managed()?;
+    let held = if protected { connection.take_session() } else { None };
+    let protection = Protection { session: held, keep: true };
+    connection.with(protection, |connection, protection| {
+        let entity = Entity { name: key.name, auth: key.auth };
+        let loaded = connection.loaded_key(key.name);
+        if protected && protection.session.is_none() && loaded.is_none() {
+            protection.session = session_before_load(connection, key, managed)?;
+        }
+        let handle = match loaded {
+            Some(handle) => handle,
+            None => load(connection, key, protection)?,
+        };
+        if protected && protection.session.is_none() {
+            protection.session = Some(session_after_load(connection, key, &handle, entity, managed)?);
+        }
+        protection.keep = !protection.session.as_ref().is_some_and(|session| session.last_use_next);
+        let command = connection.command(code, vec![handle], parameters())?;
+        connection.execute(&command, &mut [protection.authorize(entity, decrypt, encrypt)])
+    })
+}
+
+fn load(connection: &mut Connection, key: &Key<'_>, protection: &mut Protection) -> Result<Handle> {
+    let Wrapped { public, private } = key.wrapped;
+    let session = protection.session.as_mut().filter(|session| session.has_key());
+    let handle = connection.load(key.primary, public, private, key.name, session)?;
+    connection.keep_key(&handle, key.name);
+    Ok(handle)
+}
+
+/// The session that must, or had better, be there before the key is loaded: for the authorisation of the primary where it has
+/// one; and behind a resource manager, which need not swap the key around the command that starts the session then.
+fn session_before_load(connection: &mut Connection, key: &Key<'_>, managed: bool) -> Result<Option<Session>> {
+    if !key.primary.auth.is_empty() {
+        return connection.start_salted(key.primary, Kind::Hmac).map(Some);
+    }
+    if managed { session_for(connection, key).map(Some) } else { Ok(None) }
+}
+
+/// Without a resource manager the session serves everything that comes, and needs a key of its own for that: it is bound to
+/// this key, which is as good as salted (the authorisation value is random), and no asymmetric work for the TPM.
+fn session_after_load(
+    connection: &mut Connection,
+    key: &Key<'_>,
+    handle: &Handle,
+    entity: Entity<'_>,
+    managed: bool,
+) -> Result<Session> {
+    if !managed && key.auth.len() >= STRONG_AUTH {
+        return connection.start_bound(handle, entity);
+    }
+    session_for(connection, key)
+}
+
+/// A session that serves this key only.
+fn session_for(connection: &mut Connection, key: &Key<'_>) -> Result<Session> {
+    if key.auth.len() >= STRONG_AUTH {
+        connection.start_plain()
+    } else {
+        connection.start_salted(key.primary, Kind::Hmac)
+    }
+}
+
+/// Checks, before anything is sent, that the key's parts belong together.
+pub(crate) fn check(key: &Key<'_>) -> Result<PublicArea> {
+    seal::check_auth(key.auth)?;
+    crate::primary::load_parameters(&key.wrapped.public, &key.wrapped.private)?;
+    let area = key.wrapped.public_area()?;
+    if area.name()? != *key.name {
+        return Err(Error::NameMismatch);
+    }
+    Ok(area)
+}

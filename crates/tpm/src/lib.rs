@@ -1,0 +1,45 @@
+//! TPM 2.0 spoken directly: transport, marshalling, authorisation sessions, and the few verbs a token needs.
+//!
+//! [`Tpm`] is the whole door. It connects on the first call that needs the TPM, keeps what makes the next call
+//! cheap (a session, loaded keys), and gives everything back after a short idle time. Structures are marshalled by
+//! hand: the exact bytes of the parameters are needed for cpHash and are encrypted in place, and what comes back
+//! is read by a bounds-checked reader, because the answering side may be hostile.
+//!
+//! Names are those of the TPM 2.0 Library specification, Parts 1 to 3.
+
+mod capabilities;
+mod command;
+mod conf;
+mod connection;
+mod crypto;
+mod descriptors;
+mod error;
+mod keys;
+mod policy;
+mod pool;
+mod primary;
+mod public;
+mod random;
+mod rc;
+mod reaper;
+mod salt;
+mod seal;
+mod session;
+mod sign;
+#[cfg(feature = "tcti")]
+mod tcti;
+mod template;
+mod tpm;
+mod transport;
+mod wire;
+
+pub use capabilities::{Capabilities, Lockout};
+pub use conf::{ParseTctiError, TctiConf};
+pub use error::{Error, Result};
+pub use primary::{Location, Primary, PrimaryRequest};
+pub use public::{Attributes, Name, PublicArea, Wrapped};
+pub use rc::ResponseCode;
+pub use seal::SealRequest;
+pub use sign::{DecryptScheme, Key, SignScheme, Signature};
+pub use template::KeyTemplate;
+pub use tpm::{Options, Tpm};

@@ -1,0 +1,260 @@
+//! The storage primary: found, made, kept, checked.
+
+use base::Secret;
+use log::{debug, warn};
+
+use crate::command::{Authorization, Command, Handle};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::public::{Name, PublicArea, check_tpm2b};
+use crate::rc::ResponseCode;
+use crate::template;
+use crate::wire::constants::{cap, cc, hc, rh};
+use crate::wire::{Reader, Writer};
+
+/// Where other software keeps, and looks for, the storage primary (TCG TPM v2.0 Provisioning Guidance, 7.8).
+const SRK_HANDLE: u32 = 0x8100_0001;
+
+/// Where a primary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    /// At this persistent handle.
+    Persistent(u32),
+    /// Nowhere: derived anew, from the fixed template and the owner's seed, for each connection. The owner
+    /// hierarchy's authorisation must be empty for that.
+    Transient,
+}
+
+/// A storage primary, pinned by its public area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Primary {
+    /// Where it is.
+    pub location: Location,
+    /// TPM2B_PUBLIC.
+    pub public: Vec<u8>,
+    /// Its authorisation value; mostly empty.
+    pub auth: Secret,
+    name: Name,
+    area: PublicArea,
+}
+
+impl Primary {
+    /// A primary with an empty authorisation value; fails when `public` (TPM2B_PUBLIC) is not that of a storage key.
+    pub fn new(location: Location, public: Vec<u8>) -> Result<Primary> {
+        let area = PublicArea::parse(&public)?;
+        if !area.is_storage_key() {
+            return Err(Error::Invalid("the primary is not a storage key"));
+        }
+        let name = area.name()?;
+        Ok(Primary { location, public, auth: Secret::zeroed(0), name, area })
+    }
+
+    /// The same primary with an authorisation value.
+    pub fn with_auth(mut self, auth: Secret) -> Primary {
+        self.auth = auth;
+        self
+    }
+
+    /// The name of the primary.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn area(&self) -> &PublicArea {
+        &self.area
+    }
+}
+
+/// What primary is wanted.
+#[derive(Clone, Debug)]
+pub struct PrimaryRequest {
+    /// Authorisation of the owner hierarchy; needed when a primary must be made.
+    pub owner_auth: Secret,
+    /// The persistent handle to use; `None`: 0x81000001, or the first free one after it.
+    pub handle: Option<u32>,
+    /// Whether a transient primary will do where the TPM refuses a persistent one.
+    pub transient: bool,
+    /// Authorisation of the primary, existing or new.
+    pub primary_auth: Secret,
+}
+
+impl Default for PrimaryRequest {
+    fn default() -> PrimaryRequest {
+        PrimaryRequest {
+            owner_auth: Secret::zeroed(0),
+            handle: None,
+            transient: false,
+            primary_auth: Secret::zeroed(0),
+        }
+    }
+}
+
+/// Adopts what is at the handle (1 command), or makes a primary and keeps it (3 more, and 1 when the handle must be searched for).
+pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequest) -> Result<Primary> {
+    let wanted = request.handle.unwrap_or(SRK_HANDLE);
+    if !(hc::PERSISTENT_FIRST..=hc::PERSISTENT_LAST).contains(&wanted) {
+        return Err(Error::Invalid("the handle of a persistent object is 0x81000000 to 0x81ffffff"));
+    }
+    let mut occupied = false;
+    if let Some(area) = read_public(connection, wanted)? {
+        occupied = true;
+        if let Some(primary) = adopt(connection, wanted, &area, request)? {
+            return Ok(primary);
+        }
+        if request.handle.is_some() {
+            return Err(Error::Invalid("the object at the requested handle is not a storage primary that can be used"));
+        }
+    }
+    let handle = if occupied { free_handle(connection)? } else { wanted };
+    create(connection, handle, request)
+}
+
+/// The primary at `handle`, if it is a storage key and its authorisation value is the given one.
+fn adopt(
+    connection: &mut Connection,
+    handle: u32,
+    area: &PublicArea,
+    request: &PrimaryRequest,
+) -> Result<Option<Primary>> {
+    if !area.is_storage_key() || (area.ecc().is_none() && area.rsa().is_none()) {
+        return Ok(None);
+    }
+    let primary =
+        Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(request.primary_auth.clone());
+    Ok(connection.primary_is_usable(&primary)?.then_some(primary))
+}
+
+/// CreatePrimary, EvictControl, FlushContext.
+fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) -> Result<Primary> {
+    let (transient, area) = create_transient(connection, &request.owner_auth, &request.primary_auth)?;
+    let name = area.name()?;
+    connection.add_temporary(transient, &name);
+    let evict = evict_command(connection, Handle::object(transient, &name), handle)?;
+    match connection.execute(&evict, &mut [Authorization::Password(&request.owner_auth)]) {
+        Ok(_) => {
+            Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(request.primary_auth.clone()))
+        }
+        Err(error) => {
+            let error = owner_error(error);
+            let Some(code) = refuses_persistence(&error) else { return Err(error) };
+            let reusable = request.primary_auth.is_empty() && request.owner_auth.is_empty();
+            if !request.transient || !reusable {
+                return Err(Error::PersistenceRefused(code));
+            }
+            warn!("the storage primary cannot be persistent ({code}); it will be derived for each connection");
+            Primary::new(Location::Transient, area.marshal()?)
+        }
+    }
+}
+
+fn refuses_persistence(error: &Error) -> Option<ResponseCode> {
+    match error {
+        Error::Response(code) => matches!(
+            *code,
+            ResponseCode::NV_SPACE
+                | ResponseCode::NV_DEFINED
+                | ResponseCode::COMMAND_CODE
+                | ResponseCode::AUTH_UNAVAILABLE
+        )
+        .then_some(*code),
+        _ => None,
+    }
+}
+
+/// Derives the primary of the fixed template; one command. Returns its handle and public area.
+pub(crate) fn create_transient(
+    connection: &mut Connection,
+    owner_auth: &Secret,
+    primary_auth: &Secret,
+) -> Result<(u32, PublicArea)> {
+    let sensitive = Writer::new().tpm2b(primary_auth.expose()).tpm2b(&[]).finish()?;
+    let parameters = Writer::new()
+        .tpm2b(&sensitive)
+        .bytes(&template::storage_primary()?.marshal()?)
+        .tpm2b(&[])
+        .u32(0)
+        .finish()?;
+    let command = Command {
+        code: cc::CREATE_PRIMARY,
+        handles: vec![Handle::plain(rh::OWNER)],
+        parameters,
+        returns_handle: true,
+        deadline: connection.options().keygen_deadline,
+    };
+    let response =
+        connection.execute(&command, &mut [Authorization::Password(owner_auth)]).map_err(owner_error)?;
+    let area = PublicArea::parse_area(response.reader().tpm2b()?)?;
+    Ok((response.handle()?, area))
+}
+
+fn owner_error(error: Error) -> Error {
+    if error == Error::AuthFailed { Error::HierarchyAuth } else { error }
+}
+
+/// The public area at a handle; `None` where there is nothing.
+pub(crate) fn read_public(connection: &mut Connection, handle: u32) -> Result<Option<PublicArea>> {
+    let command = connection.command(cc::READ_PUBLIC, vec![Handle::plain(handle)], Writer::new())?;
+    match connection.execute(&command, &mut []) {
+        Ok(response) => PublicArea::parse_area(response.reader().tpm2b()?).map(Some),
+        Err(Error::Response(code)) if code.is_stale_reference() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares what is at the primary's handle with what is pinned; one command, none for a transient one.
+pub(crate) fn check(connection: &mut Connection, primary: &Primary) -> Result<()> {
+    let Location::Persistent(handle) = primary.location else {
+        return connection.parent(primary).map(drop);
+    };
+    let found = match read_public(connection, handle)? {
+        Some(area) => area.name()?,
+        None => return Err(Error::PrimaryMissing { handle }),
+    };
+    if found == *primary.name() {
+        return Ok(());
+    }
+    debug!("the primary at {handle:#010x} is {found}, not {}", primary.name());
+    Err(Error::WrongPrimary { expected: primary.name().clone(), found: Some(found) })
+}
+
+/// All persistent handles.
+pub(crate) fn list_persistent(connection: &mut Connection) -> Result<Vec<u32>> {
+    connection.capability_list(cap::HANDLES, hc::PERSISTENT_FIRST, |reader: &mut Reader<'_>| {
+        let handle = reader.u32()?;
+        Ok((handle, handle))
+    })
+}
+
+fn free_handle(connection: &mut Connection) -> Result<u32> {
+    let taken = list_persistent(connection)?;
+    (SRK_HANDLE..=hc::OWNER_PERSISTENT_LAST)
+        .chain(std::iter::once(hc::PERSISTENT_FIRST))
+        .find(|handle| !taken.contains(handle))
+        .ok_or(Error::PersistenceRefused(ResponseCode::NV_SPACE))
+}
+
+/// Removes a persistent primary; one command.
+pub(crate) fn evict(connection: &mut Connection, primary: &Primary, owner_auth: &Secret) -> Result<()> {
+    let Location::Persistent(handle) = primary.location else {
+        return Ok(());
+    };
+    let command = evict_command(connection, Handle::object(handle, primary.name()), handle)?;
+    match connection.execute(&command, &mut [Authorization::Password(owner_auth)]) {
+        Ok(_) => Ok(()),
+        Err(Error::Response(code)) if code.is_handle(ResponseCode::HANDLE, 2) => {
+            Err(Error::PrimaryMissing { handle })
+        }
+        Err(error) => Err(owner_error(error)),
+    }
+}
+
+fn evict_command(connection: &Connection, object: Handle, persistent: u32) -> Result<Command> {
+    connection.command(cc::EVICT_CONTROL, vec![Handle::plain(rh::OWNER), object], Writer::new().u32(persistent))
+}
+
+/// The parameters of TPM2_Load: TPM2B_PRIVATE and TPM2B_PUBLIC as they are stored.
+pub(crate) fn load_parameters(public: &[u8], private: &[u8]) -> Result<Writer> {
+    check_tpm2b(public)?;
+    check_tpm2b(private)?;
+    Ok(Writer::new().bytes(private).bytes(public))
+}

@@ -1,0 +1,278 @@
+//! Response codes (TPM 2.0 Part 2, 6.6).
+
+use std::fmt;
+
+/// A TPM_RC other than TPM_RC_SUCCESS.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ResponseCode(pub u32);
+
+/// What a format-one code blames: the n-th handle, parameter or session, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    Handle(u32),
+    Parameter(u32),
+    Session(u32),
+}
+
+const RC_VER1: u32 = 0x100;
+const RC_FMT1: u32 = 0x080;
+const RC_WARN: u32 = 0x900;
+
+impl ResponseCode {
+    pub(crate) const INITIALIZE: ResponseCode = ResponseCode(RC_VER1);
+    pub(crate) const COMMAND_CODE: ResponseCode = ResponseCode(RC_VER1 + 0x43);
+    pub(crate) const NV_SPACE: ResponseCode = ResponseCode(RC_VER1 + 0x4b);
+    pub(crate) const NV_DEFINED: ResponseCode = ResponseCode(RC_VER1 + 0x4c);
+    pub(crate) const AUTH_UNAVAILABLE: ResponseCode = ResponseCode(RC_VER1 + 0x2f);
+    pub(crate) const PCR_CHANGED: ResponseCode = ResponseCode(RC_VER1 + 0x28);
+
+    pub(crate) const VALUE: ResponseCode = ResponseCode(RC_FMT1 + 0x04);
+    pub(crate) const KEY_SIZE: ResponseCode = ResponseCode(RC_FMT1 + 0x07);
+    pub(crate) const HANDLE: ResponseCode = ResponseCode(RC_FMT1 + 0x0b);
+    pub(crate) const RANGE: ResponseCode = ResponseCode(RC_FMT1 + 0x0d);
+    pub(crate) const AUTH_FAIL: ResponseCode = ResponseCode(RC_FMT1 + 0x0e);
+    pub(crate) const POLICY_FAIL: ResponseCode = ResponseCode(RC_FMT1 + 0x1d);
+    pub(crate) const INTEGRITY: ResponseCode = ResponseCode(RC_FMT1 + 0x1f);
+    pub(crate) const BAD_AUTH: ResponseCode = ResponseCode(RC_FMT1 + 0x22);
+    pub(crate) const POLICY_CC: ResponseCode = ResponseCode(RC_FMT1 + 0x24);
+    pub(crate) const CURVE: ResponseCode = ResponseCode(RC_FMT1 + 0x26);
+
+    pub(crate) const CONTEXT_GAP: ResponseCode = ResponseCode(RC_WARN + 0x01);
+    pub(crate) const OBJECT_MEMORY: ResponseCode = ResponseCode(RC_WARN + 0x02);
+    pub(crate) const SESSION_MEMORY: ResponseCode = ResponseCode(RC_WARN + 0x03);
+    pub(crate) const MEMORY: ResponseCode = ResponseCode(RC_WARN + 0x04);
+    pub(crate) const SESSION_HANDLES: ResponseCode = ResponseCode(RC_WARN + 0x05);
+    pub(crate) const OBJECT_HANDLES: ResponseCode = ResponseCode(RC_WARN + 0x06);
+    pub(crate) const YIELDED: ResponseCode = ResponseCode(RC_WARN + 0x08);
+    pub(crate) const TESTING: ResponseCode = ResponseCode(RC_WARN + 0x0a);
+    pub(crate) const NV_RATE: ResponseCode = ResponseCode(RC_WARN + 0x20);
+    pub(crate) const LOCKOUT: ResponseCode = ResponseCode(RC_WARN + 0x21);
+    pub(crate) const RETRY: ResponseCode = ResponseCode(RC_WARN + 0x22);
+    pub(crate) const NV_UNAVAILABLE: ResponseCode = ResponseCode(RC_WARN + 0x23);
+
+    fn is_format_one(self) -> bool {
+        self.0 & RC_FMT1 != 0
+    }
+
+    /// The code without what it blames: comparable with the constants.
+    pub(crate) fn base(self) -> ResponseCode {
+        if self.is_format_one() { ResponseCode(self.0 & 0x0bf) } else { self }
+    }
+
+    fn blame(self) -> Option<Blame> {
+        if !self.is_format_one() {
+            return None;
+        }
+        let number = (self.0 >> 8) & 0xf;
+        match (self.0 & 0x040 != 0, number) {
+            (_, 0) => None,
+            (true, n) => Some(Blame::Parameter(n)),
+            (false, n) if n < 8 => Some(Blame::Handle(n)),
+            (false, n) => Some(Blame::Session(n - 8)),
+        }
+    }
+
+    /// Whether this is `code`, blamed on the n-th handle.
+    pub(crate) fn is_handle(self, code: ResponseCode, number: u32) -> bool {
+        self.base() == code && self.blame() == Some(Blame::Handle(number))
+    }
+
+    /// A warning after which the same bytes may be sent again, later.
+    pub(crate) fn is_retry(self) -> bool {
+        matches!(
+            self,
+            ResponseCode::RETRY
+                | ResponseCode::YIELDED
+                | ResponseCode::TESTING
+                | ResponseCode::NV_RATE
+                | ResponseCode::NV_UNAVAILABLE
+                | ResponseCode::CONTEXT_GAP
+        )
+    }
+
+    pub(crate) fn is_object_memory(self) -> bool {
+        matches!(
+            self,
+            ResponseCode::OBJECT_MEMORY | ResponseCode::OBJECT_HANDLES | ResponseCode::MEMORY
+        )
+    }
+
+    pub(crate) fn is_session_memory(self) -> bool {
+        matches!(self, ResponseCode::SESSION_MEMORY | ResponseCode::SESSION_HANDLES)
+    }
+
+    /// TPM_RC_REFERENCE_H0..H6, S0..S6, or a handle that names nothing: what we held is gone.
+    pub(crate) fn is_stale_reference(self) -> bool {
+        (0x910..=0x91e).contains(&self.0) || self.base() == ResponseCode::HANDLE
+    }
+
+    /// TPM_RC_REFERENCE_S0..S6: a session is gone.
+    pub(crate) fn is_session_reference(self) -> bool {
+        (0x918..=0x91e).contains(&self.0)
+    }
+
+    fn name(self) -> Option<&'static str> {
+        let base = self.base();
+        if self.is_format_one() {
+            return FORMAT_ONE
+                .iter()
+                .find(|(code, _)| RC_FMT1 + code == base.0)
+                .map(|(_, name)| *name);
+        }
+        FORMAT_ZERO.iter().find(|(code, _)| *code == base.0).map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Display for ResponseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "TPM_RC_{name}")?,
+            None => write!(f, "an unknown response code")?,
+        }
+        match self.blame() {
+            Some(Blame::Handle(n)) => write!(f, ", handle {n}")?,
+            Some(Blame::Parameter(n)) => write!(f, ", parameter {n}")?,
+            Some(Blame::Session(n)) => write!(f, ", session {n}")?,
+            None => {}
+        }
+        write!(f, " ({:#x})", self.0)
+    }
+}
+
+impl fmt::Debug for ResponseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+const FORMAT_ZERO: &[(u32, &str)] = &[
+    (0x01e, "BAD_TAG"),
+    (0x100, "INITIALIZE"),
+    (0x101, "FAILURE"),
+    (0x103, "SEQUENCE"),
+    (0x10b, "PRIVATE"),
+    (0x119, "HMAC"),
+    (0x120, "DISABLED"),
+    (0x121, "EXCLUSIVE"),
+    (0x124, "AUTH_TYPE"),
+    (0x125, "AUTH_MISSING"),
+    (0x126, "POLICY"),
+    (0x127, "PCR"),
+    (0x128, "PCR_CHANGED"),
+    (0x12d, "UPGRADE"),
+    (0x12e, "TOO_MANY_CONTEXTS"),
+    (0x12f, "AUTH_UNAVAILABLE"),
+    (0x130, "REBOOT"),
+    (0x131, "UNBALANCED"),
+    (0x142, "COMMAND_SIZE"),
+    (0x143, "COMMAND_CODE"),
+    (0x144, "AUTHSIZE"),
+    (0x145, "AUTH_CONTEXT"),
+    (0x146, "NV_RANGE"),
+    (0x147, "NV_SIZE"),
+    (0x148, "NV_LOCKED"),
+    (0x149, "NV_AUTHORIZATION"),
+    (0x14a, "NV_UNINITIALIZED"),
+    (0x14b, "NV_SPACE"),
+    (0x14c, "NV_DEFINED"),
+    (0x150, "BAD_CONTEXT"),
+    (0x151, "CPHASH"),
+    (0x152, "PARENT"),
+    (0x153, "NEEDS_TEST"),
+    (0x154, "NO_RESULT"),
+    (0x155, "SENSITIVE"),
+    (0x901, "CONTEXT_GAP"),
+    (0x902, "OBJECT_MEMORY"),
+    (0x903, "SESSION_MEMORY"),
+    (0x904, "MEMORY"),
+    (0x905, "SESSION_HANDLES"),
+    (0x906, "OBJECT_HANDLES"),
+    (0x907, "LOCALITY"),
+    (0x908, "YIELDED"),
+    (0x909, "CANCELED"),
+    (0x90a, "TESTING"),
+    (0x910, "REFERENCE_H0"),
+    (0x911, "REFERENCE_H1"),
+    (0x912, "REFERENCE_H2"),
+    (0x913, "REFERENCE_H3"),
+    (0x914, "REFERENCE_H4"),
+    (0x915, "REFERENCE_H5"),
+    (0x916, "REFERENCE_H6"),
+    (0x918, "REFERENCE_S0"),
+    (0x919, "REFERENCE_S1"),
+    (0x91a, "REFERENCE_S2"),
+    (0x91b, "REFERENCE_S3"),
+    (0x91c, "REFERENCE_S4"),
+    (0x91d, "REFERENCE_S5"),
+    (0x91e, "REFERENCE_S6"),
+    (0x920, "NV_RATE"),
+    (0x921, "LOCKOUT"),
+    (0x922, "RETRY"),
+    (0x923, "NV_UNAVAILABLE"),
+];
+
+const FORMAT_ONE: &[(u32, &str)] = &[
+    (0x01, "ASYMMETRIC"),
+    (0x02, "ATTRIBUTES"),
+    (0x03, "HASH"),
+    (0x04, "VALUE"),
+    (0x05, "HIERARCHY"),
+    (0x07, "KEY_SIZE"),
+    (0x08, "MGF"),
+    (0x09, "MODE"),
+    (0x0a, "TYPE"),
+    (0x0b, "HANDLE"),
+    (0x0c, "KDF"),
+    (0x0d, "RANGE"),
+    (0x0e, "AUTH_FAIL"),
+    (0x0f, "NONCE"),
+    (0x10, "PP"),
+    (0x12, "SCHEME"),
+    (0x15, "SIZE"),
+    (0x16, "SYMMETRIC"),
+    (0x17, "TAG"),
+    (0x18, "SELECTOR"),
+    (0x1a, "INSUFFICIENT"),
+    (0x1b, "SIGNATURE"),
+    (0x1c, "KEY"),
+    (0x1d, "POLICY_FAIL"),
+    (0x1f, "INTEGRITY"),
+    (0x20, "TICKET"),
+    (0x21, "RESERVED_BITS"),
+    (0x22, "BAD_AUTH"),
+    (0x23, "EXPIRED"),
+    (0x24, "POLICY_CC"),
+    (0x25, "BINDING"),
+    (0x26, "CURVE"),
+    (0x27, "ECC_POINT"),
+    (0x28, "FW_LIMITED"),
+    (0x29, "SVN_LIMITED"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_decoded_as_the_specification_prints_them() {
+        assert_eq!(ResponseCode(0x2c4).to_string(), "TPM_RC_VALUE, parameter 2 (0x2c4)");
+        assert_eq!(ResponseCode(0x98e).to_string(), "TPM_RC_AUTH_FAIL, session 1 (0x98e)");
+        assert_eq!(ResponseCode(0x9a2).to_string(), "TPM_RC_BAD_AUTH, session 1 (0x9a2)");
+        assert_eq!(ResponseCode(0x18b).to_string(), "TPM_RC_HANDLE, handle 1 (0x18b)");
+        assert_eq!(ResponseCode(0x1df).to_string(), "TPM_RC_INTEGRITY, parameter 1 (0x1df)");
+        assert_eq!(ResponseCode(0x921).to_string(), "TPM_RC_LOCKOUT (0x921)");
+        assert_eq!(ResponseCode(0x12f).to_string(), "TPM_RC_AUTH_UNAVAILABLE (0x12f)");
+        assert_eq!(ResponseCode(0xffff_0000).to_string(), "an unknown response code (0xffff0000)");
+    }
+
+    #[test]
+    fn codes_are_classified() {
+        assert!(ResponseCode(0x18b).is_handle(ResponseCode::HANDLE, 1));
+        assert!(!ResponseCode(0x28b).is_handle(ResponseCode::HANDLE, 1));
+        assert!(ResponseCode(0x910).is_stale_reference());
+        assert!(ResponseCode(0x918).is_stale_reference());
+        assert!(!ResponseCode(0x922).is_stale_reference());
+        assert!(ResponseCode(0x922).is_retry());
+        assert_eq!(ResponseCode(0x1df).base(), ResponseCode::INTEGRITY);
+    }
+}

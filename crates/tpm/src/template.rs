@@ -1,0 +1,102 @@
+//! The public areas of what is created here.
+
+use base::curve::Curve;
+
+use crate::error::{Error, Result};
+use crate::public::{Attributes, DEFAULT_EXPONENT, Parameters, PublicArea, Scheme, Symmetric, curve_id, name_alg};
+use crate::wire::constants::{alg, ecc};
+
+/// What kind of key to create. Keys sign and decrypt, choose their scheme at each use, can never leave their parent, are
+/// authorised by their value, and do not count towards lockout (the value is random: it cannot be guessed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyTemplate {
+    /// RSA.
+    Rsa {
+        /// Bits of the modulus.
+        bits: u16,
+        /// Public exponent; 0 and 65537 are the same.
+        exponent: u32,
+    },
+    /// Elliptic curve.
+    Ecc {
+        /// The curve.
+        curve: Curve,
+    },
+}
+
+const FIXED: Attributes = Attributes::FIXED_TPM.union(Attributes::FIXED_PARENT);
+const STORAGE: Symmetric = Symmetric { algorithm: alg::AES, bits: 128, mode: alg::CFB };
+
+/// The storage primary of the TCG TPM v2.0 Provisioning Guidance, 7.5.1: ECC P-256, as other software makes it.
+pub(crate) fn storage_primary() -> Result<PublicArea> {
+    Ok(PublicArea {
+        name_alg: name_alg()?,
+        attributes: FIXED
+            .union(Attributes::SENSITIVE_DATA_ORIGIN)
+            .union(Attributes::USER_WITH_AUTH)
+            .union(Attributes::NO_DA)
+            .union(Attributes::RESTRICTED)
+            .union(Attributes::DECRYPT),
+        auth_policy: Vec::new(),
+        parameters: Parameters::Ecc {
+            symmetric: Some(STORAGE),
+            scheme: Scheme::NULL,
+            curve: ecc::NIST_P256,
+            kdf: Scheme::NULL,
+            // The template's unique field is 32 zero bytes for each coordinate; it is part of what the key is derived from.
+            x: vec![0; 32],
+            y: vec![0; 32],
+        },
+    })
+}
+
+/// A key.
+pub(crate) fn key(template: KeyTemplate) -> Result<PublicArea> {
+    let parameters = match template {
+        KeyTemplate::Rsa { bits, exponent } => {
+            if bits < 1024 || bits % 8 != 0 {
+                return Err(Error::Invalid("the size of an RSA key is a multiple of 8 bits, at least 1024"));
+            }
+            if exponent != 0 && (exponent < 3 || exponent % 2 == 0) {
+                return Err(Error::Invalid("the public exponent is odd, and at least 3"));
+            }
+            // Zero is how a TPM writes its default; some accept nothing else.
+            let exponent = if exponent == DEFAULT_EXPONENT { 0 } else { exponent };
+            Parameters::Rsa { symmetric: None, scheme: Scheme::NULL, bits, exponent, modulus: Vec::new() }
+        }
+        KeyTemplate::Ecc { curve } => Parameters::Ecc {
+            symmetric: None,
+            scheme: Scheme::NULL,
+            curve: curve_id(curve),
+            kdf: Scheme::NULL,
+            x: Vec::new(),
+            y: Vec::new(),
+        },
+    };
+    Ok(PublicArea {
+        name_alg: name_alg()?,
+        attributes: FIXED
+            .union(Attributes::SENSITIVE_DATA_ORIGIN)
+            .union(Attributes::USER_WITH_AUTH)
+            .union(Attributes::NO_DA)
+            .union(Attributes::SIGN)
+            .union(Attributes::DECRYPT),
+        auth_policy: Vec::new(),
+        parameters,
+    })
+}
+
+/// A sealed data object, subject to lockout. With a policy, the ADMIN role (changing the authorisation value) is had by it only.
+pub(crate) fn seal(admin_policy: Option<&[u8]>) -> Result<PublicArea> {
+    let attributes = FIXED.union(Attributes::USER_WITH_AUTH);
+    Ok(PublicArea {
+        name_alg: name_alg()?,
+        attributes: match admin_policy {
+            Some(_) => attributes.union(Attributes::ADMIN_WITH_POLICY),
+            None => attributes,
+        },
+        auth_policy: admin_policy.unwrap_or_default().to_vec(),
+        parameters: Parameters::KeyedHash { scheme: Scheme::NULL, unique: Vec::new() },
+    })
+}

@@ -1,0 +1,268 @@
+//! The door: one TPM, shared by all threads of a process.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base::Secret;
+use base::digest::Hash;
+use log::debug;
+
+use crate::capabilities::{self, Capabilities, Lockout};
+use crate::conf::TctiConf;
+use crate::connection::{Connection, Repeat};
+use crate::error::{Error, Result};
+use crate::keys;
+use crate::pool::{Pool, lock};
+use crate::primary::{self, Primary, PrimaryRequest};
+use crate::public::{Name, Wrapped};
+use crate::random;
+use crate::reaper::Reaper;
+use crate::seal::{self, SealRequest};
+use crate::sign::{self, DecryptScheme, Key, SignScheme, Signature};
+use crate::template::KeyTemplate;
+
+/// How to treat the TPM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Protect commands from who reads or writes the TPM's bus: sessions, encrypted parameters, verified responses.
+    /// Without it passwords and secrets travel in clear, and a few commands are saved.
+    pub bus_protection: bool,
+    /// After how long unused everything held is given back.
+    pub idle: Duration,
+    /// How long an answer may take.
+    pub deadline: Duration,
+    /// How long the making of a key may take.
+    pub keygen_deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            bus_protection: true,
+            idle: Duration::from_secs(1),
+            deadline: Duration::from_secs(60),
+            keygen_deadline: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A TPM. Nothing is opened before the first call that needs it; all methods may be called from any thread.
+///
+/// A number of commands in the description of a method is the most it takes when nothing goes wrong.
+#[derive(Debug)]
+pub struct Tpm {
+    pool: Arc<Pool>,
+    reaper: Reaper,
+    abandoned: AtomicBool,
+}
+
+impl Tpm {
+    /// A TPM that is not connected yet.
+    pub fn new(conf: TctiConf, options: Options) -> Tpm {
+        Tpm { pool: Arc::new(Pool::new(conf, options)), reaper: Reaper::default(), abandoned: AtomicBool::new(false) }
+    }
+
+    /// What the TPM can do. Four commands.
+    pub fn capabilities(&self) -> Result<Capabilities> {
+        self.general(Repeat::Safe, capabilities::capabilities)
+    }
+
+    /// Sizes of the RSA keys that the TPM makes, in bits, ascending. Four commands.
+    pub fn rsa_sizes(&self) -> Result<Vec<u16>> {
+        self.general(Repeat::Safe, capabilities::rsa_sizes)
+    }
+
+    /// The state of the dictionary-attack protection. One command.
+    pub fn lockout(&self) -> Result<Lockout> {
+        self.general(Repeat::Safe, capabilities::lockout)
+    }
+
+    /// Fills `out` with random bytes of TPM and operating system. One command.
+    pub fn random(&self, out: &mut [u8]) -> Result<()> {
+        self.general(Repeat::Safe, |connection| random::fill(connection, out))
+    }
+
+    /// Finds or makes the storage primary. One command when it is there, else four: ReadPublic, CreatePrimary, EvictControl,
+    /// FlushContext. One more when the usual handle is taken by something else; three more to try an authorisation value.
+    pub fn storage_primary(&self, request: &PrimaryRequest) -> Result<Primary> {
+        self.general(Repeat::Never, |connection| primary::storage_primary(connection, request))
+    }
+
+    /// All persistent handles. One command.
+    pub fn list_persistent(&self) -> Result<Vec<u32>> {
+        self.general(Repeat::Safe, primary::list_persistent)
+    }
+
+    /// Removes a persistent primary from the TPM. One command. Everything under it becomes useless.
+    pub fn evict(&self, primary: &Primary, owner_auth: &Secret) -> Result<()> {
+        self.general(Repeat::Never, |connection| primary::evict(connection, primary, owner_auth))
+    }
+
+    /// Whether the pinned primary is where it should be. One command.
+    pub fn check_primary(&self, primary: &Primary) -> Result<()> {
+        self.general(Repeat::Safe, |connection| primary::check(connection, primary))
+    }
+
+    /// Makes the security officer's and the user's sealed object: (SO, user). Three commands.
+    pub fn create_pin_objects(
+        &self,
+        primary: &Primary,
+        so: SealRequest<'_>,
+        user: SealRequest<'_>,
+    ) -> Result<(Wrapped, Wrapped)> {
+        self.session(Repeat::Safe, |connection| seal::create_pin_objects(connection, primary, so, user))
+    }
+
+    /// What is sealed in `object`. Four commands; their session serves the next operation.
+    pub fn unseal(&self, primary: &Primary, object: &Wrapped, auth: &Secret) -> Result<Secret> {
+        let name = seal::check_seal(object, &[auth])?;
+        self.session(Repeat::Safe, |connection| seal::unseal(connection, primary, object, &name, auth))
+    }
+
+    /// Replaces the authorisation value of an object without a policy, such as the security officer's. Returns its new
+    /// TPM2B_PRIVATE; the old one stays good for the old value. Four commands.
+    pub fn change_auth(&self, primary: &Primary, object: &Wrapped, old: &Secret, new: &Secret) -> Result<Vec<u8>> {
+        let name = seal::check_seal(object, &[old, new])?;
+        self.session(Repeat::Never, |connection| seal::change_auth(connection, primary, object, &name, old, new))
+    }
+
+    /// Replaces the user's authorisation value, knowing it. Returns the new TPM2B_PRIVATE. Seven commands.
+    pub fn change_user_auth(
+        &self,
+        primary: &Primary,
+        user: &Wrapped,
+        so_name: &Name,
+        old: &Secret,
+        new: &Secret,
+    ) -> Result<Vec<u8>> {
+        let name = seal::check_seal(user, &[old, new])?;
+        self.session(Repeat::Never, |connection| {
+            seal::change_user_auth(connection, primary, (user, &name), so_name, old, new)
+        })
+    }
+
+    /// Replaces the user's authorisation value, knowing the security officer's. Returns the new TPM2B_PRIVATE. Ten commands.
+    pub fn reset_user_auth(
+        &self,
+        primary: &Primary,
+        user: &Wrapped,
+        so: &Wrapped,
+        so_auth: &Secret,
+        new: &Secret,
+    ) -> Result<Vec<u8>> {
+        let name = seal::check_seal(user, &[new])?;
+        let so_name = seal::check_seal(so, &[so_auth])?;
+        self.session(Repeat::Never, |connection| {
+            seal::reset_user_auth(connection, primary, (user, &name), (so, &so_name), so_auth, new)
+        })
+    }
+
+    /// Makes a key with the given authorisation value. Two commands, one when a session is held.
+    pub fn create_key(&self, primary: &Primary, template: &KeyTemplate, auth: &Secret) -> Result<Wrapped> {
+        self.session(Repeat::Safe, |connection| keys::create_key(connection, primary, *template, auth))
+    }
+
+    /// Signs a digest. Three commands the first time, then one.
+    pub fn sign(&self, key: &Key<'_>, hash: Hash, digest: &[u8], scheme: SignScheme) -> Result<Signature> {
+        self.key(key.name, |connection| sign::sign(connection, key, hash, digest, scheme))
+    }
+
+    /// Decrypts with an RSA key; a raw result is as long as the modulus. Three commands the first time, then one.
+    pub fn rsa_decrypt(&self, key: &Key<'_>, scheme: DecryptScheme<'_>, cipher: &[u8]) -> Result<Secret> {
+        self.key(key.name, |connection| sign::rsa_decrypt(connection, key, scheme, cipher))
+    }
+
+    /// Flushes a key that will not be used again, if it is loaded.
+    pub fn forget(&self, name: &Name) {
+        let Ok(_guard) = self.enter() else { return };
+        if let Err(error) = self.pool.forget(name) {
+            debug!("{name} was not flushed: {error}");
+        }
+    }
+
+    /// Gives back all that is held in the TPM, and closes. It is opened again when it is needed.
+    pub fn release(&self) {
+        let Ok(_guard) = self.enter() else { return };
+        self.reaper.stop();
+        self.pool.give_back();
+    }
+
+    /// For the child after a fork: closes the descriptors without a word to the TPM. Takes no lock. The object then refuses
+    /// everything, and keeps its memory when it is dropped.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.pool.abandon();
+    }
+
+    fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+        let _guard = self.enter()?;
+        let connection = self.pool.general();
+        let result = lock(&connection).run(repeat, operation);
+        drop(connection);
+        self.reaper.wake(&self.pool);
+        result
+    }
+
+    fn session<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+        let _guard = self.enter()?;
+        let connection = self.pool.for_session()?;
+        let result = lock(&connection).run(repeat, operation);
+        drop(connection);
+        self.reaper.wake(&self.pool);
+        result
+    }
+
+    fn key<T>(&self, name: &Name, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+        let _guard = self.enter()?;
+        let connection = self.pool.for_key(name)?;
+        let result = lock(&connection).run(Repeat::SafeWithRightAuth, operation);
+        drop(connection);
+        self.reaper.wake(&self.pool);
+        result
+    }
+
+    fn enter(&self) -> Result<Entered> {
+        if self.abandoned.load(Ordering::Acquire) {
+            return Err(Error::NotThere("the connection belongs to the process that forked".into()));
+        }
+        Entered::new()
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        if self.abandoned.load(Ordering::Acquire) {
+            // The descriptors are closed, and may be somebody else's by now: nothing may close them again.
+            std::mem::forget(Arc::clone(&self.pool));
+            return;
+        }
+        self.release();
+    }
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks this thread as being inside this crate. A TCTI that is somebody else's code may call the host, and the host us:
+/// waiting for our own lock would then be for ever.
+#[derive(Debug)]
+struct Entered;
+
+impl Entered {
+    fn new() -> Result<Entered> {
+        // A thread that is ending has no thread-local storage, and is not inside anything.
+        match INSIDE.try_with(|inside| inside.replace(true)) {
+            Ok(true) => Err(Error::Reentered),
+            Ok(false) | Err(_) => Ok(Entered),
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.set(false));
+    }
+}

@@ -1,0 +1,126 @@
+//! Constants with the names of TPM 2.0 Part 2, without the TPM_ prefix.
+
+/// TPM_CC.
+pub(crate) mod cc {
+    pub(crate) const EVICT_CONTROL: u32 = 0x120;
+    pub(crate) const CREATE_PRIMARY: u32 = 0x131;
+    pub(crate) const STARTUP: u32 = 0x144;
+    pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
+    pub(crate) const POLICY_SECRET: u32 = 0x151;
+    pub(crate) const CREATE: u32 = 0x153;
+    pub(crate) const LOAD: u32 = 0x157;
+    pub(crate) const RSA_DECRYPT: u32 = 0x159;
+    pub(crate) const SIGN: u32 = 0x15d;
+    pub(crate) const UNSEAL: u32 = 0x15e;
+    pub(crate) const FLUSH_CONTEXT: u32 = 0x165;
+    pub(crate) const POLICY_AUTH_VALUE: u32 = 0x16b;
+    pub(crate) const POLICY_COMMAND_CODE: u32 = 0x16c;
+    pub(crate) const POLICY_OR: u32 = 0x171;
+    pub(crate) const READ_PUBLIC: u32 = 0x173;
+    pub(crate) const START_AUTH_SESSION: u32 = 0x176;
+    pub(crate) const GET_CAPABILITY: u32 = 0x17a;
+    pub(crate) const GET_RANDOM: u32 = 0x17b;
+    pub(crate) const TEST_PARMS: u32 = 0x18a;
+}
+
+/// The name of a command, for logs.
+pub(crate) fn command_name(code: u32) -> &'static str {
+    match code {
+        cc::EVICT_CONTROL => "EvictControl",
+        cc::CREATE_PRIMARY => "CreatePrimary",
+        cc::STARTUP => "Startup",
+        cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
+        cc::POLICY_SECRET => "PolicySecret",
+        cc::CREATE => "Create",
+        cc::LOAD => "Load",
+        cc::RSA_DECRYPT => "RSA_Decrypt",
+        cc::SIGN => "Sign",
+        cc::UNSEAL => "Unseal",
+        cc::FLUSH_CONTEXT => "FlushContext",
+        cc::POLICY_AUTH_VALUE => "PolicyAuthValue",
+        cc::POLICY_COMMAND_CODE => "PolicyCommandCode",
+        cc::POLICY_OR => "PolicyOR",
+        cc::READ_PUBLIC => "ReadPublic",
+        cc::START_AUTH_SESSION => "StartAuthSession",
+        cc::GET_CAPABILITY => "GetCapability",
+        cc::GET_RANDOM => "GetRandom",
+        cc::TEST_PARMS => "TestParms",
+        _ => "a command",
+    }
+}
+
+/// TPM_ALG_ID.
+pub(crate) mod alg {
+    pub(crate) const RSA: u16 = 0x0001;
+    pub(crate) const SHA1: u16 = 0x0004;
+    pub(crate) const AES: u16 = 0x0006;
+    pub(crate) const KEYEDHASH: u16 = 0x0008;
+    pub(crate) const XOR: u16 = 0x000a;
+    pub(crate) const SHA256: u16 = 0x000b;
+    pub(crate) const SHA384: u16 = 0x000c;
+    pub(crate) const SHA512: u16 = 0x000d;
+    pub(crate) const NULL: u16 = 0x0010;
+    pub(crate) const RSASSA: u16 = 0x0014;
+    pub(crate) const RSAES: u16 = 0x0015;
+    pub(crate) const RSAPSS: u16 = 0x0016;
+    pub(crate) const OAEP: u16 = 0x0017;
+    pub(crate) const ECDSA: u16 = 0x0018;
+    pub(crate) const ECDAA: u16 = 0x001a;
+    pub(crate) const ECC: u16 = 0x0023;
+    pub(crate) const SYMCIPHER: u16 = 0x0025;
+    pub(crate) const CFB: u16 = 0x0043;
+}
+
+/// TPM_ECC_CURVE.
+pub(crate) mod ecc {
+    pub(crate) const NIST_P256: u16 = 0x0003;
+    pub(crate) const NIST_P384: u16 = 0x0004;
+    pub(crate) const NIST_P521: u16 = 0x0005;
+}
+
+/// TPM_ST.
+pub(crate) mod st {
+    pub(crate) const NO_SESSIONS: u16 = 0x8001;
+    pub(crate) const SESSIONS: u16 = 0x8002;
+    pub(crate) const HASHCHECK: u16 = 0x8024;
+}
+
+/// TPM_SE.
+pub(crate) mod se {
+    pub(crate) const HMAC: u8 = 0x00;
+    pub(crate) const POLICY: u8 = 0x01;
+}
+
+/// TPM_RH and TPM_RS: permanent handles.
+pub(crate) mod rh {
+    pub(crate) const OWNER: u32 = 0x4000_0001;
+    pub(crate) const NULL: u32 = 0x4000_0007;
+    /// The handle of a password authorisation.
+    pub(crate) const PW: u32 = 0x4000_0009;
+}
+
+/// Ranges of handles (TPM_HC): the owner's part of the persistent ones.
+pub(crate) mod hc {
+    pub(crate) const PERSISTENT_FIRST: u32 = 0x8100_0000;
+    pub(crate) const OWNER_PERSISTENT_LAST: u32 = 0x817f_ffff;
+    pub(crate) const PERSISTENT_LAST: u32 = 0x81ff_ffff;
+}
+
+/// TPM_CAP.
+pub(crate) mod cap {
+    pub(crate) const ALGS: u32 = 0;
+    pub(crate) const HANDLES: u32 = 1;
+    pub(crate) const COMMANDS: u32 = 2;
+    pub(crate) const TPM_PROPERTIES: u32 = 6;
+    pub(crate) const ECC_CURVES: u32 = 8;
+}
+
+/// TPMA_SESSION.
+pub(crate) mod session_attributes {
+    pub(crate) const CONTINUE_SESSION: u8 = 0x01;
+    pub(crate) const DECRYPT: u8 = 0x20;
+    pub(crate) const ENCRYPT: u8 = 0x40;
+}
+
+/// TPM_SU_CLEAR.
+pub(crate) const SU_CLEAR: u16 = 0x0000;

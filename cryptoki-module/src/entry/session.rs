@@ -1,0 +1,92 @@
+//! Session management functions (5.6).
+
+use model::UserType;
+use pkcs11_sys::{
+    CK_SESSION_HANDLE, CK_SESSION_INFO, CKF_RW_SESSION, CKF_SERIAL_SESSION, CKU_CONTEXT_SPECIFIC, CKU_SO, CKU_USER,
+};
+use token::Error;
+
+use crate::raw::cryptoki_fn;
+
+cryptoki_fn! {
+    /// Opens a session (5.6.1).
+    C_OpenSession(
+        slot: SlotId, flags: Ulong, application: Pointer, notify: Notify, session: Place<CK_SESSION_HANDLE>
+    ) |library| {
+        let place = session.required()?;
+        if flags & CKF_SERIAL_SESSION == 0 {
+            return Err(Error::SessionParallelNotSupported);
+        }
+        place.write(library.open_session(slot, flags & CKF_RW_SESSION != 0)?.0);
+        Ok(())
+    }
+}
+
+cryptoki_fn! {
+    /// Closes a session (5.6.2).
+    C_CloseSession(session: SessionHandle) |library| library.close_session(session)
+}
+
+cryptoki_fn! {
+    /// Closes all sessions with a token (5.6.3).
+    C_CloseAllSessions(slot: SlotId) |library| library.close_all_sessions(slot)
+}
+
+cryptoki_fn! {
+    /// Describes a session (5.6.4).
+    C_GetSessionInfo(session: SessionHandle, info: Place<CK_SESSION_INFO>) |library| {
+        let place = info.required()?;
+        let info = library.session_info(session)?;
+        place.write(CK_SESSION_INFO {
+            slotID: info.slot.0,
+            state: info.state,
+            flags: CKF_SERIAL_SESSION | if info.read_write { CKF_RW_SESSION } else { 0 },
+            ulDeviceError: 0,
+        });
+        Ok(())
+    }
+}
+
+cryptoki_fn! {
+    /// Cancels the active operations of a session (5.6.5).
+    C_SessionCancel(session: SessionHandle, flags: Ulong)
+    unsupported "an operation ends with its last call, or with the session"
+}
+
+cryptoki_fn! {
+    /// Saves the state of an operation (5.6.6).
+    C_GetOperationState(session: SessionHandle, state: Buffer) unsupported "no operation's state leaves the module"
+}
+
+cryptoki_fn! {
+    /// Restores the state of an operation (5.6.7).
+    C_SetOperationState(
+        session: SessionHandle, state: Bytes, encryption_key: ObjectHandle, authentication_key: ObjectHandle
+    ) unsupported "no operation's state leaves the module"
+}
+
+cryptoki_fn! {
+    /// Logs a user in, in all sessions with the token (5.6.8).
+    C_Login(session: SessionHandle, user: Ulong, pin: Bytes) |library| {
+        let pin = pin.secret()?;
+        let user = match user {
+            CKU_SO => UserType::So,
+            CKU_USER => UserType::User,
+            CKU_CONTEXT_SPECIFIC => UserType::ContextSpecific,
+            // A session that does not exist is the graver error.
+            _ => return library.session_info(session).and(Err(Error::UserTypeInvalid)),
+        };
+        library.login(session, user, pin)
+    }
+}
+
+cryptoki_fn! {
+    /// Logs a user in by name (5.6.9).
+    C_LoginUser(session: SessionHandle, user: Ulong, pin: Bytes, name: Bytes)
+    unsupported "a token has one user, without a name"
+}
+
+cryptoki_fn! {
+    /// Logs the user out, in all sessions with the token (5.6.10).
+    C_Logout(session: SessionHandle) |library| library.logout(session)
+}

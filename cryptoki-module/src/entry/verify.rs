@@ -1,0 +1,38 @@
+//! Functions for verifying signatures and MACs (5.15).
+
+use crate::raw::cryptoki_fn;
+
+cryptoki_fn! {
+    /// Starts a verification (5.15.1).
+    C_VerifyInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
+        library.verify_init(session, &mechanism.mechanism()?, key)
+    }
+}
+
+cryptoki_fn! {
+    /// Verifies in one call (5.15.2).
+    C_Verify(session: SessionHandle, data: Bytes, signature: Bytes) |library| {
+        library.verify(session, data.slice()?, signature.slice()?)
+    }
+}
+
+cryptoki_fn! {
+    /// Adds a part to what is verified (5.15.3).
+    C_VerifyUpdate(session: SessionHandle, part: Bytes) |library| library.verify_update(session, part.slice()?)
+}
+
+cryptoki_fn! {
+    /// Verifies the signature of the parts (5.15.4).
+    C_VerifyFinal(session: SessionHandle, signature: Bytes) |library| library.verify_final(session, signature.slice()?)
+}
+
+cryptoki_fn! {
+    /// Starts a verification that recovers the data (5.15.5).
+    C_VerifyRecoverInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle)
+    unsupported "no mechanism has data recovery"
+}
+
+cryptoki_fn! {
+    /// Recovers the data of a signature (5.15.6).
+    C_VerifyRecover(session: SessionHandle, signature: Bytes, data: Buffer) unsupported "no mechanism has data recovery"
+}

@@ -1,0 +1,52 @@
+//! `init`: the store and its primary key.
+
+use serde::Serialize;
+use token::Error;
+use token::admin::{Admin, InitRequest};
+
+use super::Context;
+use crate::cli::Init;
+use crate::errors::{Failure, Status};
+use crate::output::{self, note};
+use crate::pins;
+
+/// As tpm2_ptool prints it, and where the key is.
+#[derive(Serialize)]
+struct Initialized {
+    action: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<String>,
+    id: i64,
+}
+
+pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Failure> {
+    let owner_auth = pins::authorization(pins::OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
+    let primary_auth = pins::authorization(pins::PRIMARY_AUTH, options.primary_auth.as_ref(), context.around)?;
+    let request = InitRequest {
+        owner_auth,
+        primary_auth,
+        handle: options.primary_handle,
+        transient: options.transient_parent.is_some(),
+    };
+    let primary = Admin::init(context.config.clone(), &request).map_err(explain)?;
+    if let (true, Some(handle)) = (request.transient, primary.handle) {
+        note(&format!("the TPM keeps the primary key at {handle:#010x}: it need not be made again at each use"));
+    }
+    let result = Initialized {
+        action: format!("{:?}", primary.action),
+        handle: primary.handle.map(|handle| format!("{handle:#010x}")),
+        id: primary.id,
+    };
+    output::print(context.format, &result)
+}
+
+/// At this step, what the TPM refuses is mostly the owner's authorization.
+fn explain(error: Error) -> Failure {
+    match error {
+        Error::DeviceError(what) => {
+            let advice = "--hierarchy-auth gives the authorization of the owner hierarchy, --primary-auth that of a primary key.";
+            Failure::new(Status::Tpm, what, advice)
+        }
+        error => Failure::from(error),
+    }
+}

@@ -1,0 +1,92 @@
+//! `addkey`.
+
+use std::io::{self, IsTerminal};
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use serde::Serialize;
+use token::admin::{Algorithm, KeyRequest, Pin};
+
+use super::{Context, find_token, note_unused_auth};
+use crate::cli::{AddKey, KeyAlgorithm};
+use crate::errors::Failure;
+use crate::output::{self, note};
+use crate::pins::{self, Given, SO_PIN, USER_PIN};
+
+/// As tpm2_ptool prints it.
+#[derive(Serialize)]
+struct Added {
+    action: &'static str,
+    private: Half,
+    public: Half,
+}
+
+#[derive(Serialize)]
+struct Half {
+    #[serde(rename = "CKA_ID")]
+    cka_id: Option<String>,
+}
+
+pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Failure> {
+    note_unused_auth(options.hierarchy_auth.as_ref());
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let (user, so) = (Given::from(&options.user), Given::from(&options.so));
+    let (pin, pin_name) = match (token.login_required, so.is_some(), user.is_some()) {
+        (_, true, true) => {
+            return Err(Failure::usage(
+                "two PINs were given",
+                "Give the user PIN alone: it is the user's keys that are made.",
+            ));
+        }
+        (_, true, false) => (Pin::So(pins::current(SO_PIN, so, context.around)?), SO_PIN.name),
+        (true, false, _) => (Pin::User(pins::current(USER_PIN, user, context.around)?), USER_PIN.name),
+        (false, false, _) => (Pin::None, USER_PIN.name),
+    };
+    let algorithm = algorithm(options.algorithm)?;
+    tell_if_slow(algorithm);
+    let request = KeyRequest {
+        label: options.label.label.clone(),
+        pin,
+        algorithm,
+        key_label: options.key_label.clone(),
+        id: options.id.clone().map(|id| id.0),
+        always_authenticate: options.attr_always_authenticate,
+    };
+    let key = admin.add_key(&request).map_err(|error| Failure::with_pin(error, pin_name))?;
+    let result = Added {
+        action: "add",
+        private: Half { cka_id: key.private.cka_id },
+        public: Half { cka_id: key.public.cka_id },
+    };
+    output::print(context.format, &result)
+}
+
+/// The token's administration goes by the same names.
+fn algorithm(name: KeyAlgorithm) -> Result<Algorithm, Failure> {
+    let value = name.to_possible_value();
+    let name = value.as_ref().map(PossibleValue::get_name).unwrap_or_default();
+    name.parse().map_err(|what: String| Failure::usage(what, ""))
+}
+
+/// A TPM searches primes for seconds to minutes; somebody who waits should know that this is normal.
+fn tell_if_slow(algorithm: Algorithm) {
+    if algorithm.is_slow() && io::stderr().is_terminal() {
+        note("the TPM is making an RSA key; this can take a minute");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_have_the_names_of_the_administration() {
+        let names: Vec<String> = KeyAlgorithm::value_variants()
+            .iter()
+            .map(|v| v.to_possible_value().unwrap().get_name().to_owned())
+            .collect();
+        assert_eq!(names, Algorithm::NAMES);
+        assert!(KeyAlgorithm::value_variants().iter().all(|name| algorithm(*name).is_ok()));
+    }
+}

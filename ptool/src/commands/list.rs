@@ -1,0 +1,103 @@
+//! `listprimaries`, `listtokens` and `listobjects`: no PIN, no TPM, only what is public.
+
+use serde::Serialize;
+use token::admin::{PrimaryInfo, TokenSummary};
+use token::info::ObjectSummary;
+
+use super::{Context, find_token};
+use crate::errors::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Primary {
+    algorithm: String,
+    handle: Option<String>,
+    hierarchy: &'static str,
+    id: i64,
+    name: String,
+    /// tpm2_ptool prints the authorization of the primary key here. It is a secret, so that the key stands with no value.
+    objauth: &'static str,
+    tokens: usize,
+}
+
+impl From<PrimaryInfo> for Primary {
+    fn from(primary: PrimaryInfo) -> Primary {
+        Primary {
+            algorithm: primary.algorithm,
+            handle: primary.handle.map(|handle| format!("{handle:#010x}")),
+            // The store has primary keys of the owner hierarchy only; `o` is its name in tpm2-tools.
+            hierarchy: "o",
+            id: primary.id,
+            name: primary.name,
+            objauth: "",
+            tokens: primary.tokens,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Token {
+    id: i64,
+    initialized: bool,
+    keys: usize,
+    label: String,
+    login_required: bool,
+    pid: i64,
+    serial: String,
+    slot: u64,
+}
+
+impl From<TokenSummary> for Token {
+    fn from(token: TokenSummary) -> Token {
+        Token {
+            id: token.id,
+            initialized: token.initialized,
+            keys: token.keys,
+            label: token.label,
+            login_required: token.login_required,
+            pid: token.primary,
+            serial: token.serial,
+            slot: token.slot,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Object {
+    cka_class: String,
+    cka_id: Option<String>,
+    cka_key_type: Option<String>,
+    cka_label: Option<String>,
+    #[serde(rename = "id")]
+    id: i64,
+}
+
+impl From<ObjectSummary> for Object {
+    fn from(object: ObjectSummary) -> Object {
+        Object {
+            cka_class: object.class,
+            cka_id: object.cka_id,
+            cka_key_type: object.key_type,
+            cka_label: object.label,
+            id: object.id,
+        }
+    }
+}
+
+pub(super) fn primaries(context: &Context<'_>) -> Result<(), Failure> {
+    let primaries: Vec<Primary> = context.admin()?.primaries()?.into_iter().map(Primary::from).collect();
+    output::print(context.format, &primaries)
+}
+
+pub(super) fn tokens(context: &Context<'_>, pid: Option<i64>) -> Result<(), Failure> {
+    let tokens: Vec<Token> = context.admin()?.tokens(pid)?.into_iter().map(Token::from).collect();
+    output::print(context.format, &tokens)
+}
+
+pub(super) fn objects(context: &Context<'_>, label: &str) -> Result<(), Failure> {
+    let admin = context.admin()?;
+    find_token(&admin, label)?;
+    let objects: Vec<Object> = admin.objects(label)?.into_iter().map(Object::from).collect();
+    output::print(context.format, &objects)
+}

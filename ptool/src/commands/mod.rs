@@ -1,0 +1,72 @@
+//! One function for each verb: options in, one call into the token's administration, a result for `output`.
+
+mod init;
+mod key;
+mod list;
+mod remove;
+mod token;
+mod verify;
+
+use ::token::Config;
+use ::token::admin::{Admin, TokenSummary};
+
+use crate::cli::{Cli, Command, Format, Hidden};
+use crate::errors::Failure;
+use crate::output::note;
+use crate::pins::Surroundings;
+
+/// What every verb needs.
+struct Context<'a> {
+    config: Config,
+    format: Format,
+    around: &'a mut dyn Surroundings,
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failure> {
+    let config = Config::from_environment()?;
+    let config = match &cli.path {
+        Some(path) => config.with_store_dir(path),
+        None => config,
+    };
+    let mut context = Context { config, format: cli.output, around };
+    match &cli.command {
+        Command::Init(options) => init::init(&mut context, options),
+        Command::Addtoken(options) => token::add(&mut context, options),
+        Command::Initpin(options) => token::init_pin(&mut context, options),
+        Command::Changepin(options) => token::change_pin(&mut context, options),
+        Command::Addkey(options) => key::add(&mut context, options),
+        Command::Listprimaries => list::primaries(&context),
+        Command::Listtokens(options) => list::tokens(&context, options.pid),
+        Command::Listobjects(options) => list::objects(&context, &options.label),
+        Command::Verify(options) => verify::verify(&mut context, options),
+        Command::Rmtoken(options) => remove::token(&context, &options.label),
+        Command::Objdel(options) => remove::object(&context, options),
+    }
+}
+
+impl Context<'_> {
+    fn admin(&self) -> Result<Admin, Failure> {
+        Ok(Admin::open(self.config.clone())?)
+    }
+}
+
+/// The token with this label. Looked up before a PIN is asked for, so that a misspelt label costs no typing.
+fn find_token(admin: &Admin, label: &str) -> Result<TokenSummary, Failure> {
+    let tokens = admin.tokens(None)?;
+    let labels: Vec<String> = tokens.iter().map(|token| format!("{:?}", token.label)).collect();
+    tokens.into_iter().find(|token| token.label == label).ok_or_else(|| {
+        let advice = match labels.is_empty() {
+            true => "The store has no tokens; `ptool addtoken` makes one.".to_owned(),
+            false => format!("The store has {}.", labels.join(", ")),
+        };
+        Failure::general(format!("there is no token with the label {label:?}"), advice)
+    })
+}
+
+/// tpm2_ptool wants the owner authorization again for a primary key that it makes at each use.
+fn note_unused_auth(auth: Option<&Hidden>) {
+    if auth.is_some_and(|Hidden(value)| !value.is_empty()) {
+        note("--hierarchy-auth is not needed here and was not used");
+    }
+}

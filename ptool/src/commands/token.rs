@@ -1,0 +1,86 @@
+//! `addtoken`, `initpin` and `changepin`.
+
+use model::UserType;
+use serde::Serialize;
+use token::admin::TokenSummary;
+
+use super::{Context, find_token, note_unused_auth};
+use crate::cli::{AddToken, ChangePin, InitPin, Who};
+use crate::errors::Failure;
+use crate::output::{self, note};
+use crate::pins::{self, Given, SO_PIN, USER_PIN};
+
+/// What tells the new token from others, to people and to PKCS#11 URIs.
+#[derive(Serialize)]
+struct Added {
+    id: i64,
+    label: String,
+    serial: String,
+    slot: u64,
+}
+
+/// What a PIN was set for.
+#[derive(Serialize)]
+struct PinSet<'a> {
+    action: &'static str,
+    label: &'a str,
+    user: &'static str,
+}
+
+pub(super) fn add(context: &mut Context<'_>, options: &AddToken) -> Result<(), Failure> {
+    note_unused_auth(options.hierarchy_auth.as_ref());
+    let admin = context.admin()?;
+    if admin.tokens(None)?.iter().any(|token| token.label == options.label.label) {
+        return Err(Failure::general(
+            format!("there is a token with the label {:?} already", options.label.label),
+            "Choose another label, or remove that token with `ptool rmtoken`.",
+        ));
+    }
+    let so_pin = pins::chosen(SO_PIN, Given::from(&options.so), context.around)?;
+    let user_pin = match options.no_userpin {
+        true => None,
+        false => Some(pins::chosen(USER_PIN, Given::from(&options.user), context.around)?),
+    };
+    let without_pin = user_pin.as_ref().is_some_and(|pin| pin.is_empty());
+    let user_pin = user_pin.filter(|pin| !pin.is_empty());
+    let token = admin.add_token(options.pid, &options.label.label, &so_pin, user_pin.as_ref())?;
+    if without_pin {
+        note(
+            "the user PIN is empty: whoever can read the store and use the TPM can use the keys (--no-userpin says so too)",
+        );
+    }
+    output::print(context.format, &Added::from(token))
+}
+
+impl From<TokenSummary> for Added {
+    fn from(token: TokenSummary) -> Added {
+        Added { id: token.id, label: token.label, serial: token.serial, slot: token.slot }
+    }
+}
+
+pub(super) fn init_pin(context: &mut Context<'_>, options: &InitPin) -> Result<(), Failure> {
+    let label = &options.label.label;
+    let admin = context.admin()?;
+    find_token(&admin, label)?;
+    let so_pin = pins::current(SO_PIN, Given::from(&options.so), context.around)?;
+    let user_pin = pins::chosen(USER_PIN, Given::from(&options.user), context.around)?;
+    admin.init_pin(label, &so_pin, &user_pin).map_err(|error| Failure::with_pin(error, SO_PIN.name))?;
+    output::print(context.format, &PinSet { action: "set", label, user: "user" })
+}
+
+pub(super) fn change_pin(context: &mut Context<'_>, options: &ChangePin) -> Result<(), Failure> {
+    let label = &options.label.label;
+    let admin = context.admin()?;
+    find_token(&admin, label)?;
+    let (user, name) = match options.user {
+        Who::So => (UserType::So, "so"),
+        Who::User => (UserType::User, "user"),
+    };
+    let old_subject = pins::old_pin(options.user);
+    let given = Given { argument: options.old.as_ref(), file: options.old_file.as_deref() };
+    let old = pins::current(old_subject, given, context.around)?;
+    let given = Given { argument: options.new.as_ref(), file: options.new_file.as_deref() };
+    let new = pins::chosen(pins::new_pin(options.user), given, context.around)?;
+    admin.change_pin(label, user, &old, &new).map_err(|error| Failure::with_pin(error, old_subject.name))?;
+    output::print(context.format, &PinSet { action: "change", label, user: name })
+}

@@ -1,0 +1,30 @@
+//! `verify`: are the PINs right, and are the objects what the TPM made?
+
+use base::Secret;
+
+use super::{Context, find_token};
+use crate::cli::Verify;
+use crate::errors::{Failure, Status};
+use crate::output;
+use crate::pins::{self, Given, SO_PIN, USER_PIN};
+
+/// Without any PIN, what can be checked without one is; so this never asks, and suits a monitoring job.
+pub(super) fn verify(context: &mut Context<'_>, options: &Verify) -> Result<(), Failure> {
+    let label = &options.label.label;
+    let admin = context.admin()?;
+    let token = find_token(&admin, label)?;
+    let so_pin = pins::provided(SO_PIN, Given::from(&options.so), context.around)?;
+    let user_pin = pins::provided(USER_PIN, Given::from(&options.user), context.around)?;
+    // What protects the objects of a token without PIN needs none to be checked.
+    let user_pin = user_pin.or_else(|| (!token.login_required).then(|| Secret::zeroed(0)));
+    let report = admin.verify(label, so_pin.as_ref(), user_pin.as_ref())?;
+    output::print(context.format, &report)?;
+    match report.altered.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Status::Store,
+            format!("the objects {:?} were altered in the store", report.altered),
+            "The module does not serve them: restore the store from a copy, or remove them with `ptool objdel`.",
+        )),
+    }
+}

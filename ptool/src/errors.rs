@@ -1,0 +1,198 @@
+//! Failures, in pairs: what happened, then what to do; and the exit status scripts can rely on.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use token::Error;
+
+/// The exit statuses, which never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// 1: anything that has no status of its own.
+    Failed = 1,
+    /// 2: the command line is wrong, or a PIN it needs is nowhere. clap uses the same number.
+    Usage = 2,
+    /// 3: the PIN is wrong or locked.
+    Pin = 3,
+    /// 4: the TPM cannot be reached, failed, or is not the one the store belongs to.
+    Tpm = 4,
+    /// 5: the store is missing, unreadable, damaged or newer than this program.
+    Store = 5,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status as u8)
+    }
+}
+
+/// Why the command did not do its work, for the person who typed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    what: String,
+    /// Full sentences; empty when what happened says it all.
+    advice: String,
+}
+
+impl Failure {
+    pub(crate) fn new(status: Status, what: impl Into<String>, advice: impl Into<String>) -> Failure {
+        Failure { status, what: what.into(), advice: advice.into() }
+    }
+
+    pub(crate) fn usage(what: impl Into<String>, advice: impl Into<String>) -> Failure {
+        Failure::new(Status::Usage, what, advice)
+    }
+
+    pub(crate) fn general(what: impl Into<String>, advice: impl Into<String>) -> Failure {
+        Failure::new(Status::Failed, what, advice)
+    }
+
+    pub(crate) fn output(why: &str) -> Failure {
+        Failure::general(
+            format!("the result could not be printed: {why}"),
+            "The command itself was carried out; do not simply run it again.",
+        )
+    }
+
+    /// An error of the token in a command that used one PIN, so that a wrong one can be named.
+    pub(crate) fn with_pin(error: Error, pin: &str) -> Failure {
+        match error {
+            Error::PinIncorrect => Failure { what: format!("the {pin} is wrong"), ..Failure::from(error) },
+            error => Failure::from(error),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ptool: {}", self.what)?;
+        match self.advice.is_empty() {
+            true => Ok(()),
+            false => write!(f, "\n  {}", self.advice),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let what = match error {
+            // "Argument" is a word of the C interface.
+            Error::ArgumentsBad(what) => what.to_owned(),
+            _ => error.to_string(),
+        };
+        let (status, advice) = advise(&error);
+        Failure::new(status, what, advice)
+    }
+}
+
+/// Exhaustive, so that a new error of the token is given its status and its advice here.
+fn advise(error: &Error) -> (Status, &'static str) {
+    match error {
+        Error::PinIncorrect => {
+            (Status::Pin, "Wrong PINs count in the TPM, which refuses all PINs for a time after too many of them.")
+        }
+        Error::PinLocked => {
+            (Status::Pin, "`tpm2_dictionarylockout --clear-lockout` resets it, given the TPM's lockout authorization.")
+        }
+        Error::PinLenRange | Error::PinInvalid(_) => (Status::Usage, "Nothing was changed; choose another PIN."),
+        // What to do is in the text: it depends on how the TPM was to be reached, and on what it lacks.
+        Error::DeviceRemoved(_) | Error::DeviceMemory(_) => (Status::Tpm, ""),
+        Error::WrongTpm(_) => (
+            Status::Tpm,
+            "Keys can be used only in the TPM that made them, and not after it was cleared. --path names another store.",
+        ),
+        Error::DeviceError(_) => (Status::Tpm, "If this goes on, restart what provides the TPM, or the machine."),
+        Error::Store(_) => {
+            (Status::Store, "--path or TPM2_CRYPTOKI_STORE names the directory of another store.")
+        }
+        Error::Tampered(_) => (
+            Status::Store,
+            "The store was changed by something else than this software: restore it from a copy, or remove the object.",
+        ),
+        Error::TokenWriteProtected => (Status::Store, "Run this as the owner of the store."),
+        Error::StoreBusy(_) => (Status::Failed, "Nothing was changed; try again."),
+        Error::MechanismInvalid | Error::KeySizeRange | Error::CurveNotSupported => {
+            (Status::Failed, "This TPM does not make such keys; rsa2048 and ecc256 are those every TPM 2.0 has.")
+        }
+        Error::SlotIdInvalid | Error::TokenNotPresent => {
+            (Status::Failed, "`ptool listtokens` shows the tokens of the store.")
+        }
+        Error::ObjectHandleInvalid | Error::KeyHandleInvalid => {
+            (Status::Failed, "`ptool listobjects` shows the objects of a token.")
+        }
+        Error::UserNotLoggedIn => (Status::Failed, "Give the user PIN."),
+        Error::ArgumentsBad(_)
+        | Error::TokenNotRecognized
+        | Error::UserPinNotInitialized
+        | Error::SessionHandleInvalid
+        | Error::SessionReadOnly
+        | Error::SessionParallelNotSupported
+        | Error::SessionExists
+        | Error::SessionReadOnlyExists
+        | Error::SessionReadWriteSoExists
+        | Error::KeyTypeInconsistent
+        | Error::KeyFunctionNotPermitted
+        | Error::MechanismParamInvalid(_)
+        | Error::OperationActive
+        | Error::OperationNotInitialized
+        | Error::BufferTooSmall { .. }
+        | Error::DataInvalid(_)
+        | Error::DataLenRange
+        | Error::EncryptedDataInvalid
+        | Error::EncryptedDataLenRange
+        | Error::SignatureInvalid
+        | Error::SignatureLenRange
+        | Error::UserAlreadyLoggedIn
+        | Error::UserAnotherAlreadyLoggedIn
+        | Error::UserTypeInvalid
+        | Error::AttributeTypeInvalid(_)
+        | Error::AttributeValueInvalid(_)
+        | Error::AttributeReadOnly(_)
+        | Error::AttributeSensitive
+        | Error::ActionProhibited
+        | Error::TemplateIncomplete(_)
+        | Error::TemplateInconsistent(_)
+        | Error::FunctionNotSupported
+        | Error::FunctionRejected(_)
+        | Error::RandomSeedNotSupported
+        | Error::HostMemory
+        | Error::General(_) => (Status::Failed, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_what_the_help_says() {
+        for (error, status) in [
+            (Error::General("x".into()), 1),
+            (Error::StoreBusy("x".into()), 1),
+            (Error::PinLenRange, 2),
+            (Error::PinIncorrect, 3),
+            (Error::PinLocked, 3),
+            (Error::DeviceRemoved("x".into()), 4),
+            (Error::WrongTpm("x".into()), 4),
+            (Error::Store("x".into()), 5),
+            (Error::Tampered("x".into()), 5),
+        ] {
+            assert_eq!(Failure::from(error.clone()).status as u8, status, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_a_pair() {
+        let failure = Failure::general("it broke", "Mend it.");
+        assert_eq!(failure.to_string(), "ptool: it broke\n  Mend it.");
+        assert_eq!(Failure::general("it broke", "").to_string(), "ptool: it broke");
+    }
+
+    #[test]
+    fn the_wrong_pin_is_named() {
+        let failure = Failure::with_pin(Error::PinIncorrect, "user PIN");
+        assert_eq!(failure.status, Status::Pin);
+        assert!(failure.to_string().starts_with("ptool: the user PIN is wrong\n"), "{failure}");
+    }
+}

@@ -1,0 +1,168 @@
+//! What a transcript cannot show: the terminal, and pipes that close.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use common::Machine;
+use swtpm_fixtures::{Fault, Proxy};
+
+/// Collects what a child prints until it contains `text`.
+fn wait_for(output: &Receiver<u8>, seen: &mut String, text: &str) {
+    let start = seen.len();
+    while !seen[start..].contains(text) {
+        match output.recv_timeout(Duration::from_secs(60)) {
+            Ok(byte) => seen.push(char::from(byte)),
+            Err(error) => panic!("{error} while waiting for {text:?} after {seen:?}"),
+        }
+    }
+}
+
+#[test]
+fn pins_are_prompted_for_without_echo() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init").status.success());
+
+    let mut session = machine
+        .command("script")
+        .args([
+            "--quiet",
+            "--return",
+            "--command",
+            "ptool addtoken --label=t && ptool addkey --label=t --algorithm=rsa2048",
+        ])
+        .arg("/dev/null")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut typed = session.stdin.take().unwrap();
+    let stdout = session.stdout.take().unwrap();
+    let (sender, output) = channel();
+    std::thread::spawn(move || stdout.bytes().map_while(Result::ok).try_for_each(|byte| sender.send(byte)));
+
+    let mut seen = String::new();
+    for (question, answer) in [
+        ("Security officer PIN: ", "adminpin\n"),
+        ("Security officer PIN again: ", "adminpin\n"),
+        ("User PIN: ", "user1\n"),
+        ("User PIN again: ", "user1\n"),
+        ("User PIN: ", "user1\n"),
+    ] {
+        wait_for(&output, &mut seen, question);
+        typed.write_all(answer.as_bytes()).unwrap();
+    }
+    wait_for(&output, &mut seen, "this can take a minute");
+    wait_for(&output, &mut seen, "action: add");
+    seen.extend(output.iter().map(char::from));
+    assert!(session.wait().unwrap().success(), "{seen}");
+    assert!(!seen.contains("adminpin") && !seen.contains("user1"), "{seen}");
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let machine = Machine::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = machine.command("ptool").arg("init").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert!(machine.shell("ptool listprimaries").status.success());
+}
+
+#[test]
+fn listing_needs_no_tpm() {
+    let mut machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    machine.tpm.stop();
+    for line in ["ptool listprimaries", "ptool listtokens", "ptool listobjects --label=t"] {
+        let output = machine.shell(line);
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+}
+
+#[test]
+fn results_are_yaml_and_json_of_the_same_value() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    let json = machine.shell("ptool listtokens --output=json").stdout;
+    let tokens: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let yaml = String::from_utf8(machine.shell("ptool listtokens").stdout).unwrap();
+    for (key, value) in tokens[0].as_object().unwrap() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let line = yaml.lines().find_map(|line| line[2..].strip_prefix(&format!("{key}: "))).unwrap();
+        assert_eq!(line.trim_matches('\''), value, "{key}");
+    }
+}
+
+#[test]
+fn another_tpm_is_told_from_a_wrong_pin() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    let other = swtpm_fixtures::SwTpm::start();
+    let line = "ptool addkey --label=t --userpin=user1 --algorithm=ecc256";
+    let output = machine.command("sh").args(["-c", line]).env("TPM2_CRYPTOKI_TCTI", other.tcti()).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+#[test]
+fn a_primary_is_made_at_each_use_where_the_tpm_keeps_none() {
+    const EVICT_CONTROL: u32 = 0x120;
+    const RC_NV_SPACE: u32 = 0x14B;
+    let machine = Machine::new();
+    let proxy = Proxy::start(&machine.tpm);
+    let run = |line: &str| machine.command("sh").args(["-c", line]).env("TPM2_CRYPTOKI_TCTI", proxy.tcti()).output().unwrap();
+    proxy.inject(Fault::Respond { code: EVICT_CONTROL, rc: RC_NV_SPACE, times: 2 });
+
+    let output = run("ptool init");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let output = run("ptool init --transient-parent");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "action: Created\nid: 1\n");
+
+    let output = run("ptool addtoken --label=t --sopin=officer --userpin=user1");
+    assert!(output.status.success(), "{output:?}");
+    let output = run("ptool addkey --label=t --userpin=user1 --algorithm=ecc256");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_owner_authorization_is_asked_for_when_it_is_needed() {
+    const HIERARCHY_CHANGE_AUTH: u32 = 0x129;
+    const RH_OWNER: u32 = 0x4000_0001;
+    let machine = Machine::new();
+    let changed =
+        machine.tpm.connect().unwrap().command_with_empty_password(HIERARCHY_CHANGE_AUTH, &[RH_OWNER], b"\x00\x05owner");
+    assert_eq!(changed.unwrap().0, 0);
+
+    let output = machine.shell("ptool init");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--hierarchy-auth"));
+    assert!(machine.shell("echo owner | ptool init --hierarchy-auth=-").status.success());
+}
+
+#[test]
+fn changed_objects_are_found() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --no-userpin").status.success());
+    assert!(machine.shell("ptool addkey --label=t --algorithm=ecc256 --key-label=genuine").status.success());
+    assert!(machine.shell("ptool verify --label=t").status.success());
+
+    let file = machine.store().join("tpm2_cryptoki.sqlite3");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let label = b"genuine";
+    let places: Vec<usize> = bytes.windows(label.len()).enumerate().filter(|(_, w)| w == label).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + label.len()].copy_from_slice(b"altered");
+    }
+    std::fs::write(&file, bytes).unwrap();
+
+    let output = machine.shell("ptool verify --label=t");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("were altered"));
+}

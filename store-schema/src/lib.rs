@@ -1,0 +1,26 @@
+//! The layout of the store: one SQL script for each version of it, in order.
+//!
+//! A script that was part of a release is never edited; a change is a new script. The number of
+//! the last script that ran stands in the database's `user_version`.
+#![forbid(unsafe_code)]
+
+/// What `application_id` says in every store: "TPM2" in ASCII. It tells a store from any other
+/// SQLite file.
+pub const APPLICATION_ID: i32 = 0x5450_4d32;
+
+/// The scripts, with the version each of them leads to: 1, 2, and so on without a gap.
+pub const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("../migrations/0001_initial.sql"))];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_no_gap() {
+        for (expected, (version, script)) in (1..).zip(MIGRATIONS) {
+            assert_eq!(*version, expected);
+            assert!(script.contains("CREATE") || script.contains("ALTER"));
+        }
+        assert_eq!(&APPLICATION_ID.to_be_bytes(), b"TPM2");
+    }
+}
