@@ -143,7 +143,7 @@ bitflags::bitflags! {
         /// A template of `C_GenerateKey(Pair)` may have it.
         const GENERATE = 1 << 1;
         /// A generation template must have it.
-        const REQUIRED = 1 << 2;
+        const NEEDED_TO_GENERATE = 1 << 2;
         /// `C_SetAttributeValue` may change it.
         const MODIFY = 1 << 3;
         /// It may be changed to true only.
@@ -156,6 +156,8 @@ bitflags::bitflags! {
         const SO = 1 << 7;
         /// What it says decides what the key may do: it is bound to the key's authorisation.
         const POWER = 1 << 8;
+        /// A template of `C_CreateObject` must have it.
+        const NEEDED_TO_CREATE = 1 << 9;
 
         /// A template may have it when the object is made.
         const TEMPLATE = Self::CREATE.bits() | Self::GENERATE.bits();
@@ -208,6 +210,7 @@ pub static ATTRIBUTES: &[AttributeRow] = {
     use Preset::{Empty, False, None, True};
     use ValueKind::{Bool, Bytes, Date, Mechanisms, Ulong};
     const TEMPLATE: Rule = Rule::TEMPLATE;
+    const NEEDED: Rule = Rule::CREATE.union(Rule::NEEDED_TO_CREATE);
     const FREE: Rule = TEMPLATE.union(Rule::MODIFY);
     const USAGE: Rule = FREE.union(Rule::POWER);
     const COMPUTED: Rule = Rule::empty();
@@ -226,7 +229,7 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::APPLICATION, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
         row(A::OBJECT_ID, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
         // 4.6: certificates
-        row(A::CERTIFICATE_TYPE, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
+        row(A::CERTIFICATE_TYPE, Ulong, Scope::CERTIFICATE, NEEDED, None),
         row(A::CERTIFICATE_CATEGORY, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
         row(A::ISSUER, Bytes, Scope::CERTIFICATE, Rule::CREATE.union(Rule::MODIFY), Empty),
         row(A::SERIAL_NUMBER, Bytes, Scope::CERTIFICATE, Rule::CREATE.union(Rule::MODIFY), Empty),
@@ -267,9 +270,9 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::WRAP_WITH_TRUSTED, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_TRUE), False),
         row(A::ALWAYS_AUTHENTICATE, Bool, Scope::PRIVATE, TEMPLATE.union(POWER), False),
         // RSA keys (PKCS#11 mechanisms v3.1 2.1.2, 2.1.3)
-        row(A::MODULUS, Bytes, Scope::RSA, Rule::CREATE, None),
-        row(A::MODULUS_BITS, Ulong, Scope::RSA_PUBLIC, Rule::GENERATE.union(Rule::REQUIRED), None),
-        row(A::PUBLIC_EXPONENT, Bytes, Scope::RSA, TEMPLATE, None),
+        row(A::MODULUS, Bytes, Scope::RSA, NEEDED, None),
+        row(A::MODULUS_BITS, Ulong, Scope::RSA_PUBLIC, Rule::GENERATE.union(Rule::NEEDED_TO_GENERATE), None),
+        row(A::PUBLIC_EXPONENT, Bytes, Scope::RSA, TEMPLATE.union(Rule::NEEDED_TO_CREATE), None),
         row(A::PRIVATE_EXPONENT, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
         row(A::PRIME_1, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
         row(A::PRIME_2, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
@@ -277,7 +280,7 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::EXPONENT_2, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
         row(A::COEFFICIENT, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
         // EC keys (2.3.3, 2.3.4). The point is shown on private keys as well: several clients look for it there.
-        row(A::EC_PARAMS, Bytes, Scope::EC, TEMPLATE, None),
+        row(A::EC_PARAMS, Bytes, Scope::EC, TEMPLATE.union(Rule::NEEDED_TO_CREATE), None),
         row(A::EC_POINT, Bytes, Scope::EC, Rule::CREATE, None),
         // The secret itself, or the public value of data and certificates
         row(A::VALUE, Bytes, Scope::DATA.union(Scope::CERTIFICATE), Rule::CREATE.union(Rule::MODIFY), Empty),

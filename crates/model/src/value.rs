@@ -161,6 +161,11 @@ impl Attributes {
         self.0.insert(ty, value);
     }
 
+    /// Takes one away.
+    pub fn remove(&mut self, ty: AttributeType) -> Option<Value> {
+        self.0.remove(&ty)
+    }
+
     /// The value, if the object has the attribute.
     #[must_use]
     pub fn find(&self, ty: AttributeType) -> Option<&Value> {

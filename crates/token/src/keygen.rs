@@ -7,8 +7,11 @@ use model::{
     SessionHandle, Template, Value,
 };
 
+use crate::draft::Draft;
 use crate::library::Library;
-use crate::object::{NewKey, Object, PublicKey, hex};
+use crate::object::{Object, TpmKey};
+use crate::protect::Signer;
+use crate::public_key::PublicKey;
 use crate::session::Session;
 use crate::template;
 use crate::{Error, Result};
@@ -50,7 +53,7 @@ impl Library {
             _ => ec_request(&session, &public, &private)?,
         };
         check_access(&session, &public, &private)?;
-        let keys = self.keys(token)?;
+        let signer = Signer::User(self.keys(token)?);
 
         let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
         let wrapped = self.tpm()?.create_key(&token.primary, &request, &auth)?;
@@ -71,31 +74,36 @@ impl Library {
             attributes.set(AttributeType::LOCAL, Value::Bool(true));
             attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(mechanism.ty.0));
         }
-        let public = NewKey::new(public, None)?;
-        let private = NewKey::new(private, Some((wrapped, name, auth)))?;
-        let on_token = |key: &NewKey| key.attributes.is_true(AttributeType::TOKEN);
-
-        if on_token(&public) && on_token(&private) {
-            let rows = [public.to_row(token.id, &keys)?, private.to_row(token.id, &keys)?];
+        let public = Draft::new(public, None, None)?;
+        let private = Draft::new(private, Some(TpmKey { wrapped, name }), Some(auth))?;
+        if public.on_token() && private.on_token() {
+            let rows = [public.to_row(token.id, &signer)?, private.to_row(token.id, &signer)?];
             let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
             self.changed()?;
             return Ok((handle_of(public), handle_of(private)));
         }
-        let settle = |key: NewKey| -> Result<ObjectHandle> {
-            if on_token(&key) {
-                let id = self.writer()?.add_object(&key.to_row(token.id, &keys)?)?;
-                self.changed()?;
-                Ok(handle_of(id))
-            } else {
-                let handle = self.next_object_handle();
-                token.add_session_object(Object::of_session(key, handle, session.handle));
-                Ok(handle)
-            }
-        };
         // The private key first: a public key alone would be of no use.
-        let private = settle(private)?;
-        let public = settle(public)?;
+        let private = self.settle(&session, private, &signer)?;
+        let public = self.settle(&session, public, &signer)?;
         Ok((public, private))
+    }
+
+    /// Gives a new object its home.
+    pub(crate) fn settle(&self, session: &Session, draft: Draft, signer: &Signer) -> Result<ObjectHandle> {
+        if draft.on_token() {
+            let id = self.writer()?.add_object(&draft.to_row(session.token.id, signer)?)?;
+            self.changed()?;
+            Ok(handle_of(id))
+        } else {
+            Ok(self.settle_in_session(session, draft))
+        }
+    }
+
+    /// Keeps a new object in memory, as long as its session lives.
+    pub(crate) fn settle_in_session(&self, session: &Session, draft: Draft) -> ObjectHandle {
+        let handle = self.next_object_handle();
+        session.token.add_session_object(Object::of_session(draft, handle, session.handle));
+        handle
     }
 
     fn rsa_request(&self, session: &Session, public: &Attributes) -> Result<tpm::KeyTemplate> {
@@ -172,13 +180,4 @@ fn check_access(session: &Session, public: &Attributes, private: &Attributes) ->
 
 fn handle_of(row: i64) -> ObjectHandle {
     ObjectHandle(row.unsigned_abs())
-}
-
-impl NewKey {
-    fn new(mut attributes: Attributes, tpm: Option<(tpm::Wrapped, tpm::Name, Secret)>) -> Result<Self> {
-        let mut uid = [0; 16];
-        base::random::fill(&mut uid)?;
-        attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&uid).into_bytes()));
-        Ok(Self { uid, attributes, tpm })
-    }
 }

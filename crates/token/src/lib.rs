@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod change;
 mod config;
+mod create;
+mod draft;
 mod error;
 pub mod info;
 mod keygen;
@@ -17,6 +20,7 @@ mod objects;
 mod op;
 mod pins;
 mod protect;
+mod public_key;
 mod session;
 mod slot;
 mod template;

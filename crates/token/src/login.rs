@@ -9,9 +9,9 @@ use store::PinRow;
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
 use crate::pins::NO_PIN;
-use crate::protect::TokenKeys;
+use crate::protect::{OfficerKey, Signer, TokenKeys};
 use crate::session::Session;
-use crate::slot::{Login, PinState, Token};
+use crate::slot::{Login, Officer, PinState, Token};
 use crate::{Error, Result};
 
 /// PBKDF2 iterations for new PINs. The TPM's dictionary-attack protection is the real guard of a PIN.
@@ -53,8 +53,7 @@ impl Library {
                 if all != read_write {
                     return Err(Error::SessionReadOnlyExists);
                 }
-                let auth = self.check_so(token, &pin)?;
-                token.set_login(Login::So(Arc::new(auth)));
+                token.set_login(Login::So(self.unlock_officer(token, &pin)?));
                 Ok(())
             }
         }
@@ -93,6 +92,15 @@ impl Library {
         Ok(keys)
     }
 
+    /// Who vouches for a token object that is written in this session: the user, or for a public one the security officer.
+    pub(crate) fn signer(&self, token: &Token, private: bool) -> Result<Signer> {
+        match token.login() {
+            Login::So(_) if private => Err(Error::UserNotLoggedIn),
+            Login::So(officer) => Ok(Signer::Officer(officer.key)),
+            Login::User(_) | Login::Nobody => self.keys(token).map(Signer::User),
+        }
+    }
+
     /// Opens the user seal with the user's PIN.
     pub(crate) fn unlock_user(&self, token: &Token, pin: &Secret) -> Result<TokenKeys> {
         let row = token.row();
@@ -106,12 +114,13 @@ impl Library {
         Ok(TokenKeys::derive(&wrapping_key))
     }
 
-    /// Opens the security officer's object, which proves the PIN and unlocks nothing. Returns the auth value of the PIN.
-    pub(crate) fn check_so(&self, token: &Token, pin: &Secret) -> Result<Secret> {
+    /// Opens the security officer's object: it proves the PIN, and unlocks nothing that the user's keys need.
+    pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
         check_try(pin)?;
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        self.try_pin(token, &seal, pin, UserType::So)?;
-        Ok(auth_value(pin, &seal.salt, seal.iterations))
+        let key = self.try_pin(token, &seal, pin, UserType::So)?;
+        let auth = auth_value(pin, &seal.salt, seal.iterations);
+        Ok(Officer { auth: Arc::new(auth), key: Arc::new(OfficerKey(key)) })
     }
 
     fn login_for_operation(&self, session: &Session, pin: &Secret) -> Result<()> {

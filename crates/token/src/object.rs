@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 
 use base::Secret;
-use base::curve::{Curve, EcPublic};
-use base::rsa::RsaPublic;
 use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
-use store::{NewObject, ObjectRow};
+use store::ObjectRow;
 
+use crate::draft::Draft;
 use crate::info::{AttributeValue, ObjectSummary};
 use crate::protect::{Binding, TokenKeys};
+use crate::public_key::PublicKey;
 use crate::{Error, Result};
 
 /// Handles of session objects start here; those of token objects are their row numbers, far below.
@@ -23,6 +23,7 @@ pub(crate) struct Object {
     pub(crate) uid: [u8; 16],
     pub(crate) attributes: Attributes,
     pub(crate) key: Option<TpmKey>,
+    pub(crate) hidden: Hidden,
     mac: Option<Vec<u8>>,
     genuine: OnceLock<bool>,
 }
@@ -37,34 +38,20 @@ pub(crate) enum Home {
 }
 
 /// The private half of a key: a blob that only the TPM can open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TpmKey {
     pub(crate) wrapped: tpm::Wrapped,
     pub(crate) name: tpm::Name,
-    auth: KeyAuth,
 }
 
+/// What an object keeps to itself: the auth value of a TPM key, the value of a private data object.
 #[derive(Debug)]
-enum KeyAuth {
+pub(crate) enum Hidden {
+    Nothing,
     /// As in the store: opened with the token's keys.
     Wrapped(Vec<u8>),
     /// Of a session object.
     Clear(Secret),
-}
-
-/// The public half of a key, for what is done in software.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PublicKey {
-    Rsa(RsaPublic),
-    Ec(EcPublic),
-}
-
-/// A key that was just made, before it has a home.
-#[derive(Debug)]
-pub(crate) struct NewKey {
-    pub(crate) uid: [u8; 16],
-    pub(crate) attributes: Attributes,
-    pub(crate) tpm: Option<(tpm::Wrapped, tpm::Name, Secret)>,
 }
 
 impl Object {
@@ -87,16 +74,16 @@ impl Object {
             attributes.set(AttributeType::ID, Value::Bytes(id.clone()));
         }
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&row.uid).into_bytes()));
-        let key = match (&row.tpm_public, &row.tpm_private, &row.tpm_name, &row.wrapped_auth) {
-            (Some(public), Some(private), Some(name), Some(auth)) => {
+        let key = match (&row.tpm_public, &row.tpm_private, &row.tpm_name) {
+            (Some(public), Some(private), Some(name)) => {
                 let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
                 let computed = wrapped.name().map_err(|_| damaged("the public area does not parse"))?;
-                if computed.as_bytes() != name.as_slice() {
+                if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() {
                     return Err(damaged("the public area is not that of the key's name"));
                 }
-                Some(TpmKey { wrapped, name: computed, auth: KeyAuth::Wrapped(auth.clone()) })
+                Some(TpmKey { wrapped, name: computed })
             }
-            (None, None, None, None) => None,
+            (None, None, None) => None,
             _ => return Err(damaged("half a key")),
         };
         let handle = u64::try_from(row.id).ok().filter(|id| (1..FIRST_SESSION_HANDLE).contains(id));
@@ -106,6 +93,7 @@ impl Object {
             uid: row.uid,
             attributes,
             key,
+            hidden: row.wrapped_auth.clone().map_or(Hidden::Nothing, Hidden::Wrapped),
             mac: row.mac.clone(),
             genuine: OnceLock::new(),
         };
@@ -113,11 +101,18 @@ impl Object {
         Ok(object)
     }
 
-    /// A new key that lives as long as its session.
-    pub(crate) fn of_session(new: NewKey, handle: ObjectHandle, session: SessionHandle) -> Self {
-        let key = new.tpm.map(|(wrapped, name, auth)| TpmKey { wrapped, name, auth: KeyAuth::Clear(auth) });
-        let genuine = OnceLock::from(true);
-        Self { handle, home: Home::Session(session), uid: new.uid, attributes: new.attributes, key, mac: None, genuine }
+    /// An object that lives as long as its session.
+    pub(crate) fn of_session(draft: Draft, handle: ObjectHandle, session: SessionHandle) -> Self {
+        Self {
+            handle,
+            home: Home::Session(session),
+            uid: draft.uid,
+            attributes: draft.attributes,
+            key: draft.key,
+            hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
+            mac: None,
+            genuine: OnceLock::from(true),
+        }
     }
 
     /// The class, `CKA_CLASS`.
@@ -163,8 +158,7 @@ impl Object {
     /// The row is the one that the token wrote. Without the keys nobody can say.
     pub(crate) fn is_genuine(&self, keys: &TokenKeys) -> bool {
         *self.genuine.get_or_init(|| {
-            let genuine =
-                self.mac.as_deref().is_some_and(|mac| keys.row_code(&self.binding()) == Secret::copy_from(mac));
+            let genuine = self.mac.as_deref().is_some_and(|mac| keys.vouches(&self.binding(), mac));
             if !genuine {
                 log::error!(
                     "object {} was altered in the store and is not served; restore the store from a backup",
@@ -175,40 +169,41 @@ impl Object {
         })
     }
 
-    /// The auth value of the TPM key.
-    pub(crate) fn auth(&self, key: &TpmKey, keys: &TokenKeys) -> Result<Secret> {
-        match &key.auth {
-            KeyAuth::Wrapped(wrapped) => keys.unwrap_auth(&self.binding(), wrapped),
-            KeyAuth::Clear(auth) => Ok(auth.clone()),
+    /// Does the object keep something to itself?
+    pub(crate) fn hides(&self) -> bool {
+        !matches!(self.hidden, Hidden::Nothing)
+    }
+
+    /// Bytes that the object takes, as near as it can be said.
+    pub(crate) fn size(&self) -> u64 {
+        let attributes: usize = self.attributes.iter().map(|(_, value)| value.encode().len()).sum();
+        let key = self.key.as_ref().map_or(0, |key| key.wrapped.public.len() + key.wrapped.private.len());
+        let hidden = match &self.hidden {
+            Hidden::Nothing => 0,
+            Hidden::Wrapped(bytes) => bytes.len(),
+            Hidden::Clear(secret) => secret.len(),
+        };
+        (attributes + key + hidden) as u64
+    }
+
+    /// What the object hides, if it hides anything.
+    pub(crate) fn reveal(&self, keys: &TokenKeys) -> Result<Option<Secret>> {
+        match &self.hidden {
+            Hidden::Nothing => Ok(None),
+            Hidden::Wrapped(wrapped) => keys.reveal(&self.binding(), wrapped).map(Some),
+            Hidden::Clear(secret) => Ok(Some(secret.clone())),
         }
     }
 
     /// The public half, from the object's attributes.
     pub(crate) fn public_key(&self) -> Result<PublicKey> {
-        let bytes = |ty| self.attributes.bytes(ty);
-        let key = match self.key_type() {
-            Some(KeyType::RSA) => bytes(AttributeType::MODULUS)
-                .zip(bytes(AttributeType::PUBLIC_EXPONENT))
-                .and_then(|(n, e)| RsaPublic::new(n, e).ok())
-                .map(PublicKey::Rsa),
-            Some(KeyType::EC) => bytes(AttributeType::EC_PARAMS)
-                .and_then(Curve::from_ec_params)
-                .zip(bytes(AttributeType::EC_POINT))
-                .and_then(|(curve, point)| EcPublic::from_point(curve, point).ok())
-                .map(PublicKey::Ec),
-            _ => None,
-        };
-        key.ok_or(Error::KeyTypeInconsistent)
+        PublicKey::from_attributes(&self.attributes)
     }
 
     /// The object for a person's eyes.
     pub(crate) fn summary(&self) -> ObjectSummary {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let bits = match self.public_key() {
-            Ok(PublicKey::Rsa(key)) => Some(key.modulus_bits() as u64),
-            Ok(PublicKey::Ec(key)) => Some(key.curve().order_bits().into()),
-            Err(_) => None,
-        };
+        let bits = self.public_key().ok().map(|key| key.bits());
         ObjectSummary {
             id: self.handle.0.cast_signed(),
             label: self.attributes.bytes(AttributeType::LABEL).filter(|label| !label.is_empty()).map(text),
@@ -239,93 +234,6 @@ impl Object {
     }
 }
 
-impl PublicKey {
-    /// The public key in a TPM public area.
-    pub(crate) fn from_area(area: &tpm::PublicArea) -> Result<Self> {
-        let key = match (area.rsa(), area.ecc()) {
-            (Some((n, e)), _) => RsaPublic::new(n, significant(&e.to_be_bytes())).ok().map(Self::Rsa),
-            (None, Some((curve, x, y))) => EcPublic::new(curve, x, y).ok().map(Self::Ec),
-            (None, None) => None,
-        };
-        key.ok_or_else(|| Error::DeviceError("the TPM's public area is not a key that is known here".to_owned()))
-    }
-
-    /// Sets the attributes that tell the public half (PKCS#11 mechanisms v3.1 2.1.2, 2.3.3).
-    pub(crate) fn describe(&self, attributes: &mut Attributes) {
-        let mut bytes = |ty, value: &[u8]| attributes.set(ty, Value::Bytes(value.to_vec()));
-        match self {
-            Self::Rsa(key) => {
-                bytes(AttributeType::MODULUS, key.n());
-                bytes(AttributeType::PUBLIC_EXPONENT, key.e());
-                bytes(AttributeType::PUBLIC_KEY_INFO, &key.spki());
-            }
-            Self::Ec(key) => {
-                bytes(AttributeType::EC_PARAMS, key.curve().oid_der());
-                bytes(AttributeType::EC_POINT, &key.point_der());
-                bytes(AttributeType::PUBLIC_KEY_INFO, &key.spki());
-            }
-        }
-    }
-
-    /// A name for the pair when the caller gave no `CKA_ID`: SHA-1 of modulus or point, as several clients choose it.
-    pub(crate) fn default_id(&self) -> Vec<u8> {
-        let digest = |bytes: &[u8]| base::digest::Hash::Sha1.digest(&[bytes]);
-        match self {
-            Self::Rsa(key) => digest(key.n()),
-            Self::Ec(key) => digest(&key.point()),
-        }
-    }
-}
-
-impl NewKey {
-    /// The row for the store, bound to the token's keys.
-    pub(crate) fn to_row(&self, token_id: i64, keys: &TokenKeys) -> Result<NewObject> {
-        let name = self.tpm.as_ref().map(|(_, name, _)| name.as_bytes());
-        let binding = Binding {
-            uid: &self.uid,
-            attributes: &self.attributes,
-            tpm_public: self.tpm.as_ref().map(|(wrapped, _, _)| wrapped.public.as_slice()),
-            tpm_private: self.tpm.as_ref().map(|(wrapped, _, _)| wrapped.private.as_slice()),
-            tpm_name: name,
-            policy: None,
-        };
-        let wrapped_auth = self.tpm.as_ref().map(|(_, _, auth)| keys.wrap_auth(&binding, auth)).transpose()?;
-        let number = |ty| self.attributes.ulong(ty).and_then(|value| u32::try_from(value).ok());
-        Ok(NewObject {
-            token_id,
-            uid: self.uid,
-            class: number(AttributeType::CLASS).ok_or(Error::TemplateIncomplete(AttributeType::CLASS))?,
-            key_type: number(AttributeType::KEY_TYPE),
-            label: self.attributes.bytes(AttributeType::LABEL).map(<[u8]>::to_vec),
-            cka_id: self.attributes.bytes(AttributeType::ID).map(<[u8]>::to_vec),
-            private: self.attributes.is_true(AttributeType::PRIVATE),
-            tpm_name: name.map(<[u8]>::to_vec),
-            tpm_public: self.tpm.as_ref().map(|(wrapped, _, _)| wrapped.public.clone()),
-            tpm_private: self.tpm.as_ref().map(|(wrapped, _, _)| wrapped.private.clone()),
-            wrapped_auth,
-            policy: None,
-            mac: Some(keys.row_code(&binding).expose().to_vec()),
-            attributes: self
-                .attributes
-                .iter()
-                .filter(|(ty, _)| !COLUMNS.contains(ty))
-                .map(|(ty, value)| (ty.0, value.encode()))
-                .collect(),
-        })
-    }
-}
-
-/// Attributes that have a column of their own, or follow from one.
-const COLUMNS: [AttributeType; 7] = [
-    AttributeType::CLASS,
-    AttributeType::KEY_TYPE,
-    AttributeType::TOKEN,
-    AttributeType::PRIVATE,
-    AttributeType::LABEL,
-    AttributeType::ID,
-    AttributeType::UNIQUE_ID,
-];
-
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -334,9 +242,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn significant(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    bytes.get(zeros..).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::{AttributeType, ObjectHandle, SessionHandle, Template};
+use model::{AttributeType, ObjectClass, ObjectHandle, SessionHandle, Template};
 
 use crate::info::AttributeValue;
 use crate::library::Library;
@@ -61,7 +61,7 @@ impl Library {
     ) -> Result<Vec<AttributeValue>> {
         let session = self.session(session)?;
         let object = self.object(&session, object)?;
-        Ok(types.iter().map(|ty| object.attribute(*ty)).collect())
+        types.iter().map(|ty| self.attribute(&session, &object, *ty)).collect()
     }
 
     /// `C_DestroyObject`.
@@ -89,6 +89,15 @@ impl Library {
             tpm.forget(&key.name);
         }
         Ok(())
+    }
+
+    fn attribute(&self, session: &Session, object: &Object, ty: AttributeType) -> Result<AttributeValue> {
+        // Only data objects show what they hide, and only to the user, who alone sees private ones.
+        if ty == AttributeType::VALUE && object.class() == ObjectClass::DATA && object.hides() {
+            let value = object.reveal(&*self.keys(&session.token)?)?;
+            return Ok(value.map_or(AttributeValue::Unknown, |value| AttributeValue::Value(value.expose().to_vec())));
+        }
+        Ok(object.attribute(ty))
     }
 
     pub(crate) fn object(&self, session: &Session, handle: ObjectHandle) -> Result<Arc<Object>> {

@@ -1,8 +1,10 @@
 //! Making tokens and changing PINs (PKCS#11 v3.1 5.5.8 - 5.5.10).
 //!
-//! A token has two objects in the TPM. The security officer's guards nothing but its own PIN. The user's seals the
+//! A token has two objects in the TPM. The security officer's seals a key that vouches for public objects. The user's seals the
 //! token's wrapping key, and has a policy by which either PIN may set a new user PIN; unsealing takes the user's alone. So
 //! the security officer can lock the user out, which the user notices, and can never use the user's keys.
+
+use std::sync::Arc;
 
 use base::Secret;
 use model::{SessionHandle, SlotId};
@@ -10,7 +12,8 @@ use store::{NewToken, PinRow, PrimaryRow, Role, Store};
 
 use crate::library::Library;
 use crate::login::{NewPin, auth_value};
-use crate::slot::{ChipFacts, Login, Token, parent};
+use crate::protect::OfficerKey;
+use crate::slot::{ChipFacts, Login, Officer, Token, parent};
 use crate::{Error, Result};
 
 const WRAPPING_KEY_LEN: usize = 32;
@@ -47,7 +50,7 @@ impl Library {
                 if self.sessions.count(&token).0 > 0 {
                     return Err(Error::SessionExists);
                 }
-                self.check_so(&token, &so_pin)?;
+                self.unlock_officer(&token, &so_pin)?;
                 self.check_label(label, Some(&token))?;
                 let (so, user) = self.pin_rows(&token.primary, &so_pin, &UserPin::Unset)?;
                 let mut store = self.writer()?;
@@ -71,9 +74,9 @@ impl Library {
     /// [`Error::UserNotLoggedIn`] unless it is the security officer's session, [`Error::PinLenRange`].
     pub fn init_pin(&self, session: SessionHandle, pin: Option<Secret>) -> Result<()> {
         let session = self.session(session)?;
-        let Login::So(auth) = session.token.login() else { return Err(Error::UserNotLoggedIn) };
+        let Login::So(officer) = session.token.login() else { return Err(Error::UserNotLoggedIn) };
         let pin = pin.ok_or(Error::ArgumentsBad("there is no protected authentication path: give the PIN"))?;
-        self.reset_user_pin(&session.token, &auth, &pin)
+        self.reset_user_pin(&session.token, &officer.auth, &pin)
     }
 
     /// `C_SetPIN`: the security officer's PIN in its session, the user's in any other read/write session.
@@ -119,8 +122,8 @@ impl Library {
             .change_auth(&token.primary, &wrapped(&seal), &old, &new.auth)
             .map_err(|error| self.wrong_pin(token, error, true))?;
         self.store_pin(token, Role::So, &new.row(seal.public, private, false))?;
-        if matches!(token.login(), Login::So(_)) {
-            token.set_login(Login::So(std::sync::Arc::new(new.auth)));
+        if let Login::So(officer) = token.login() {
+            token.set_login(Login::So(Officer { auth: Arc::new(new.auth), ..officer }));
         }
         Ok(())
     }
@@ -217,11 +220,10 @@ impl Library {
             user.iterations = NO_PIN;
         }
         let wrapping_key = Secret::new(base::random::bytes(WRAPPING_KEY_LEN)?);
-        // A sealed object must hold something; the security officer's holds a value that is used for nothing.
-        let nothing = Secret::new(base::random::bytes(WRAPPING_KEY_LEN)?);
+        let officer_key = OfficerKey::derive(&wrapping_key);
         let (so_object, user_object) = self.tpm()?.create_pin_objects(
             parent,
-            tpm::SealRequest { auth: &so.auth, data: &nothing },
+            tpm::SealRequest { auth: &so.auth, data: &officer_key.0 },
             tpm::SealRequest { auth: &user.auth, data: &wrapping_key },
         )?;
         Ok((

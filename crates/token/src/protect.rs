@@ -1,12 +1,16 @@
 //! How rows of the store are bound to the token's secret: nobody without the PIN can change one unnoticed.
 //!
-//! Two keys are derived from the wrapping key. One wraps the auth values of keys, with what the key may do as associated
-//! data: a flag that was flipped, or a blob that was moved to another row, opens nothing. The other computes a code over
-//! every row, so that public objects, which anyone may read, are known to be ours once the user has logged in.
+//! Three keys are derived from the wrapping key. One wraps what a row hides (the auth value of a key, the value of a private
+//! data object) with what the object may do as associated data: a flag that was flipped, or a blob that was moved to another
+//! row, opens nothing. One computes a code over every row, so that public objects, which anyone may read, are known to be
+//! ours once the user has logged in. The third does so for public objects that the security officer wrote: it is what the
+//! security officer's seal holds, and nothing can be derived from it.
+
+use std::sync::Arc;
 
 use base::Secret;
 use base::digest::Hash;
-use model::{ATTRIBUTES, Attributes, Rule};
+use model::{ATTRIBUTES, AttributeType, Attributes, Rule};
 
 use crate::{Error, Result};
 
@@ -15,27 +19,78 @@ use crate::{Error, Result};
 pub(crate) struct TokenKeys {
     auth_key: Secret,
     row_key: Secret,
+    officer_key: OfficerKey,
     session_key: Secret,
+}
+
+/// What the security officer's PIN unlocks: the key of row codes of public objects. 32 bytes.
+#[derive(Debug)]
+pub(crate) struct OfficerKey(pub(crate) Secret);
+
+/// Who vouches for a row.
+#[derive(Clone, Debug)]
+pub(crate) enum Signer {
+    User(Arc<TokenKeys>),
+    /// Public objects only.
+    Officer(Arc<OfficerKey>),
+}
+
+impl Signer {
+    /// The code of a row.
+    pub(crate) fn row_code(&self, binding: &Binding<'_>) -> Secret {
+        match self {
+            Self::User(keys) => keys.row_code(binding),
+            Self::Officer(key) => key.row_code(binding),
+        }
+    }
+
+    /// The user's keys; the security officer hides nothing in the token.
+    pub(crate) fn user(&self) -> Result<&TokenKeys> {
+        match self {
+            Self::User(keys) => Ok(keys),
+            Self::Officer(_) => Err(Error::UserNotLoggedIn),
+        }
+    }
+}
+
+impl OfficerKey {
+    /// The part of a token's secret that its security officer has.
+    pub(crate) fn derive(wrapping_key: &Secret) -> Self {
+        Self(derive(wrapping_key, b"security officer"))
+    }
+
+    fn row_code(&self, binding: &Binding<'_>) -> Secret {
+        Hash::Sha256.hmac(self.0.expose(), &[&binding.all()])
+    }
+}
+
+fn derive(wrapping_key: &Secret, label: &[u8]) -> Secret {
+    Hash::Sha256.hmac(wrapping_key.expose(), &[b"tpm2-cryptoki 1 ", label])
 }
 
 impl TokenKeys {
     /// Derives the keys from the 32 random bytes that the TPM keeps sealed.
     pub(crate) fn derive(wrapping_key: &Secret) -> Self {
-        let derive = |label: &[u8]| Hash::Sha256.hmac(wrapping_key.expose(), &[b"tpm2-cryptoki 1 ", label]);
-        Self { auth_key: derive(b"key auth"), row_key: derive(b"row"), session_key: derive(b"login check") }
+        let derive = |label: &[u8]| derive(wrapping_key, label);
+        Self {
+            auth_key: derive(b"hidden"),
+            row_key: derive(b"row"),
+            officer_key: OfficerKey::derive(wrapping_key),
+            session_key: derive(b"login check"),
+        }
     }
 
-    /// Wraps a key's auth value for the store.
-    pub(crate) fn wrap_auth(&self, binding: &Binding<'_>, auth: &Secret) -> Result<Vec<u8>> {
+    /// Wraps what a row hides.
+    pub(crate) fn hide(&self, binding: &Binding<'_>, auth: &Secret) -> Result<Vec<u8>> {
         base::aead::seal(&self.auth_key, &binding.power(), auth.expose())
-            .map_err(|error| Error::General(format!("the key's auth value cannot be wrapped: {error}")))
+            .map_err(|error| Error::General(format!("the object's secret cannot be wrapped: {error}")))
     }
 
-    /// Unwraps a key's auth value.
-    pub(crate) fn unwrap_auth(&self, binding: &Binding<'_>, wrapped: &[u8]) -> Result<Secret> {
+    /// Opens what a row hides.
+    pub(crate) fn reveal(&self, binding: &Binding<'_>, wrapped: &[u8]) -> Result<Secret> {
         base::aead::open(&self.auth_key, &binding.power(), wrapped).map_err(|_| {
             Error::Tampered(
-                "the key's row in the store was altered: its blobs or its permissions are not those it was made with"
+                "the object's row in the store was altered: its blobs or its permissions are not those it was made with"
                     .to_owned(),
             )
         })
@@ -44,6 +99,13 @@ impl TokenKeys {
     /// The code over a whole row.
     pub(crate) fn row_code(&self, binding: &Binding<'_>) -> Secret {
         Hash::Sha256.hmac(self.row_key.expose(), &[&binding.all()])
+    }
+
+    /// Is this the code of a row that the user, or for a public object the security officer, wrote?
+    pub(crate) fn vouches(&self, binding: &Binding<'_>, code: &[u8]) -> bool {
+        let code = Secret::copy_from(code);
+        let public = binding.tpm_name.is_none() && !binding.attributes.is_true(AttributeType::PRIVATE);
+        self.row_code(binding) == code || (public && self.officer_key.row_code(binding) == code)
     }
 
     /// Is it the same secret as another login gave? Compared in constant time.
@@ -67,7 +129,7 @@ impl Binding<'_> {
     /// What decides what the key may do, and which TPM object it is.
     fn power(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        field(&mut out, b"key");
+        field(&mut out, b"hidden");
         field(&mut out, self.uid);
         field(&mut out, self.tpm_name.unwrap_or_default());
         field(&mut out, self.policy.unwrap_or_default().as_bytes());
@@ -106,7 +168,7 @@ fn field(out: &mut Vec<u8>, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use model::{AttributeType, Value};
+    use model::Value;
 
     use super::*;
 
@@ -127,19 +189,19 @@ mod tests {
             policy: None,
         };
         let auth = Secret::copy_from(&[9; 32]);
-        let wrapped = keys.wrap_auth(&binding, &auth).unwrap();
-        assert_eq!(keys.unwrap_auth(&binding, &wrapped).unwrap(), auth);
+        let wrapped = keys.hide(&binding, &auth).unwrap();
+        assert_eq!(keys.reveal(&binding, &wrapped).unwrap(), auth);
 
         let mut flipped = attributes.clone();
         flipped.set(AttributeType::DECRYPT, Value::Bool(true));
-        assert!(keys.unwrap_auth(&Binding { attributes: &flipped, ..binding }, &wrapped).is_err());
-        assert!(keys.unwrap_auth(&Binding { tpm_name: Some(b"other"), ..binding }, &wrapped).is_err());
-        assert!(keys.unwrap_auth(&Binding { uid: &[2; 16], ..binding }, &wrapped).is_err());
+        assert!(keys.reveal(&Binding { attributes: &flipped, ..binding }, &wrapped).is_err());
+        assert!(keys.reveal(&Binding { tpm_name: Some(b"other"), ..binding }, &wrapped).is_err());
+        assert!(keys.reveal(&Binding { uid: &[2; 16], ..binding }, &wrapped).is_err());
 
         let mut renamed = attributes.clone();
         renamed.set(AttributeType::LABEL, Value::Bytes(b"b".to_vec()));
         let renamed = Binding { attributes: &renamed, ..binding };
-        assert_eq!(keys.unwrap_auth(&renamed, &wrapped).unwrap(), auth, "a label gives no power");
+        assert_eq!(keys.reveal(&renamed, &wrapped).unwrap(), auth, "a label gives no power");
         assert_ne!(keys.row_code(&renamed), keys.row_code(&binding), "but the row's code covers it");
     }
 }

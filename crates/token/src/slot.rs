@@ -13,7 +13,7 @@ use store::{PrimaryRow, Store, TokenRow};
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
 use crate::object::{Home, Object};
 use crate::pins::NO_PIN;
-use crate::protect::TokenKeys;
+use crate::protect::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
 
 /// Objects of a token as the store had them at one moment.
@@ -40,8 +40,16 @@ pub(crate) struct Token {
 pub(crate) enum Login {
     Nobody,
     User(Arc<TokenKeys>),
-    /// With the auth value of the security officer's PIN, which is what sets a user's PIN.
-    So(Arc<Secret>),
+    So(Officer),
+}
+
+/// The security officer, while logged in.
+#[derive(Clone, Debug)]
+pub(crate) struct Officer {
+    /// The auth value of the PIN, which is what sets a user's PIN.
+    pub(crate) auth: Arc<Secret>,
+    /// What vouches for public objects.
+    pub(crate) key: Arc<OfficerKey>,
 }
 
 /// What is known of the TPM's lockout, from the last failed login of this process.

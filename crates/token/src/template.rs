@@ -13,6 +13,7 @@ use crate::{Error, Result};
 /// An attribute that the object cannot have, that a template may not set, twice with two values, of a wrong shape, or
 /// missing though required.
 pub(crate) fn start(scope: Scope, making: Rule, template: &Template) -> Result<Attributes> {
+    let needed = if making == Rule::CREATE { Rule::NEEDED_TO_CREATE } else { Rule::NEEDED_TO_GENERATE };
     let mut attributes = Attributes::new();
     for (ty, bytes) in template.iter() {
         let row = ty.row().ok_or(Error::AttributeTypeInvalid(ty))?;
@@ -35,7 +36,7 @@ pub(crate) fn start(scope: Scope, making: Rule, template: &Template) -> Result<A
         if attributes.find(row.ty).is_some() {
             continue;
         }
-        if row.rule.contains(Rule::REQUIRED | making) {
+        if row.rule.contains(needed) {
             return Err(Error::TemplateIncomplete(row.ty));
         }
         if let Some(value) = row.default() {

@@ -107,8 +107,8 @@ impl Admin {
     /// [`Error::PinIncorrect`], [`Error::PinLocked`], [`Error::PinLenRange`].
     pub fn init_pin(&self, label: &str, so_pin: &Secret, new: &Secret) -> Result<()> {
         let token = self.token(label)?;
-        let auth = self.library.check_so(&token, so_pin)?;
-        self.library.reset_user_pin(&token, &auth, new)
+        let officer = self.library.unlock_officer(&token, so_pin)?;
+        self.library.reset_user_pin(&token, &officer.auth, new)
     }
 
     fn token(&self, label: &str) -> Result<Arc<Token>> {

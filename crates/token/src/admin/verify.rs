@@ -31,7 +31,7 @@ impl Admin {
     pub fn verify(&self, label: &str, so_pin: Option<&Secret>, user_pin: Option<&Secret>) -> Result<VerifyReport> {
         let token = self.token(label)?;
         self.library.tpm()?.check_primary(&token.primary)?;
-        let so_pin = so_pin.map(|pin| self.library.check_so(&token, pin)).transpose()?.map(|_| true);
+        let so_pin = so_pin.map(|pin| self.library.unlock_officer(&token, pin)).transpose()?.map(|_| true);
         let catalog = token.catalog();
         let mut altered = Vec::new();
         let user_pin = match user_pin {

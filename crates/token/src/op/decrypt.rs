@@ -7,7 +7,7 @@ use model::{AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, O
 
 use super::{Input, KeyUse, delivered, key_for, plan, row};
 use crate::library::Library;
-use crate::object::PublicKey;
+use crate::public_key::PublicKey;
 use crate::session::{Session, Step};
 use crate::{Error, Result};
 

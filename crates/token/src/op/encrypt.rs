@@ -8,7 +8,7 @@ use model::{
 
 use super::{Input, exact, key_for, plan, row};
 use crate::library::Library;
-use crate::object::PublicKey;
+use crate::public_key::PublicKey;
 use crate::session::Step;
 use crate::{Error, Result};
 

@@ -91,8 +91,7 @@ impl KeyUse {
     fn new(library: &Library, session: &Session, key: Arc<Object>) -> Result<Self> {
         // Opening the key's auth value now finds an altered row before anything is sent.
         let keys = library.keys(&session.token)?;
-        let tpm_key = key.key.as_ref().ok_or(Error::KeyFunctionNotPermitted)?;
-        let auth = key.auth(tpm_key, &keys)?;
+        let auth = key.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && session.token.login_required();
         Ok(Self { key, auth, waiting })
     }

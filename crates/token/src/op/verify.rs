@@ -7,7 +7,7 @@ use model::{AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, O
 use super::sign::signature_len;
 use super::{Input, key_for, plan, row};
 use crate::library::Library;
-use crate::object::PublicKey;
+use crate::public_key::PublicKey;
 use crate::session::Step;
 use crate::{Error, Result};
 
