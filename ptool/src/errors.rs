@@ -95,7 +95,8 @@ fn advise(error: &Error) -> (Status, &'static str) {
         Error::PinLocked => {
             (Status::Pin, "`tpm2_dictionarylockout --clear-lockout` resets it, given the TPM's lockout authorization.")
         }
-        Error::PinLenRange | Error::PinInvalid(_) => (Status::Usage, "Nothing was changed; choose another PIN."),
+        Error::PinLenRange => (Status::Usage, "Nothing was changed; choose another PIN."),
+        Error::PinInvalid(_) => (Status::Usage, ""),
         // What to do is in the text: it depends on how the TPM was to be reached, and on what it lacks.
         Error::DeviceRemoved(_) | Error::DeviceMemory(_) => (Status::Tpm, ""),
         Error::WrongTpm(_) => (
@@ -103,18 +104,13 @@ fn advise(error: &Error) -> (Status, &'static str) {
             "Keys can be used only in the TPM that made them, and not after it was cleared. --path names another store.",
         ),
         Error::DeviceError(_) => (Status::Tpm, "If this goes on, restart what provides the TPM, or the machine."),
-        Error::Store(_) => {
-            (Status::Store, "--path or TPM2_CRYPTOKI_STORE names the directory of another store.")
-        }
+        Error::Store(_) => (Status::Store, "--path or TPM2_CRYPTOKI_STORE names the directory of another store."),
         Error::Tampered(_) => (
             Status::Store,
             "The store was changed by something else than this software: restore it from a copy, or remove the object.",
         ),
         Error::TokenWriteProtected => (Status::Store, "Run this as the owner of the store."),
         Error::StoreBusy(_) => (Status::Failed, "Nothing was changed; try again."),
-        Error::MechanismInvalid | Error::KeySizeRange | Error::CurveNotSupported => {
-            (Status::Failed, "This TPM does not make such keys; rsa2048 and ecc256 are those every TPM 2.0 has.")
-        }
         Error::SlotIdInvalid | Error::TokenNotPresent => {
             (Status::Failed, "`ptool listtokens` shows the tokens of the store.")
         }
@@ -132,6 +128,9 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::SessionReadOnlyExists
         | Error::SessionReadWriteSoExists
         | Error::KeyTypeInconsistent
+        | Error::KeySizeRange
+        | Error::MechanismInvalid
+        | Error::CurveNotSupported
         | Error::KeyFunctionNotPermitted
         | Error::MechanismParamInvalid(_)
         | Error::OperationActive

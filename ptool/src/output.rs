@@ -207,6 +207,7 @@ fn cell(value: &Value) -> String {
         Value::String(text) if text.chars().any(is_unprintable) => escaped(text),
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),

@@ -16,6 +16,7 @@ use base::Secret;
 use crate::cli::{Hidden, SoPin, UserPin, Who, decode_hex};
 use crate::errors::Failure;
 use crate::output::note;
+use crate::terminal;
 
 /// More than any PIN or authorization can be; a longer file is a mistake, such as a key file.
 const LONGEST: usize = 4096;
@@ -124,7 +125,7 @@ impl Surroundings for Process {
     }
 
     fn prompt(&mut self, question: &str) -> io::Result<Secret> {
-        rpassword::prompt_password(question).map(|answer| Secret::new(answer.into_bytes()))
+        terminal::ask(question)
     }
 }
 

@@ -4,22 +4,57 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::process::Stdio;
+use std::io::{BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use common::Machine;
 use swtpm_fixtures::{Fault, Proxy};
 
-/// Collects what a child prints until it contains `text`.
-fn wait_for(output: &Receiver<u8>, seen: &mut String, text: &str) {
-    let start = seen.len();
-    while !seen[start..].contains(text) {
-        match output.recv_timeout(Duration::from_secs(60)) {
-            Ok(byte) => seen.push(char::from(byte)),
-            Err(error) => panic!("{error} while waiting for {text:?} after {seen:?}"),
+/// A shell line on a terminal of its own.
+struct Session {
+    child: Child,
+    keys: ChildStdin,
+    output: Receiver<u8>,
+    seen: String,
+}
+
+impl Session {
+    fn start(machine: &Machine, line: &str) -> Session {
+        let mut child = machine
+            .command("script")
+            .args(["--quiet", "--return", "--command", line, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let keys = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, output) = channel();
+        std::thread::spawn(move || stdout.bytes().map_while(Result::ok).try_for_each(|byte| sender.send(byte)));
+        Session { child, keys, output, seen: String::new() }
+    }
+
+    /// Waits until `text` is printed anew.
+    fn wait_for(&mut self, text: &str) {
+        let start = self.seen.len();
+        while !self.seen[start..].contains(text) {
+            match self.output.recv_timeout(Duration::from_secs(60)) {
+                Ok(byte) => self.seen.push(char::from(byte)),
+                Err(error) => panic!("{error} while waiting for {text:?} after {:?}", self.seen),
+            }
         }
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// The exit status and all that was on the screen.
+    fn end(mut self) -> (Option<i32>, String) {
+        self.seen.extend(self.output.iter().map(char::from));
+        (self.child.wait().unwrap().code(), self.seen)
     }
 }
 
@@ -27,26 +62,8 @@ fn wait_for(output: &Receiver<u8>, seen: &mut String, text: &str) {
 fn pins_are_prompted_for_without_echo() {
     let machine = Machine::new();
     assert!(machine.shell("ptool init").status.success());
-
-    let mut session = machine
-        .command("script")
-        .args([
-            "--quiet",
-            "--return",
-            "--command",
-            "ptool addtoken --label=t && ptool addkey --label=t --algorithm=rsa2048",
-        ])
-        .arg("/dev/null")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut typed = session.stdin.take().unwrap();
-    let stdout = session.stdout.take().unwrap();
-    let (sender, output) = channel();
-    std::thread::spawn(move || stdout.bytes().map_while(Result::ok).try_for_each(|byte| sender.send(byte)));
-
-    let mut seen = String::new();
+    let line = "ptool addtoken --label=t && ptool addkey --label=t --algorithm=rsa2048";
+    let mut session = Session::start(&machine, line);
     for (question, answer) in [
         ("Security officer PIN: ", "adminpin\n"),
         ("Security officer PIN again: ", "adminpin\n"),
@@ -54,14 +71,29 @@ fn pins_are_prompted_for_without_echo() {
         ("User PIN again: ", "user1\n"),
         ("User PIN: ", "user1\n"),
     ] {
-        wait_for(&output, &mut seen, question);
-        typed.write_all(answer.as_bytes()).unwrap();
+        session.wait_for(question);
+        session.type_keys(answer);
     }
-    wait_for(&output, &mut seen, "this can take a minute");
-    wait_for(&output, &mut seen, "action: add");
-    seen.extend(output.iter().map(char::from));
-    assert!(session.wait().unwrap().success(), "{seen}");
+    session.wait_for("this can take a minute");
+    session.wait_for("action: add");
+    let (status, seen) = session.end();
+    assert_eq!(status, Some(0), "{seen}");
     assert!(!seen.contains("adminpin") && !seen.contains("user1"), "{seen}");
+}
+
+#[test]
+fn ctrl_c_at_a_prompt_ends_the_program_and_mends_the_terminal() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init").status.success());
+    let mut session = Session::start(&machine, "trap : INT; ptool addtoken --label=t; echo status $?; stty -a");
+    session.wait_for("Security officer PIN: ");
+    session.type_keys("adm\x03");
+    session.wait_for("status 130");
+    session.wait_for("echonl");
+    let (_, seen) = session.end();
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    assert!(words.contains(&"echo") && words.contains(&"isig") && words.contains(&"icanon"), "{seen}");
+    assert_eq!(String::from_utf8(machine.shell("ptool listtokens").stdout).unwrap(), "[]\n");
 }
 
 #[test]
@@ -116,7 +148,8 @@ fn a_primary_is_made_at_each_use_where_the_tpm_keeps_none() {
     const RC_NV_SPACE: u32 = 0x14B;
     let machine = Machine::new();
     let proxy = Proxy::start(&machine.tpm);
-    let run = |line: &str| machine.command("sh").args(["-c", line]).env("TPM2_CRYPTOKI_TCTI", proxy.tcti()).output().unwrap();
+    let run =
+        |line: &str| machine.command("sh").args(["-c", line]).env("TPM2_CRYPTOKI_TCTI", proxy.tcti()).output().unwrap();
     proxy.inject(Fault::Respond { code: EVICT_CONTROL, rc: RC_NV_SPACE, times: 2 });
 
     let output = run("ptool init");
@@ -135,8 +168,11 @@ fn the_owner_authorization_is_asked_for_when_it_is_needed() {
     const HIERARCHY_CHANGE_AUTH: u32 = 0x129;
     const RH_OWNER: u32 = 0x4000_0001;
     let machine = Machine::new();
-    let changed =
-        machine.tpm.connect().unwrap().command_with_empty_password(HIERARCHY_CHANGE_AUTH, &[RH_OWNER], b"\x00\x05owner");
+    let changed = machine.tpm.connect().unwrap().command_with_empty_password(
+        HIERARCHY_CHANGE_AUTH,
+        &[RH_OWNER],
+        b"\x00\x05owner",
+    );
     assert_eq!(changed.unwrap().0, 0);
 
     let output = machine.shell("ptool init");
@@ -155,7 +191,8 @@ fn changed_objects_are_found() {
     let file = machine.store().join("tpm2_cryptoki.sqlite3");
     let mut bytes = std::fs::read(&file).unwrap();
     let label = b"genuine";
-    let places: Vec<usize> = bytes.windows(label.len()).enumerate().filter(|(_, w)| w == label).map(|(at, _)| at).collect();
+    let places: Vec<usize> =
+        bytes.windows(label.len()).enumerate().filter(|(_, w)| w == label).map(|(at, _)| at).collect();
     assert!(!places.is_empty());
     for at in places {
         bytes[at..at + label.len()].copy_from_slice(b"altered");
@@ -165,4 +202,21 @@ fn changed_objects_are_found() {
     let output = machine.shell("ptool verify --label=t");
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("were altered"));
+}
+
+#[test]
+fn a_key_the_tpm_cannot_make_is_named() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    // Whether a software TPM makes RSA 4096 depends on its version; both answers must be right.
+    let output = machine.shell("ptool addkey --label=t --userpin=user1 --algorithm=rsa4096");
+    match output.status.code() {
+        Some(0) => assert!(String::from_utf8(output.stdout).unwrap().starts_with("action: add\n")),
+        status => {
+            assert_eq!(status, Some(1), "{output:?}");
+            assert!(
+                String::from_utf8(output.stderr).unwrap().starts_with("ptool: this TPM does not make rsa4096 keys\n")
+            );
+        }
+    }
 }

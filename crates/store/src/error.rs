@@ -127,6 +127,8 @@ fn from_code(code: ffi::Error, message: String) -> Error {
         ErrorCode::ReadOnly if code.extended_code == ffi::SQLITE_READONLY_ROLLBACK => Error::Interrupted,
         ErrorCode::ReadOnly => Error::ReadOnly,
         ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::TooBig => Error::Damaged(message),
+        // The statements are constants, so what does not fit them is the tables of the file.
+        ErrorCode::Unknown => Error::Damaged(message),
         ErrorCode::DiskFull => Error::Full,
         ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Error::Io(message),
         ErrorCode::ConstraintViolation => match code.extended_code {

@@ -108,7 +108,8 @@ impl Store {
                                      config, created)
                  SELECT ?1, ?2, ?3, min(candidate), ?4, ?5, ?6, unixepoch()
                  FROM (SELECT 1 AS candidate UNION ALL SELECT slot + 1 FROM tokens)
-                 WHERE candidate NOT IN (SELECT slot FROM tokens)",
+                 WHERE candidate BETWEEN 1 AND 4294967295
+                   AND candidate NOT IN (SELECT slot FROM tokens)",
                 params![
                     token.primary_id,
                     token.label,

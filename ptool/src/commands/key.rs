@@ -5,10 +5,11 @@ use std::io::{self, IsTerminal};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::Serialize;
+use token::Error;
 use token::admin::{Algorithm, KeyRequest, Pin};
 
 use super::{Context, find_token, note_unused_auth};
-use crate::cli::{AddKey, KeyAlgorithm};
+use crate::cli::AddKey;
 use crate::errors::Failure;
 use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN, USER_PIN};
@@ -43,7 +44,10 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         (true, false, _) => (Pin::User(pins::current(USER_PIN, user, context.around)?), USER_PIN.name),
         (false, false, _) => (Pin::None, USER_PIN.name),
     };
-    let algorithm = algorithm(options.algorithm)?;
+    let name = options.algorithm.to_possible_value();
+    let name = name.as_ref().map(PossibleValue::get_name).unwrap_or_default();
+    // The token's administration goes by the same names.
+    let algorithm: Algorithm = name.parse().map_err(|what: String| Failure::usage(what, ""))?;
     tell_if_slow(algorithm);
     let request = KeyRequest {
         label: options.label.label.clone(),
@@ -53,20 +57,19 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         id: options.id.clone().map(|id| id.0),
         always_authenticate: options.attr_always_authenticate,
     };
-    let key = admin.add_key(&request).map_err(|error| Failure::with_pin(error, pin_name))?;
+    let key = admin.add_key(&request).map_err(|error| match error {
+        Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid => Failure::general(
+            format!("this TPM does not make {name} keys"),
+            "Nearly every TPM 2.0 makes rsa2048 and ecc256.",
+        ),
+        error => Failure::with_pin(error, pin_name),
+    })?;
     let result = Added {
         action: "add",
         private: Half { cka_id: key.private.cka_id },
         public: Half { cka_id: key.public.cka_id },
     };
     output::print(context.format, &result)
-}
-
-/// The token's administration goes by the same names.
-fn algorithm(name: KeyAlgorithm) -> Result<Algorithm, Failure> {
-    let value = name.to_possible_value();
-    let name = value.as_ref().map(PossibleValue::get_name).unwrap_or_default();
-    name.parse().map_err(|what: String| Failure::usage(what, ""))
 }
 
 /// A TPM searches primes for seconds to minutes; somebody who waits should know that this is normal.
@@ -79,6 +82,7 @@ fn tell_if_slow(algorithm: Algorithm) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::KeyAlgorithm;
 
     #[test]
     fn algorithms_have_the_names_of_the_administration() {
@@ -87,6 +91,6 @@ mod tests {
             .map(|v| v.to_possible_value().unwrap().get_name().to_owned())
             .collect();
         assert_eq!(names, Algorithm::NAMES);
-        assert!(KeyAlgorithm::value_variants().iter().all(|name| algorithm(*name).is_ok()));
+        assert!(names.iter().all(|name| name.parse::<Algorithm>().is_ok()));
     }
 }

@@ -29,6 +29,9 @@ struct PinSet<'a> {
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddToken) -> Result<(), Failure> {
     note_unused_auth(options.hierarchy_auth.as_ref());
+    if options.label.label.is_empty() {
+        return Err(Failure::usage("the label is empty", "Programs find a token by its label; give it one."));
+    }
     let admin = context.admin()?;
     if admin.tokens(None)?.iter().any(|token| token.label == options.label.label) {
         return Err(Failure::general(

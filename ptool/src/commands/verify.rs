@@ -15,9 +15,15 @@ pub(super) fn verify(context: &mut Context<'_>, options: &Verify) -> Result<(), 
     let token = find_token(&admin, label)?;
     let so_pin = pins::provided(SO_PIN, Given::from(&options.so), context.around)?;
     let user_pin = pins::provided(USER_PIN, Given::from(&options.user), context.around)?;
+    let tried = match (&so_pin, &user_pin) {
+        (Some(_), Some(_)) => "security officer PIN or the user PIN",
+        (Some(_), None) => SO_PIN.name,
+        (None, _) => USER_PIN.name,
+    };
     // What protects the objects of a token without PIN needs none to be checked.
     let user_pin = user_pin.or_else(|| (!token.login_required).then(|| Secret::zeroed(0)));
-    let report = admin.verify(label, so_pin.as_ref(), user_pin.as_ref())?;
+    let report =
+        admin.verify(label, so_pin.as_ref(), user_pin.as_ref()).map_err(|error| Failure::with_pin(error, tried))?;
     output::print(context.format, &report)?;
     match report.altered.is_empty() {
         true => Ok(()),

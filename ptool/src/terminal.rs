@@ -1,0 +1,158 @@
+//! Asks on the terminal without echo.
+//!
+//! The echo is off before the question appears, so that an answer that comes at once (pasted, or sent by a script) is not
+//! shown either.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+
+use base::Secret;
+use rustix::process::{Signal, kill_current_process_group};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+
+/// More than a person types.
+const LONGEST: usize = 1024;
+
+const CTRL_C: u8 = 0x03;
+const CTRL_D: u8 = 0x04;
+const BACKSPACE: u8 = 0x08;
+const CTRL_U: u8 = 0x15;
+const ESCAPE: u8 = 0x1B;
+const DELETE: u8 = 0x7F;
+
+/// The answer to `question` from the process's terminal, whatever standard input and output are.
+///
+/// # Errors
+/// There is no terminal; `UnexpectedEof` when the answer is refused with Ctrl-D. Ctrl-C ends the process, as it would
+/// elsewhere, with the echo on again.
+pub(crate) fn ask(question: &str) -> io::Result<Secret> {
+    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    let answer = {
+        let mut quiet = Quiet::new(&terminal)?;
+        quiet.0.write_all(question.as_bytes())?;
+        read_answer(|byte| quiet.0.read(byte))
+    };
+    terminal.write_all(b"\n")?;
+    if let Err(error) = &answer
+        && error.kind() == io::ErrorKind::Interrupted
+    {
+        // As the terminal would have done, so that a script that runs this program stops as well.
+        kill_current_process_group(Signal::INT)?;
+    }
+    answer
+}
+
+/// A terminal that passes every key on and shows none; as it was before when this is dropped.
+struct Quiet<'a>(&'a File, Termios);
+
+impl Quiet<'_> {
+    fn new(terminal: &File) -> io::Result<Quiet<'_>> {
+        let before = tcgetattr(terminal)?;
+        let mut quiet = before.clone();
+        quiet.local_modes -= LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
+        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
+        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // What was typed before the question was shown on the screen, and was not meant as its answer: it is dropped.
+        tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
+        Ok(Quiet(terminal, before))
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        // A terminal that went away needs no repair.
+        let _ = tcsetattr(self.0, OptionalActions::Now, &self.1);
+    }
+}
+
+/// What a key means depends on whether it is part of an escape sequence, such as that of an arrow key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Plain,
+    Escaped,
+    Sequence,
+}
+
+/// Reads up to the end of the line, with the editing keys of a terminal.
+fn read_answer(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<Secret> {
+    let mut answer = Secret::zeroed(LONGEST);
+    let mut length = 0;
+    let mut keys = Keys::Plain;
+    let mut byte = Secret::zeroed(1);
+    loop {
+        match read(byte.expose_mut()) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        let key = byte.expose().first().copied().unwrap_or_default();
+        keys = match (keys, key) {
+            (_, b'\n' | b'\r') => break,
+            (_, CTRL_C) => return Err(io::ErrorKind::Interrupted.into()),
+            (Keys::Escaped, b'[' | b'O') => Keys::Sequence,
+            (Keys::Escaped, _) | (Keys::Sequence, 0x40..) => Keys::Plain,
+            (Keys::Sequence, _) => Keys::Sequence,
+            (Keys::Plain, ESCAPE) => Keys::Escaped,
+            (Keys::Plain, CTRL_D) if length == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            (Keys::Plain, CTRL_U) => {
+                length = 0;
+                Keys::Plain
+            }
+            (Keys::Plain, BACKSPACE | DELETE) => {
+                length = without_last_character(answer.expose().get(..length).unwrap_or_default());
+                Keys::Plain
+            }
+            (Keys::Plain, ..0x20) => Keys::Plain,
+            (Keys::Plain, key) => {
+                let place =
+                    answer.expose_mut().get_mut(length).ok_or_else(|| io::Error::other("the answer is too long"))?;
+                *place = key;
+                length += 1;
+                Keys::Plain
+            }
+        };
+    }
+    Ok(Secret::copy_from(answer.expose().get(..length).unwrap_or_default()))
+}
+
+/// The length of UTF-8 `text` without its last character.
+fn without_last_character(text: &[u8]) -> usize {
+    text.iter().rposition(|byte| byte & 0xC0 != 0x80).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(keys: &str) -> io::Result<String> {
+        let mut rest = keys.as_bytes();
+        read_answer(|byte| rest.read(byte)).map(|answer| String::from_utf8(answer.expose().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn keys_have_their_meaning() {
+        for (keys, answer) in [
+            ("pin\n", "pin"),
+            ("pin\r", "pin"),
+            ("\n", ""),
+            ("pim\x7fn\n", "pin"),
+            ("p\x08\x08\x08pin\n", "pin"),
+            ("grün\x7f\x7f\x7f\x7fpin\n", "pin"),
+            ("grü\x7fün\n", "grün"),
+            ("wrong\x15pin\n", "pin"),
+            ("p\x1b[Di\x1bOC\x1b[1;5Dn\t\x04\n", "pin"),
+            ("pin\nrest", "pin"),
+        ] {
+            assert_eq!(typed(keys).unwrap(), answer, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_errors() {
+        assert_eq!(typed("\x04").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(typed("pin").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(typed("pin\x03").unwrap_err().kind(), io::ErrorKind::Interrupted);
+        assert!(typed(&"x".repeat(LONGEST + 1)).is_err());
+    }
+}
