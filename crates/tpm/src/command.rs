@@ -29,6 +29,11 @@ impl Handle {
         Handle { value, name: name.as_bytes().to_vec() }
     }
 
+    /// A sequence object: it has no public area, and an empty name.
+    pub(crate) fn sequence(value: u32) -> Handle {
+        Handle { value, name: Vec::new() }
+    }
+
     /// A permanent handle or a session: its name is the handle itself.
     pub(crate) fn plain(value: u32) -> Handle {
         Handle { value, name: value.to_be_bytes().to_vec() }
@@ -168,11 +173,9 @@ fn authorization_area(
     let mut area = Writer::new();
     for (index, (authorization, nonce)) in authorizations.iter().zip(nonces).enumerate() {
         area = match authorization {
-            Authorization::Password(auth) => area
-                .u32(rh::PW)
-                .tpm2b(&[])
-                .u8(session_attributes::CONTINUE_SESSION)
-                .tpm2b(trim_auth(auth.expose())),
+            Authorization::Password(auth) => {
+                area.u32(rh::PW).tpm2b(&[]).u8(session_attributes::CONTINUE_SESSION).tpm2b(trim_auth(auth.expose()))
+            }
             Authorization::Session(usage) => {
                 let (decrypt, encrypt) = other_nonces(index, authorizations);
                 let attributes = usage.attributes();

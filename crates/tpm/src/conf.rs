@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn known_forms_are_read_and_written_alike() {
-        for text in ["device:/dev/tpm7", "swtpm:host=h,port=7", "swtpm:path=/x/y", "tabrmd:bus_name=a,bus_type=system", "mssim"] {
+        for text in
+            ["device:/dev/tpm7", "swtpm:host=h,port=7", "swtpm:path=/x/y", "tabrmd:bus_name=a,bus_type=system", "mssim"]
+        {
             assert_eq!(parse(text).to_string(), text);
         }
         assert_eq!(parse("swtpm").to_string(), "swtpm:host=localhost,port=2321");

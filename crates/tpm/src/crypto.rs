@@ -57,10 +57,12 @@ fn expand(hash: Hash, bits: u32, block: impl Fn([u8; 4]) -> Secret) -> Secret {
     out
 }
 
-/// Which way a parameter goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Direction {
+/// Which way a cipher goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From plaintext to ciphertext.
     Encrypt,
+    /// From ciphertext to plaintext.
     Decrypt,
 }
 
@@ -101,4 +103,86 @@ pub(crate) fn concat(first: &[u8], second: &[u8]) -> Secret {
         *to = *from;
     }
     both
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// Vectors validated against several implementations (tpm-test-vectors, KDFe).
+    #[test]
+    fn kdfe_agrees_with_published_vectors() {
+        let vectors = [
+            (
+                Hash::Sha1,
+                "9b050039c8e5ca60deeb978f2faf573c94af61",
+                "IDENTITY",
+                "ff1a1852db7b60a5c963f17eb306f3a905d100ae",
+                "0047ee45771a256d58b091b6d6",
+                "94c3c160",
+            ),
+            (
+                Hash::Sha1,
+                "9009102b2625d65be30dc3bf",
+                "STORAGE",
+                "0039ab599ed7dc937d",
+                "f594aaefce859668b1fd9ae9b5ff",
+                "80fcc2c943464b3bfaedc6f7f7f0e41a92bb4fa3556a166737aa1d98d2cd3e45dad521b9a0d1ecab2e7bd6e6ac1dc04a9c7b8b\
+                 45ff19a849bd167293dae136affadd7691c165ed8ddc2ac039a96944b315",
+            ),
+            (
+                Hash::Sha256,
+                "8995a6318a0217c7c7bf543f50da29016c4ff2a1ea5daf54ebcb00",
+                "INTEGRITY",
+                "8852f14d8e9b68",
+                "74ff",
+                "92343ef558feb95fd14838f9ca39c8618598a7eeb31af7fc276030b8c3ff326d4870f190e54abbec9da4",
+            ),
+        ];
+        for (hash, z, usage, u, v, result) in vectors {
+            let result = bytes(result);
+            let bits = u32::try_from(result.len() * 8).unwrap();
+            assert_eq!(kdfe(hash, &bytes(z), usage, &bytes(u), &bytes(v), bits).expose(), result);
+        }
+    }
+
+    /// Computed with Python's hmac module from the text of Part 1, 11.4.10.2.
+    #[test]
+    fn kdfa_agrees_with_an_independent_computation() {
+        let key: Vec<u8> = (0..20).collect();
+        let made = kdfa(Hash::Sha256, &key, "CFB", b"newer", b"older", 256);
+        assert_eq!(made.expose(), bytes("a4f4ae418b25994fc5e81e607324b6d14dc6ea6583ef0024a5bdc74c931616f0"));
+        let made = kdfa(Hash::Sha1, &key, "ATH", b"", b"v", 328);
+        assert_eq!(
+            made.expose(),
+            bytes("485478979e091f7091f325877247168463461e887ccd68c67dbf84b7ea1057fb5145c1d77a044d02cd")
+        );
+    }
+
+    #[test]
+    fn the_parameter_cipher_undoes_itself_and_depends_on_everything() {
+        let (value, plain) = (Secret::copy_from(b"session value"), *b"a parameter of some length");
+        let run = |direction, value: &Secret, newer: &[u8], older: &[u8], data: &[u8]| {
+            let mut data = data.to_vec();
+            parameter_cipher(direction, Hash::Sha256, value, newer, older, &mut data).unwrap();
+            data
+        };
+        let cipher = run(Direction::Encrypt, &value, b"n", b"o", &plain);
+        assert_ne!(cipher, plain);
+        assert_eq!(run(Direction::Decrypt, &value, b"n", b"o", &cipher), plain);
+        assert_ne!(run(Direction::Decrypt, &value, b"o", b"n", &cipher), plain);
+        assert_ne!(run(Direction::Decrypt, &Secret::copy_from(b"other"), b"n", b"o", &cipher), plain);
+    }
+
+    #[test]
+    fn trailing_zeros_are_no_part_of_an_authorisation_value() {
+        assert_eq!(trim_auth(&[1, 0, 2, 0, 0]), [1, 0, 2]);
+        assert_eq!(trim_auth(&[0, 0]), []);
+        assert_eq!(trim_auth(&[]), []);
+        assert_eq!(concat(&[1, 2], &[3]).expose(), [1, 2, 3]);
+    }
 }

@@ -18,20 +18,18 @@ impl Descriptors {
         Descriptors { slots: std::array::from_fn(|_| AtomicI32::new(EMPTY)) }
     }
 
-    pub(crate) fn add(&self, fd: RawFd) {
-        for slot in &self.slots {
-            if slot.compare_exchange(EMPTY, fd, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return;
-            }
-        }
+    /// Whether there was a place for it.
+    pub(crate) fn add(&self, fd: RawFd) -> bool {
+        self.replace(EMPTY, fd)
     }
 
-    pub(crate) fn remove(&self, fd: RawFd) {
-        for slot in &self.slots {
-            if slot.compare_exchange(fd, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return;
-            }
-        }
+    /// Whether it was there: if not, [`Descriptors::close_all`] has closed it.
+    pub(crate) fn remove(&self, fd: RawFd) -> bool {
+        self.replace(fd, EMPTY)
+    }
+
+    fn replace(&self, old: RawFd, new: RawFd) -> bool {
+        self.slots.iter().any(|slot| slot.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
     /// Closes them all in this process, without a word to the other side. Never blocks.
@@ -56,10 +54,10 @@ mod tests {
         let descriptors = Descriptors::new();
         let (kept, closed) = std::os::unix::net::UnixStream::pair().unwrap();
         let (kept, closed) = (kept.into_raw_fd(), closed.into_raw_fd());
-        descriptors.add(kept);
-        descriptors.add(closed);
-        descriptors.remove(kept);
+        assert!(descriptors.add(kept) && descriptors.add(closed));
+        assert!(descriptors.remove(kept) && !descriptors.remove(kept));
         descriptors.close_all();
+        assert!(!descriptors.remove(closed));
         assert!(nix::unistd::close(kept).is_ok());
     }
 }

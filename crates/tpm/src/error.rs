@@ -57,7 +57,9 @@ pub enum Error {
     #[error("the response of the TPM is malformed: {0}")]
     Malformed(&'static str),
     /// The TPM's memory for "objects" or "sessions" is taken by others.
-    #[error("the TPM has no room for {0}: others hold them; use the kernel's resource manager (/dev/tpmrm0), or flush what they left (tpm2_flushcontext)")]
+    #[error(
+        "the TPM has no room for {0}: others hold them; use the kernel's resource manager (/dev/tpmrm0), or flush what they left (tpm2_flushcontext)"
+    )]
     NoRoom(&'static str),
     /// Not possible with this TPM, this build or this key; the text says what.
     #[error("unsupported: {0}")]

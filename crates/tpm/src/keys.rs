@@ -31,9 +31,8 @@ pub(crate) fn create_key(
         let session = connection.start_salted(primary, Kind::Hmac)?;
         Protection { session: Some(session), keep: false }
     };
-    connection.with(protection, |connection, protection| {
-        seal::create(connection, primary, &area, auth, None, protection)
-    })
+    connection
+        .with(protection, |connection, protection| seal::create(connection, primary, &area, auth, None, protection))
 }
 
 /// Executes the command `code` with the key: loads it if it is not, and protects the command by the held session, else by a
@@ -46,6 +45,21 @@ pub(crate) fn use_key(
     decrypt: bool,
     encrypt: bool,
 ) -> Result<Response> {
+    with_key(connection, key, |connection, handle, protection| {
+        let command = connection.command(code, vec![handle], parameters())?;
+        end_with_next(protection);
+        let entity = Entity { name: key.name, auth: key.auth };
+        connection.execute(&command, &mut [protection.authorize(entity, decrypt, encrypt)])
+    })
+}
+
+/// Loads the key if it is not, and runs `operation` with its handle, protected by the held session, else by a new one. At most
+/// Load and StartAuthSession.
+pub(crate) fn with_key<T>(
+    connection: &mut Connection,
+    key: &Key<'_>,
+    operation: impl FnOnce(&mut Connection, Handle, &mut Protection) -> Result<T>,
+) -> Result<T> {
     let protected = connection.options().bus_protection;
     let managed = connection.is_managed()?;
     let held = if protected { connection.take_session() } else { None };
@@ -58,22 +72,29 @@ pub(crate) fn use_key(
         }
         let handle = match loaded {
             Some(handle) => handle,
-            None => load(connection, key, protection)?,
+            None => load(connection, key, protection, managed)?,
         };
         if protected && protection.session.is_none() {
             protection.session = Some(session_after_load(connection, key, &handle, entity, managed)?);
         }
-        protection.keep = !protection.session.as_ref().is_some_and(|session| session.last_use_next);
-        let command = connection.command(code, vec![handle], parameters())?;
-        connection.execute(&command, &mut [protection.authorize(entity, decrypt, encrypt)])
+        operation(connection, handle, protection)
     })
 }
 
-fn load(connection: &mut Connection, key: &Key<'_>, protection: &mut Protection) -> Result<Handle> {
+/// The next command with the key is the last one of the operation: a session that costs a command to end ends with it.
+pub(crate) fn end_with_next(protection: &mut Protection) {
+    protection.keep = !protection.session.as_ref().is_some_and(|session| session.last_use_next);
+}
+
+fn load(connection: &mut Connection, key: &Key<'_>, protection: &mut Protection, managed: bool) -> Result<Handle> {
     let Wrapped { public, private } = key.wrapped;
     let session = protection.session.as_mut().filter(|session| session.has_key());
     let handle = connection.load(key.primary, public, private, key.name, session)?;
     connection.keep_key(&handle, key.name);
+    if managed {
+        // It would be swapped in and out around every further command.
+        connection.flush_primary()?;
+    }
     Ok(handle)
 }
 

@@ -8,12 +8,16 @@
 //! Names are those of the TPM 2.0 Library specification, Parts 1 to 3.
 
 mod capabilities;
+mod cipher;
 mod command;
 mod conf;
 mod connection;
 mod crypto;
 mod descriptors;
+mod ecdh;
 mod error;
+mod hmac;
+mod import;
 mod keys;
 mod policy;
 mod pool;
@@ -34,8 +38,11 @@ mod transport;
 mod wire;
 
 pub use capabilities::{Capabilities, Lockout};
+pub use cipher::{CipherMode, INPUT_BUFFER};
 pub use conf::{ParseTctiError, TctiConf};
+pub use crypto::Direction;
 pub use error::{Error, Result};
+pub use import::KeyMaterial;
 pub use primary::{Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;

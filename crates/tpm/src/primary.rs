@@ -3,17 +3,21 @@
 use base::Secret;
 use log::{debug, warn};
 
-use crate::command::{Authorization, Command, Handle};
-use crate::connection::Connection;
+use crate::command::{Command, Handle};
+use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
 use crate::public::{Name, PublicArea, check_tpm2b};
 use crate::rc::ResponseCode;
-use crate::template;
+use crate::session::{Entity, Kind};
 use crate::wire::constants::{cap, cc, hc, rh};
 use crate::wire::{Reader, Writer};
+use crate::{seal, template};
 
 /// Where other software keeps, and looks for, the storage primary (TCG TPM v2.0 Provisioning Guidance, 7.8).
 const SRK_HANDLE: u32 = 0x8100_0001;
+
+/// Bytes of the longest digest of any TPM.
+const MAX_HIERARCHY_AUTH: usize = 64;
 
 /// Where a primary is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +99,10 @@ pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequ
     if !(hc::PERSISTENT_FIRST..=hc::PERSISTENT_LAST).contains(&wanted) {
         return Err(Error::Invalid("the handle of a persistent object is 0x81000000 to 0x81ffffff"));
     }
+    seal::check_auth(&request.primary_auth)?;
+    if request.owner_auth.len() > MAX_HIERARCHY_AUTH {
+        return Err(Error::Invalid("the authorisation value of a hierarchy has at most 64 bytes"));
+    }
     let mut occupied = false;
     if let Some(area) = read_public(connection, wanted)? {
         occupied = true;
@@ -119,72 +127,83 @@ fn adopt(
     if !area.is_storage_key() || (area.ecc().is_none() && area.rsa().is_none()) {
         return Ok(None);
     }
-    let primary =
-        Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(request.primary_auth.clone());
+    let primary = Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(request.primary_auth.clone());
     Ok(connection.primary_is_usable(&primary)?.then_some(primary))
 }
 
-/// CreatePrimary, EvictControl, FlushContext.
+/// CreatePrimary, EvictControl, FlushContext; and CreatePrimary, StartAuthSession, FlushContext, where there is an
+/// authorisation value to protect.
 fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) -> Result<Primary> {
-    let (transient, area) = create_transient(connection, &request.owner_auth, &request.primary_auth)?;
-    let name = area.name()?;
-    connection.add_temporary(transient, &name);
-    let evict = evict_command(connection, Handle::object(transient, &name), handle)?;
-    match connection.execute(&evict, &mut [Authorization::Password(&request.owner_auth)]) {
-        Ok(_) => {
-            Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(request.primary_auth.clone()))
-        }
-        Err(error) => {
-            let error = owner_error(error);
-            let Some(code) = refuses_persistence(&error) else { return Err(error) };
-            let reusable = request.primary_auth.is_empty() && request.owner_auth.is_empty();
-            if !request.transient || !reusable {
-                return Err(Error::PersistenceRefused(code));
+    let protection = owner_protection(connection, request)?;
+    connection.with_temporary(protection, |connection, protection| {
+        let PrimaryRequest { owner_auth, primary_auth, .. } = request;
+        let (transient, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection)?;
+        let name = area.name()?;
+        connection.add_temporary(transient, &name);
+        protection.keep = false;
+        let command = evict_command(connection, Handle::object(transient, &name), handle)?;
+        let owner = Name::of_handle(rh::OWNER);
+        let owner = Entity { name: &owner, auth: owner_auth };
+        match connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map_err(owner_error) {
+            Ok(_) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
+            Err(Error::Response(code)) if refuses_persistence(code) => {
+                if !request.transient || !primary_auth.is_empty() || !owner_auth.is_empty() {
+                    return Err(Error::PersistenceRefused(code));
+                }
+                warn!("the storage primary cannot be persistent ({code}); it will be derived for each connection");
+                Primary::new(Location::Transient, area.marshal()?)
             }
-            warn!("the storage primary cannot be persistent ({code}); it will be derived for each connection");
-            Primary::new(Location::Transient, area.marshal()?)
+            Err(error) => Err(error),
         }
-    }
+    })
 }
 
-fn refuses_persistence(error: &Error) -> Option<ResponseCode> {
-    match error {
-        Error::Response(code) => matches!(
-            *code,
-            ResponseCode::NV_SPACE
-                | ResponseCode::NV_DEFINED
-                | ResponseCode::COMMAND_CODE
-                | ResponseCode::AUTH_UNAVAILABLE
-        )
-        .then_some(*code),
-        _ => None,
-    }
+fn refuses_persistence(code: ResponseCode) -> bool {
+    matches!(
+        code,
+        ResponseCode::NV_SPACE | ResponseCode::NV_DEFINED | ResponseCode::COMMAND_CODE | ResponseCode::AUTH_UNAVAILABLE
+    )
 }
 
-/// Derives the primary of the fixed template; one command. Returns its handle and public area.
-pub(crate) fn create_transient(
+/// There is no pinned primary yet that a session could be salted to. One derived in the null hierarchy, which nobody must
+/// authorise, keeps the values at least from who only listens.
+fn owner_protection(connection: &mut Connection, request: &PrimaryRequest) -> Result<Protection> {
+    let nothing_to_protect = request.owner_auth.is_empty() && request.primary_auth.is_empty();
+    if nothing_to_protect || !connection.options().bus_protection {
+        return Ok(Protection::none());
+    }
+    let none = Secret::zeroed(0);
+    let (handle, area) = create_primary(connection, rh::NULL, &none, &none, &mut Protection::none())?;
+    let name = area.name()?;
+    connection.add_temporary(handle, &name);
+    connection.start_salted_to(&Handle::object(handle, &name), &area, &name, Kind::Hmac).map(Protection::new)
+}
+
+/// Derives the primary of the fixed template in a hierarchy; one command. Returns its handle and public area.
+pub(crate) fn create_primary(
     connection: &mut Connection,
-    owner_auth: &Secret,
+    hierarchy: u32,
+    hierarchy_auth: &Secret,
     primary_auth: &Secret,
+    protection: &mut Protection,
 ) -> Result<(u32, PublicArea)> {
     let sensitive = Writer::new().tpm2b(primary_auth.expose()).tpm2b(&[]).finish()?;
-    let parameters = Writer::new()
-        .tpm2b(&sensitive)
-        .bytes(&template::storage_primary()?.marshal()?)
-        .tpm2b(&[])
-        .u32(0)
-        .finish()?;
+    let parameters =
+        Writer::new().tpm2b(&sensitive).bytes(&template::storage_primary()?.marshal()?).tpm2b(&[]).u32(0).finish()?;
     let command = Command {
         code: cc::CREATE_PRIMARY,
-        handles: vec![Handle::plain(rh::OWNER)],
+        handles: vec![Handle::plain(hierarchy)],
         parameters,
         returns_handle: true,
         deadline: connection.options().keygen_deadline,
     };
+    let name = Name::of_handle(hierarchy);
+    let entity = Entity { name: &name, auth: hierarchy_auth };
     let response =
-        connection.execute(&command, &mut [Authorization::Password(owner_auth)]).map_err(owner_error)?;
+        connection.execute(&command, &mut [protection.authorize(entity, true, false)]).map_err(owner_error)?;
+    let handle = response.handle()?;
     let area = PublicArea::parse_area(response.reader().tpm2b()?)?;
-    Ok((response.handle()?, area))
+    Ok((handle, area))
 }
 
 fn owner_error(error: Error) -> Error {
@@ -233,17 +252,22 @@ fn free_handle(connection: &mut Connection) -> Result<u32> {
         .ok_or(Error::PersistenceRefused(ResponseCode::NV_SPACE))
 }
 
-/// Removes a persistent primary; one command.
+/// Removes a persistent primary; one command, and a StartAuthSession where the owner has an authorisation value.
 pub(crate) fn evict(connection: &mut Connection, primary: &Primary, owner_auth: &Secret) -> Result<()> {
     let Location::Persistent(handle) = primary.location else {
         return Ok(());
     };
+    let protection = if owner_auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
     let command = evict_command(connection, Handle::object(handle, primary.name()), handle)?;
-    match connection.execute(&command, &mut [Authorization::Password(owner_auth)]) {
+    let evicted = connection.with_temporary(protection, |connection, protection| {
+        protection.keep = false;
+        let owner = Name::of_handle(rh::OWNER);
+        let owner = Entity { name: &owner, auth: owner_auth };
+        connection.execute(&command, &mut [protection.authorize(owner, false, false)])
+    });
+    match evicted {
         Ok(_) => Ok(()),
-        Err(Error::Response(code)) if code.is_handle(ResponseCode::HANDLE, 2) => {
-            Err(Error::PrimaryMissing { handle })
-        }
+        Err(Error::Response(code)) if code.is_handle(ResponseCode::HANDLE, 2) => Err(Error::PrimaryMissing { handle }),
         Err(error) => Err(owner_error(error)),
     }
 }

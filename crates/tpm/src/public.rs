@@ -33,6 +33,11 @@ impl Name {
         Ok(Name(name))
     }
 
+    /// The name of a permanent handle: the handle itself.
+    pub(crate) fn of_handle(handle: u32) -> Name {
+        Name(handle.to_be_bytes().to_vec())
+    }
+
     /// nameAlg and digest.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -255,6 +260,27 @@ impl PublicArea {
         }
     }
 
+    /// Bits of an AES key.
+    pub fn aes_bits(&self) -> Option<u16> {
+        match &self.parameters {
+            Parameters::SymCipher { symmetric: Some(Symmetric { algorithm: alg::AES, bits, .. }), .. } => Some(*bits),
+            _ => None,
+        }
+    }
+
+    /// What an HMAC key is for: `Some(None)` is any hash, `Some(Some(hash))` that one only; `None`: this is no HMAC key.
+    pub fn hmac(&self) -> Option<Option<Hash>> {
+        let Parameters::KeyedHash { scheme, .. } = &self.parameters else { return None };
+        if !self.attributes.contains(Attributes::SIGN) {
+            return None;
+        }
+        match scheme {
+            Scheme { algorithm: alg::NULL, .. } => Some(None),
+            Scheme { algorithm: alg::HMAC, hash: Some(hash), .. } => hash_from_alg(*hash).ok().map(Some),
+            _ => None,
+        }
+    }
+
     /// Bits of the modulus or of the curve's field; `None` for what is no asymmetric key, or an unknown curve.
     pub fn key_bits(&self) -> Option<u16> {
         match &self.parameters {
@@ -278,13 +304,17 @@ impl PublicArea {
         hash_from_alg(self.name_alg)
     }
 
+    /// The cipher with which a storage key protects what is under it.
+    pub(crate) fn storage_cipher(&self) -> Option<Symmetric> {
+        match &self.parameters {
+            Parameters::Rsa { symmetric, .. } | Parameters::Ecc { symmetric, .. } => *symmetric,
+            _ => None,
+        }
+    }
+
     /// Whether this is a storage key: restricted, decrypting, with a symmetric algorithm (Part 1, 23.4).
     pub(crate) fn is_storage_key(&self) -> bool {
-        let symmetric = match &self.parameters {
-            Parameters::Rsa { symmetric, .. } | Parameters::Ecc { symmetric, .. } => symmetric,
-            _ => return false,
-        };
-        symmetric.is_some()
+        self.storage_cipher().is_some()
             && self.attributes.contains(Attributes::RESTRICTED.union(Attributes::DECRYPT))
             && !self.attributes.contains(Attributes::SIGN)
     }
@@ -365,4 +395,83 @@ pub(crate) const NAME_HASH: Hash = Hash::Sha256;
 /// TPM_ALG_ID of [`NAME_HASH`].
 pub(crate) fn name_alg() -> Result<u16> {
     hash_alg(NAME_HASH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::{self, KeyTemplate};
+
+    fn areas() -> Vec<PublicArea> {
+        let mut areas = vec![
+            template::storage_primary().unwrap(),
+            template::seal(None).unwrap(),
+            template::seal(Some(&[7; 32])).unwrap(),
+            template::key(KeyTemplate::Rsa { bits: 2048, exponent: 3 }).unwrap(),
+        ];
+        areas.extend(Curve::ALL.map(|curve| template::key(KeyTemplate::Ecc { curve }).unwrap()));
+        let scheme = Scheme { algorithm: alg::ECDAA, hash: Some(alg::SHA256), extra: Some(1) };
+        let kdf = Scheme { algorithm: 0x20, hash: Some(alg::SHA256), extra: None };
+        let parameters = Parameters::Ecc { symmetric: None, scheme, curve: 0x10, kdf, x: vec![1], y: vec![2] };
+        areas.push(PublicArea { parameters, ..template::seal(None).unwrap() });
+        let symmetric = Some(Symmetric { algorithm: alg::AES, bits: 256, mode: alg::CFB });
+        let parameters = Parameters::SymCipher { symmetric, unique: vec![3; 32] };
+        areas.push(PublicArea { parameters, ..template::seal(None).unwrap() });
+        areas
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for area in areas() {
+            assert_eq!(PublicArea::parse(&area.marshal().unwrap()).unwrap(), area);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_too_long_is_refused() {
+        for area in areas() {
+            let bytes = area.marshal().unwrap();
+            for len in 0..bytes.len() {
+                assert!(PublicArea::parse(&bytes[..len]).is_err());
+            }
+            let mut longer = area.marshal_area().unwrap();
+            longer.push(0);
+            assert!(PublicArea::parse_area(&longer).is_err());
+            assert!(PublicArea::parse(&[bytes, vec![0]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn altered_areas_have_other_names_or_none() {
+        for area in areas() {
+            let (bytes, name) = (area.marshal().unwrap(), area.name().unwrap());
+            for at in 0..bytes.len() {
+                let mut altered = bytes.clone();
+                altered[at] ^= 1;
+                if let Ok(other) = PublicArea::parse(&altered).and_then(|area| area.name()) {
+                    assert_ne!(other, name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_have_a_known_hash_and_its_length() {
+        let name = template::seal(None).unwrap().name().unwrap();
+        assert_eq!(Name::from_bytes(name.as_bytes()).unwrap(), name);
+        assert!(name.to_string().starts_with("000b"));
+        assert!(Name::from_bytes(&name.as_bytes()[..33]).is_err());
+        assert!(Name::from_bytes(&[0, 9, 1]).is_err());
+        assert!(Name::from_bytes(&[]).is_err());
+    }
+
+    #[test]
+    fn what_a_key_is() {
+        let rsa = template::key(KeyTemplate::Rsa { bits: 2048, exponent: 65537 }).unwrap();
+        assert_eq!((rsa.rsa().unwrap().1, rsa.key_bits(), rsa.object_type()), (65537, Some(2048), 1));
+        let ecc = template::key(KeyTemplate::Ecc { curve: Curve::P521 }).unwrap();
+        assert_eq!((ecc.ecc().unwrap().0, ecc.key_bits(), ecc.rsa()), (Curve::P521, Some(521), None));
+        assert!(template::storage_primary().unwrap().is_storage_key());
+        assert!(!rsa.is_storage_key() && !ecc.is_storage_key());
+    }
 }

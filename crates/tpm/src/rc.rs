@@ -20,6 +20,7 @@ const RC_WARN: u32 = 0x900;
 
 impl ResponseCode {
     pub(crate) const INITIALIZE: ResponseCode = ResponseCode(RC_VER1);
+    pub(crate) const SEQUENCE: ResponseCode = ResponseCode(RC_VER1 + 0x03);
     pub(crate) const COMMAND_CODE: ResponseCode = ResponseCode(RC_VER1 + 0x43);
     pub(crate) const NV_SPACE: ResponseCode = ResponseCode(RC_VER1 + 0x4b);
     pub(crate) const NV_DEFINED: ResponseCode = ResponseCode(RC_VER1 + 0x4c);
@@ -27,10 +28,15 @@ impl ResponseCode {
     pub(crate) const PCR_CHANGED: ResponseCode = ResponseCode(RC_VER1 + 0x28);
 
     pub(crate) const VALUE: ResponseCode = ResponseCode(RC_FMT1 + 0x04);
+    pub(crate) const HASH: ResponseCode = ResponseCode(RC_FMT1 + 0x03);
     pub(crate) const KEY_SIZE: ResponseCode = ResponseCode(RC_FMT1 + 0x07);
+    pub(crate) const MODE: ResponseCode = ResponseCode(RC_FMT1 + 0x09);
     pub(crate) const HANDLE: ResponseCode = ResponseCode(RC_FMT1 + 0x0b);
     pub(crate) const RANGE: ResponseCode = ResponseCode(RC_FMT1 + 0x0d);
     pub(crate) const AUTH_FAIL: ResponseCode = ResponseCode(RC_FMT1 + 0x0e);
+    pub(crate) const SCHEME: ResponseCode = ResponseCode(RC_FMT1 + 0x12);
+    pub(crate) const SYMMETRIC: ResponseCode = ResponseCode(RC_FMT1 + 0x16);
+    pub(crate) const KEY: ResponseCode = ResponseCode(RC_FMT1 + 0x1c);
     pub(crate) const POLICY_FAIL: ResponseCode = ResponseCode(RC_FMT1 + 0x1d);
     pub(crate) const INTEGRITY: ResponseCode = ResponseCode(RC_FMT1 + 0x1f);
     pub(crate) const BAD_AUTH: ResponseCode = ResponseCode(RC_FMT1 + 0x22);
@@ -91,10 +97,7 @@ impl ResponseCode {
     }
 
     pub(crate) fn is_object_memory(self) -> bool {
-        matches!(
-            self,
-            ResponseCode::OBJECT_MEMORY | ResponseCode::OBJECT_HANDLES | ResponseCode::MEMORY
-        )
+        matches!(self, ResponseCode::OBJECT_MEMORY | ResponseCode::OBJECT_HANDLES | ResponseCode::MEMORY)
     }
 
     pub(crate) fn is_session_memory(self) -> bool {
@@ -114,10 +117,7 @@ impl ResponseCode {
     fn name(self) -> Option<&'static str> {
         let base = self.base();
         if self.is_format_one() {
-            return FORMAT_ONE
-                .iter()
-                .find(|(code, _)| RC_FMT1 + code == base.0)
-                .map(|(_, name)| *name);
+            return FORMAT_ONE.iter().find(|(code, _)| RC_FMT1 + code == base.0).map(|(_, name)| *name);
         }
         FORMAT_ZERO.iter().find(|(code, _)| *code == base.0).map(|(_, name)| *name)
     }

@@ -12,7 +12,8 @@ use crate::pool::Pool;
 #[derive(Debug, Default)]
 struct State {
     running: Option<JoinHandle<()>>,
-    stop: bool,
+    /// How many callers of [`Reaper::stop`] wait for its end.
+    stopping: usize,
     /// Counts the calls of [`Reaper::wake`], so that a thread about to end notices one that came meanwhile.
     wakes: u64,
 }
@@ -40,7 +41,7 @@ impl Reaper {
     pub(crate) fn wake(&self, pool: &Arc<Pool>) {
         let mut state = self.shared.lock();
         state.wakes += 1;
-        if state.running.is_some() || state.stop {
+        if state.running.is_some() || state.stopping > 0 {
             return;
         }
         let (shared, pool) = (Arc::clone(&self.shared), Arc::downgrade(pool));
@@ -54,14 +55,14 @@ impl Reaper {
     pub(crate) fn stop(&self) {
         let handle = {
             let mut state = self.shared.lock();
-            state.stop = true;
+            state.stopping += 1;
             state.running.take()
         };
         self.shared.changed.notify_all();
         if let Some(handle) = handle {
             let _ = handle.join();
         }
-        self.shared.lock().stop = false;
+        self.shared.lock().stopping -= 1;
     }
 }
 
@@ -78,7 +79,7 @@ fn watch(shared: &Shared, pool: &Weak<Pool>) {
         let wakes = shared.lock().wakes;
         let next = pool.upgrade().and_then(|pool| pool.give_back_idle());
         let mut state = shared.lock();
-        if state.stop {
+        if state.stopping > 0 {
             return;
         }
         let wait = match next {
@@ -89,9 +90,9 @@ fn watch(shared: &Shared, pool: &Weak<Pool>) {
             }
             None => continue,
         };
-        let waited = shared.changed.wait_timeout_while(state, wait, |state| !state.stop);
+        let waited = shared.changed.wait_timeout_while(state, wait, |state| state.stopping == 0);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.stop {
+        if state.stopping > 0 {
             return;
         }
     }

@@ -1,4 +1,5 @@
-//! The salt of a session, encrypted to a storage primary (TPM 2.0 Part 1, 19.6.13; B.10.2 for RSA; C.6.1 for ECC).
+//! Secrets shared with the holder of a storage primary, such as the salt of a session (TPM 2.0 Part 1, 19.6.13; B.10.2 and B.10.3
+//! for RSA; C.6.1 for ECC).
 
 use base::Secret;
 use base::curve::{Curve, EcPublic};
@@ -12,37 +13,40 @@ use crate::error::{Error, Result};
 use crate::public::PublicArea;
 use crate::wire::Writer;
 
-/// The label of both ways of encrypting a salt.
-const LABEL: &str = "SECRET";
-
-/// A fresh salt, and the contents of the TPM2B_ENCRYPTED_SECRET that carries it to the holder of `key`.
+/// A fresh salt of a session, and the contents of the TPM2B_ENCRYPTED_SECRET that carries it to the holder of `key`.
 pub(crate) fn make(key: &PublicArea) -> Result<(Secret, Vec<u8>)> {
+    share(key, "SECRET")
+}
+
+/// As [`make`], for what `label` says: the same secret serves nothing else.
+pub(crate) fn share(key: &PublicArea, label: &str) -> Result<(Secret, Vec<u8>)> {
     let hash = key.name_hash()?;
     if let Some((curve, x, y)) = key.ecc() {
-        return ecc_salt(hash, curve, x, y);
+        return ecc_secret(hash, label, curve, x, y);
     }
     if let Some((modulus, exponent)) = key.rsa() {
-        return rsa_salt(hash, modulus, exponent);
+        return rsa_secret(hash, label, modulus, exponent);
     }
     Err(Error::Unsupported("a storage primary that is neither RSA nor ECC on a known curve".into()))
 }
 
-fn rsa_salt(hash: Hash, modulus: &[u8], exponent: u32) -> Result<(Secret, Vec<u8>)> {
+fn rsa_secret(hash: Hash, label: &str, modulus: &[u8], exponent: u32) -> Result<(Secret, Vec<u8>)> {
     let key = RsaPublic::new(modulus, exponent.to_be_bytes())
         .map_err(|_| Error::Malformed("the RSA public key of the primary is not valid"))?;
-    let mut salt = Secret::zeroed(hash.len());
-    base::random::fill(salt.expose_mut())?;
+    let mut secret = Secret::zeroed(hash.len());
+    base::random::fill(secret.expose_mut())?;
     // The label of OAEP includes its terminating zero byte.
-    let label = [LABEL.as_bytes(), &[0]].concat();
-    let block = oaep_encode(salt.expose(), hash, hash, &label, key.modulus_len())
+    let label = [label.as_bytes(), &[0]].concat();
+    let block = oaep_encode(secret.expose(), hash, hash, &label, key.modulus_len())
         .map_err(|_| Error::Unsupported("an RSA primary too small for its hash".into()))?;
     let cipher = key.raw(&block).map_err(|_| Error::Malformed("the RSA public key of the primary is not valid"))?;
-    Ok((salt, cipher))
+    Ok((secret, cipher))
 }
 
-fn ecc_salt(hash: Hash, curve: Curve, x: &[u8], y: &[u8]) -> Result<(Secret, Vec<u8>)> {
+fn ecc_secret(hash: Hash, label: &str, curve: Curve, x: &[u8], y: &[u8]) -> Result<(Secret, Vec<u8>)> {
     // Checks that the point is on the curve: a crafted one would tell about nothing of ours, but costs nothing to refuse.
-    let peer = EcPublic::new(curve, x, y).map_err(|_| Error::Malformed("the ECC public key of the primary is not valid"))?;
+    let peer =
+        EcPublic::new(curve, x, y).map_err(|_| Error::Malformed("the ECC public key of the primary is not valid"))?;
     let (point, z) = match curve {
         Curve::P256 => ephemeral_p256(&peer)?,
         Curve::P384 => ephemeral_p384(&peer)?,
@@ -54,9 +58,9 @@ fn ecc_salt(hash: Hash, curve: Curve, x: &[u8], y: &[u8]) -> Result<(Secret, Vec
         .and_then(|coordinates| coordinates.split_at_checked(len))
         .ok_or(Error::Invalid("the point is not uncompressed"))?;
     let bits = u32::try_from(hash.len() * 8).unwrap_or_default();
-    let salt = kdfe(hash, z.expose(), LABEL, ours_x, peer.x(), bits);
-    let secret = Writer::new().tpm2b(ours_x).tpm2b(ours_y).finish()?.to_vec();
-    Ok((salt, secret))
+    let secret = kdfe(hash, z.expose(), label, ours_x, peer.x(), bits);
+    let encrypted = Writer::new().tpm2b(ours_x).tpm2b(ours_y).finish()?.to_vec();
+    Ok((secret, encrypted))
 }
 
 /// The ephemeral public point, uncompressed, and the shared x coordinate.

@@ -93,19 +93,24 @@ pub(crate) fn create(
     })
 }
 
-fn explain_create(connection: &mut Connection, primary: &Primary, error: Error) -> Error {
+pub(crate) fn explain_create(connection: &mut Connection, primary: &Primary, error: Error) -> Error {
     match error {
         Error::AuthFailed => connection.explain_parent(primary, error),
-        Error::Response(code) if code.is_handle(ResponseCode::HANDLE, 1) => {
-            connection.explain_parent(primary, error)
-        }
+        Error::Response(code) if code.is_handle(ResponseCode::HANDLE, 1) => connection.explain_parent(primary, error),
         Error::Response(code)
             if matches!(
                 code.base(),
-                ResponseCode::VALUE | ResponseCode::KEY_SIZE | ResponseCode::CURVE | ResponseCode::RANGE
+                ResponseCode::VALUE
+                    | ResponseCode::KEY
+                    | ResponseCode::KEY_SIZE
+                    | ResponseCode::CURVE
+                    | ResponseCode::RANGE
+                    | ResponseCode::HASH
+                    | ResponseCode::SCHEME
+                    | ResponseCode::SYMMETRIC
             ) =>
         {
-            Error::Unsupported(format!("this TPM does not make such an object: {code}"))
+            Error::Unsupported(format!("this TPM has no such objects: {code}"))
         }
         error => error,
     }
@@ -136,6 +141,9 @@ fn check_created(template: &PublicArea, created: &PublicArea) -> Result<()> {
         }
         (Parameters::KeyedHash { scheme, .. }, Parameters::KeyedHash { scheme: made_scheme, .. }) => {
             scheme == made_scheme
+        }
+        (Parameters::SymCipher { symmetric, .. }, Parameters::SymCipher { symmetric: made_symmetric, .. }) => {
+            symmetric == made_symmetric
         }
         _ => false,
     };
@@ -264,8 +272,7 @@ pub(crate) fn reset_user_auth(
             match &mut protection.session {
                 None => changed(connection, &command, &mut [by_session]),
                 Some(session) => {
-                    let encrypting =
-                        SessionUse { session, entity: None, keep: false, decrypt: true, encrypt: false };
+                    let encrypting = SessionUse { session, entity: None, keep: false, decrypt: true, encrypt: false };
                     changed(connection, &command, &mut [by_session, Authorization::Session(encrypting)])
                 }
             }
@@ -273,12 +280,7 @@ pub(crate) fn reset_user_auth(
     })
 }
 
-fn object_change_auth(
-    connection: &mut Connection,
-    primary: &Primary,
-    object: Handle,
-    new: &Secret,
-) -> Result<Command> {
+fn object_change_auth(connection: &mut Connection, primary: &Primary, object: Handle, new: &Secret) -> Result<Command> {
     let parent = connection.parent(primary)?;
     connection.command(cc::OBJECT_CHANGE_AUTH, vec![object, parent], Writer::new().tpm2b(new.expose()))
 }

@@ -18,7 +18,9 @@ pub(crate) const STRONG_AUTH: usize = 32;
 pub(crate) enum Kind {
     Hmac,
     /// A policy session; `auth_value` when TPM2_PolicyAuthValue was run in it.
-    Policy { auth_value: bool },
+    Policy {
+        auth_value: bool,
+    },
 }
 
 /// The object an authorisation is for.
@@ -35,7 +37,8 @@ pub(crate) struct Session {
     pub(crate) kind: Kind,
     pub(crate) nonce_tpm: Vec<u8>,
     key: Secret,
-    bound: Option<Name>,
+    /// The object it is bound to, with the authorisation value that went into its key.
+    bound: Option<(Name, Secret)>,
     salted_to: Option<Name>,
     /// Whether it is to end with the next key operation, because keeping it would cost a command to end it.
     pub(crate) last_use_next: bool,
@@ -62,7 +65,7 @@ impl Session {
             kind,
             nonce_tpm: nonce_tpm.to_vec(),
             key,
-            bound: bound.map(|entity| entity.name.clone()),
+            bound: bound.map(|entity| (entity.name.clone(), entity.auth.clone())),
             salted_to: salt.map(|(name, _)| name.clone()),
             last_use_next: false,
             alive: true,
@@ -83,7 +86,9 @@ impl Session {
     pub(crate) fn hmac_key(&self, entity: Option<Entity<'_>>) -> Secret {
         let Some(entity) = entity else { return self.key.clone() };
         let with_auth = match self.kind {
-            Kind::Hmac => self.bound.as_ref() != Some(entity.name),
+            // The value that the session was bound with is in its key already. Another value is wrong, and must not be
+            // taken for right because the session once had the right one.
+            Kind::Hmac => !self.bound.as_ref().is_some_and(|(name, auth)| name == entity.name && auth == entity.auth),
             Kind::Policy { auth_value } => auth_value,
         };
         if with_auth { concat(self.key.expose(), trim_auth(entity.auth.expose())) } else { self.key.clone() }
@@ -119,8 +124,5 @@ pub(crate) fn authorization_hmac(
     nonce_encrypt: &[u8],
     attributes: u8,
 ) -> Secret {
-    SESSION_HASH.hmac(
-        key.expose(),
-        &[p_hash, nonce_newer, nonce_older, nonce_decrypt, nonce_encrypt, &[attributes]],
-    )
+    SESSION_HASH.hmac(key.expose(), &[p_hash, nonce_newer, nonce_older, nonce_decrypt, nonce_encrypt, &[attributes]])
 }

@@ -75,9 +75,8 @@ pub(crate) fn sign(
     let area = check_sign(key, hash, digest, scheme)?;
     let (scheme_alg, hash_id) = (scheme_alg(scheme), hash_alg(hash)?);
     // digest, inScheme, and a ticket for no restriction
-    let parameters = || {
-        Writer::new().tpm2b(digest).u16(scheme_alg).u16(hash_id).u16(st::HASHCHECK).u32(rh::NULL).tpm2b(&[])
-    };
+    let parameters =
+        || Writer::new().tpm2b(digest).u16(scheme_alg).u16(hash_id).u16(st::HASHCHECK).u32(rh::NULL).tpm2b(&[]);
     let response = use_key(connection, key, cc::SIGN, parameters, true, false)?;
     let mut reader = response.reader();
     if reader.u16()? != scheme_alg || reader.u16()? != hash_id {
@@ -126,7 +125,7 @@ fn check_sign(key: &Key<'_>, hash: Hash, digest: &[u8], scheme: SignScheme) -> R
     Ok(area)
 }
 
-fn check_usage(area: &PublicArea, usage: Attributes) -> Result<()> {
+pub(crate) fn check_usage(area: &PublicArea, usage: Attributes) -> Result<()> {
     if !area.attributes().contains(usage) || area.attributes().contains(Attributes::RESTRICTED) {
         return Err(Error::Invalid("the key may not be used for this"));
     }
@@ -213,7 +212,7 @@ fn check_decrypt(key: &Key<'_>, scheme: DecryptScheme<'_>, cipher: &[u8]) -> Res
 }
 
 /// A big-endian number at a fixed length.
-fn pad_left(number: &[u8], len: usize) -> Result<Secret> {
+pub(crate) fn pad_left(number: &[u8], len: usize) -> Result<Secret> {
     let missing = len.checked_sub(number.len()).ok_or(Error::Malformed("a number is too long"))?;
     let mut padded = Secret::zeroed(len);
     for (to, from) in padded.expose_mut().iter_mut().skip(missing).zip(number) {

@@ -1,13 +1,15 @@
 //! The public areas of what is created here.
 
 use base::curve::Curve;
+use base::digest::Hash;
 
+use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
 use crate::public::{Attributes, DEFAULT_EXPONENT, Parameters, PublicArea, Scheme, Symmetric, curve_id, name_alg};
 use crate::wire::constants::{alg, ecc};
 
-/// What kind of key to create. Keys sign and decrypt, choose their scheme at each use, can never leave their parent, are
-/// authorised by their value, and do not count towards lockout (the value is random: it cannot be guessed).
+/// What kind of key to create. Keys sign and decrypt as far as they can, choose their scheme or mode at each use, can never leave
+/// their parent, are authorised by their value, and do not count towards lockout (the value is random: it cannot be guessed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyTemplate {
@@ -22,6 +24,16 @@ pub enum KeyTemplate {
     Ecc {
         /// The curve.
         curve: Curve,
+    },
+    /// AES, for any mode of operation.
+    Aes {
+        /// Bits of the key: 128, 192 or 256.
+        bits: u16,
+    },
+    /// HMAC. A TPM makes the key as long as a digest: of the hash it is for, of SHA-256 if it is for any.
+    Hmac {
+        /// The only hash it is for; `None`: any.
+        hash: Option<Hash>,
     },
 }
 
@@ -51,8 +63,16 @@ pub(crate) fn storage_primary() -> Result<PublicArea> {
     })
 }
 
-/// A key.
+/// A key that the TPM makes, and never gives away.
 pub(crate) fn key(template: KeyTemplate) -> Result<PublicArea> {
+    let mut area = imported_key(template)?;
+    area.attributes = area.attributes.union(FIXED).union(Attributes::SENSITIVE_DATA_ORIGIN);
+    Ok(area)
+}
+
+/// A key that was made elsewhere, as TPM2_Import demands it (Part 3, 13.3). It has no policy, and duplication is allowed by
+/// policy only: the TPM gives it away no more than the others.
+pub(crate) fn imported_key(template: KeyTemplate) -> Result<PublicArea> {
     let parameters = match template {
         KeyTemplate::Rsa { bits, exponent } => {
             if bits < 1024 || bits % 8 != 0 {
@@ -73,15 +93,29 @@ pub(crate) fn key(template: KeyTemplate) -> Result<PublicArea> {
             x: Vec::new(),
             y: Vec::new(),
         },
+        KeyTemplate::Aes { bits } => {
+            if !matches!(bits, 128 | 192 | 256) {
+                return Err(Error::Invalid("an AES key has 128, 192 or 256 bits"));
+            }
+            let symmetric = Some(Symmetric { algorithm: alg::AES, bits, mode: alg::NULL });
+            Parameters::SymCipher { symmetric, unique: Vec::new() }
+        }
+        KeyTemplate::Hmac { hash } => {
+            let scheme = match hash {
+                None => Scheme::NULL,
+                Some(hash) => Scheme { algorithm: alg::HMAC, hash: Some(hash_alg(hash)?), extra: None },
+            };
+            Parameters::KeyedHash { scheme, unique: Vec::new() }
+        }
+    };
+    let usage = match template {
+        // A keyed hash that also decrypts would be for no scheme at all.
+        KeyTemplate::Hmac { .. } => Attributes::SIGN,
+        _ => Attributes::SIGN.union(Attributes::DECRYPT),
     };
     Ok(PublicArea {
         name_alg: name_alg()?,
-        attributes: FIXED
-            .union(Attributes::SENSITIVE_DATA_ORIGIN)
-            .union(Attributes::USER_WITH_AUTH)
-            .union(Attributes::NO_DA)
-            .union(Attributes::SIGN)
-            .union(Attributes::DECRYPT),
+        attributes: usage.union(Attributes::USER_WITH_AUTH).union(Attributes::NO_DA),
         auth_policy: Vec::new(),
         parameters,
     })

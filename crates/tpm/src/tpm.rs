@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::Secret;
+use base::curve::EcPublic;
 use base::digest::Hash;
 use log::debug;
 
 use crate::capabilities::{self, Capabilities, Lockout};
+use crate::cipher::{self, CipherMode};
 use crate::conf::TctiConf;
 use crate::connection::{Connection, Repeat};
+use crate::crypto::Direction;
 use crate::error::{Error, Result};
-use crate::keys;
+use crate::import::{self, KeyMaterial};
+use crate::{ecdh, hmac, keys};
 use crate::pool::{Pool, lock};
 use crate::primary::{self, Primary, PrimaryRequest};
 use crate::public::{Name, Wrapped};
@@ -164,6 +168,14 @@ impl Tpm {
         self.session(Repeat::Safe, |connection| keys::create_key(connection, primary, *template, auth))
     }
 
+    /// Takes over a key that was made elsewhere, with the given authorisation value. Material that is no key is refused before
+    /// anything is sent, and nothing of it is ever in clear on the bus, with bus protection or without. One command; two where
+    /// the primary has an authorisation value and no session is held.
+    pub fn import_key(&self, primary: &Primary, material: &KeyMaterial, auth: &Secret) -> Result<Wrapped> {
+        let object = import::check(material, auth)?;
+        self.session(Repeat::Safe, |connection| import::import_key(connection, primary, &object))
+    }
+
     /// Signs a digest. Three commands the first time, then one.
     pub fn sign(&self, key: &Key<'_>, hash: Hash, digest: &[u8], scheme: SignScheme) -> Result<Signature> {
         self.key(key.name, |connection| sign::sign(connection, key, hash, digest, scheme))
@@ -172,6 +184,43 @@ impl Tpm {
     /// Decrypts with an RSA key; a raw result is as long as the modulus. Three commands the first time, then one.
     pub fn rsa_decrypt(&self, key: &Key<'_>, scheme: DecryptScheme<'_>, cipher: &[u8]) -> Result<Secret> {
         self.key(key.name, |connection| sign::rsa_decrypt(connection, key, scheme, cipher))
+    }
+
+    /// Encrypts or decrypts with an AES key. `iv` is as long as a block, and empty for ECB. Returns the result, as long as the
+    /// data, and what to continue from as the next `iv`: empty for ECB, and after data that do not end with a block, which
+    /// cannot be continued.
+    ///
+    /// `input_buffer` is what the TPM takes at once ([`Capabilities::input_buffer`]); no more than
+    /// [`INPUT_BUFFER`](crate::INPUT_BUFFER) is used. Two commands the first time, and one for each buffer of data; for OFB the
+    /// buffers are one block smaller.
+    pub fn encrypt_decrypt(
+        &self,
+        key: &Key<'_>,
+        mode: CipherMode,
+        iv: &[u8],
+        data: &[u8],
+        direction: Direction,
+        input_buffer: usize,
+    ) -> Result<(Secret, Vec<u8>)> {
+        let step = cipher::check(key, mode, iv, data, direction, input_buffer)?;
+        if data.is_empty() {
+            return Ok((Secret::zeroed(0), iv.to_vec()));
+        }
+        self.key(key.name, |connection| cipher::encrypt_decrypt(connection, key, mode, iv, data, direction, step))
+    }
+
+    /// HMAC of `data` under a key of the TPM. Three commands the first time, then one; for more than
+    /// [`INPUT_BUFFER`](crate::INPUT_BUFFER) bytes, one for each such buffer and one more.
+    pub fn hmac(&self, key: &Key<'_>, hash: Hash, data: &[u8]) -> Result<Secret> {
+        let hash_id = hmac::check(key, hash)?;
+        self.key(key.name, |connection| hmac::hmac(connection, key, (hash, hash_id), data))
+    }
+
+    /// The shared secret Z of an elliptic curve key and somebody's point on its curve: the x coordinate of their product, as long
+    /// as the field. Three commands the first time, then one.
+    pub fn ecdh_z(&self, key: &Key<'_>, point: &EcPublic) -> Result<Secret> {
+        ecdh::check(key, point)?;
+        self.key(key.name, |connection| ecdh::ecdh_z(connection, key, point))
     }
 
     /// Flushes a key that will not be used again, if it is loaded.
@@ -264,5 +313,26 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let _ = INSIDE.try_with(|inside| inside.set(false));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_inside_is_not_let_in_again() {
+        let tpm = Tpm::new("swtpm:port=1".parse().unwrap(), Options::default());
+        let inside = Entered::new().unwrap();
+        assert_eq!(tpm.random(&mut [0; 4]), Err(Error::Reentered));
+        tpm.release();
+        drop(inside);
+        assert!(matches!(tpm.random(&mut [0; 4]), Err(Error::NotThere(_))));
+    }
+
+    #[test]
+    fn it_may_be_shared_and_sent() {
+        fn both<T: Send + Sync>() {}
+        both::<Tpm>();
     }
 }

@@ -4,12 +4,18 @@
 pub(crate) mod cc {
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
+    pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
     pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
     pub(crate) const POLICY_SECRET: u32 = 0x151;
     pub(crate) const CREATE: u32 = 0x153;
+    pub(crate) const ECDH_ZGEN: u32 = 0x154;
+    pub(crate) const HMAC: u32 = 0x155;
+    pub(crate) const IMPORT: u32 = 0x156;
     pub(crate) const LOAD: u32 = 0x157;
     pub(crate) const RSA_DECRYPT: u32 = 0x159;
+    pub(crate) const HMAC_START: u32 = 0x15b;
+    pub(crate) const SEQUENCE_UPDATE: u32 = 0x15c;
     pub(crate) const SIGN: u32 = 0x15d;
     pub(crate) const UNSEAL: u32 = 0x15e;
     pub(crate) const FLUSH_CONTEXT: u32 = 0x165;
@@ -21,6 +27,7 @@ pub(crate) mod cc {
     pub(crate) const GET_CAPABILITY: u32 = 0x17a;
     pub(crate) const GET_RANDOM: u32 = 0x17b;
     pub(crate) const TEST_PARMS: u32 = 0x18a;
+    pub(crate) const ENCRYPT_DECRYPT_2: u32 = 0x193;
 }
 
 /// The name of a command, for logs.
@@ -28,12 +35,18 @@ pub(crate) fn command_name(code: u32) -> &'static str {
     match code {
         cc::EVICT_CONTROL => "EvictControl",
         cc::CREATE_PRIMARY => "CreatePrimary",
+        cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
         cc::POLICY_SECRET => "PolicySecret",
         cc::CREATE => "Create",
+        cc::ECDH_ZGEN => "ECDH_ZGen",
+        cc::HMAC => "HMAC",
+        cc::IMPORT => "Import",
         cc::LOAD => "Load",
         cc::RSA_DECRYPT => "RSA_Decrypt",
+        cc::HMAC_START => "HMAC_Start",
+        cc::SEQUENCE_UPDATE => "SequenceUpdate",
         cc::SIGN => "Sign",
         cc::UNSEAL => "Unseal",
         cc::FLUSH_CONTEXT => "FlushContext",
@@ -45,6 +58,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::GET_CAPABILITY => "GetCapability",
         cc::GET_RANDOM => "GetRandom",
         cc::TEST_PARMS => "TestParms",
+        cc::ENCRYPT_DECRYPT_2 => "EncryptDecrypt2",
         _ => "a command",
     }
 }
@@ -53,6 +67,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
 pub(crate) mod alg {
     pub(crate) const RSA: u16 = 0x0001;
     pub(crate) const SHA1: u16 = 0x0004;
+    pub(crate) const HMAC: u16 = 0x0005;
     pub(crate) const AES: u16 = 0x0006;
     pub(crate) const KEYEDHASH: u16 = 0x0008;
     pub(crate) const XOR: u16 = 0x000a;
@@ -65,10 +80,14 @@ pub(crate) mod alg {
     pub(crate) const RSAPSS: u16 = 0x0016;
     pub(crate) const OAEP: u16 = 0x0017;
     pub(crate) const ECDSA: u16 = 0x0018;
+    pub(crate) const ECDH: u16 = 0x0019;
     pub(crate) const ECDAA: u16 = 0x001a;
     pub(crate) const ECC: u16 = 0x0023;
     pub(crate) const SYMCIPHER: u16 = 0x0025;
+    pub(crate) const CTR: u16 = 0x0040;
+    pub(crate) const CBC: u16 = 0x0042;
     pub(crate) const CFB: u16 = 0x0043;
+    pub(crate) const ECB: u16 = 0x0044;
 }
 
 /// TPM_ECC_CURVE.

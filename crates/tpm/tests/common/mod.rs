@@ -1,12 +1,13 @@
 //! What every test of this crate begins with: a TPM, a primary, PIN objects, keys.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail")]
 
 use std::time::Duration;
 
 use base::Secret;
 use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
-use swtpm_fixtures::{Proxy, ResourceManager, SwTpm};
+use swtpm_fixtures::{Proxy, SwTpm, leftovers};
 use tpm::{Key, KeyTemplate, Name, Options, Primary, PrimaryRequest, SealRequest, SignScheme, Signature, Tpm, Wrapped};
 
 pub(crate) fn secret(byte: u8) -> Secret {
@@ -106,9 +107,15 @@ pub(crate) fn counted() -> (SwTpm, Proxy) {
     (tpm, proxy)
 }
 
-/// A resource manager in front of a TPM.
-pub(crate) fn managed() -> (SwTpm, ResourceManager) {
-    let tpm = SwTpm::start();
-    let manager = ResourceManager::start(tpm.port());
-    (tpm, manager)
+/// Waits until the TPM holds nothing: a resource manager flushes what a client left after it noticed its end.
+pub(crate) fn assert_becomes_clean(swtpm: &SwTpm) {
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = leftovers(swtpm);
+        if left.is_clean() {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "{left:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

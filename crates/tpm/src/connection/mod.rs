@@ -1,0 +1,314 @@
+//! One connection to the TPM: the transport, what is loaded through it, how it is given back, and how it is recovered.
+
+mod execute;
+mod objects;
+mod sessions;
+
+pub(crate) use sessions::Protection;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use crate::command::{Authorization, SessionUse};
+use crate::conf::TctiConf;
+use crate::descriptors::Descriptors;
+use crate::error::{Error, Result};
+use crate::primary;
+use crate::public::Name;
+use crate::rc::ResponseCode;
+use crate::session::Session;
+use crate::tpm::Options;
+use crate::transport::{self, Transport};
+use crate::wire::Writer;
+use crate::wire::constants::cc;
+
+/// Whether an operation may be done a second time when it is unknown whether the first one took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It changes nothing, or nothing that matters.
+    Safe,
+    /// As `Safe`; besides, its authorisation value is known to be right and does not count towards lockout, so that a
+    /// failing authorisation only means that a held handle is not ours any more.
+    SafeWithRightAuth,
+    Never,
+}
+
+/// An object loaded in the TPM by us.
+#[derive(Clone, Debug)]
+struct Loaded {
+    name: Name,
+    handle: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    conf: TctiConf,
+    options: Options,
+    descriptors: Arc<Descriptors>,
+    transport: Option<Box<dyn Transport>>,
+    /// The transport's descriptor, when it is among `descriptors`.
+    registered: Option<RawFd>,
+    /// The held session. An operation takes it, and puts it back when it is still alive.
+    session: Option<Session>,
+    /// Loaded keys, least recently used first.
+    keys: Vec<Loaded>,
+    /// A transient primary.
+    primary: Option<Loaded>,
+    /// Objects and sessions of the present operation.
+    temporaries: Vec<Loaded>,
+    temporary_sessions: Vec<Session>,
+    /// What was held when the connection broke: still in the TPM unless it was restarted.
+    orphans: Vec<Loaded>,
+    orphan_sessions: Vec<Session>,
+    /// Whether the present operation used something held from before it.
+    reused: bool,
+    startup_sent: bool,
+    /// Behind a resource manager: serves one operation, and is closed instead of flushing what that leaves.
+    close_after_use: bool,
+    last_used: Instant,
+}
+
+impl Connection {
+    pub(crate) fn new(conf: TctiConf, options: Options, descriptors: Arc<Descriptors>) -> Connection {
+        Connection {
+            conf,
+            options,
+            descriptors,
+            transport: None,
+            registered: None,
+            session: None,
+            keys: Vec::new(),
+            primary: None,
+            temporaries: Vec::new(),
+            temporary_sessions: Vec::new(),
+            orphans: Vec::new(),
+            orphan_sessions: Vec::new(),
+            reused: false,
+            startup_sent: false,
+            close_after_use: false,
+            last_used: Instant::now(),
+        }
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Makes this a connection for one operation behind a resource manager.
+    pub(crate) fn close_after_use(&mut self) {
+        self.close_after_use = true;
+    }
+
+    /// Whether closing gives back what is held; connects first.
+    pub(crate) fn is_managed(&mut self) -> Result<bool> {
+        self.transport().map(|transport| transport.resource_managed())
+    }
+
+    /// Runs an operation: afterwards its temporaries are flushed, a broken connection is closed, and what is worth
+    /// repeating was repeated once.
+    pub(crate) fn run<T>(
+        &mut self,
+        repeat: Repeat,
+        mut operation: impl FnMut(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.reused = false;
+        let first = operation(self);
+        let first = self.settle(first);
+        let Err(error) = &first else { return first };
+        let doubtful = match error {
+            // What was held may have become somebody else's.
+            Error::HierarchyAuth => self.reused,
+            Error::AuthFailed => self.reused && repeat == Repeat::SafeWithRightAuth,
+            error => error.is_stale(),
+        };
+        let again = doubtful && repeat != Repeat::Never;
+        if !again {
+            return first;
+        }
+        warn!("starting over after: {error}");
+        self.forsake();
+        let second = operation(self);
+        self.settle(second)
+    }
+
+    fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
+        match &result {
+            Err(error) if error.breaks_connection() || error.is_stale() => self.forsake(),
+            _ if self.close_after_use => self.give_back(),
+            _ => self.flush_temporaries(),
+        }
+        self.last_used = Instant::now();
+        result
+    }
+
+    fn transport(&mut self) -> Result<&mut Box<dyn Transport>> {
+        if self.transport.is_none() {
+            let opened = transport::open(&self.conf)?;
+            self.registered = opened.raw_fd().filter(|fd| self.descriptors.add(*fd));
+            debug!("connected to {}", self.conf);
+            let managed = opened.resource_managed();
+            self.startup_sent = false;
+            self.transport = Some(opened);
+            if managed {
+                // Closing gave them back.
+                self.orphans.clear();
+                self.orphan_sessions.clear();
+            } else {
+                self.salvage();
+            }
+        }
+        self.transport.as_mut().ok_or(Error::Malformed("the transport vanished"))
+    }
+
+    fn close(&mut self) {
+        let Some(transport) = self.transport.take() else { return };
+        if let Some(fd) = self.registered.take()
+            && !self.descriptors.remove(fd)
+        {
+            // Abandoned: the descriptor is closed, and its number may be another file's by now.
+            std::mem::forget(transport);
+        }
+    }
+
+    /// Closes without a word, remembering what was held.
+    fn forsake(&mut self) {
+        self.close();
+        self.orphans.append(&mut self.keys);
+        self.orphans.append(&mut self.temporaries);
+        self.orphans.extend(self.primary.take());
+        self.orphan_sessions.append(&mut self.temporary_sessions);
+        self.orphan_sessions.extend(self.session.take());
+    }
+
+    /// After a break: flushes what is still ours; others may have got our handles after a restart. An object is ours if its
+    /// name is; the sessions are, if one of the objects was, because then there was no restart. Without such a witness a
+    /// session has to show that it knows its key.
+    fn salvage(&mut self) {
+        let mut ours = false;
+        for orphan in std::mem::take(&mut self.orphans) {
+            let is_ours = match primary::read_public(self, orphan.handle) {
+                Ok(Some(area)) => area.name().is_ok_and(|name| name == orphan.name),
+                // A sequence object has no name; its key was found before it.
+                Err(Error::Response(ResponseCode::SEQUENCE)) => ours,
+                _ => false,
+            };
+            if is_ours {
+                ours = true;
+                let _ = self.flush(orphan.handle);
+            }
+        }
+        for mut session in std::mem::take(&mut self.orphan_sessions) {
+            let _ = if ours { self.flush(session.handle) } else { self.end_by_use(&mut session) };
+        }
+    }
+
+    /// Ends a session by a last use that only our own session can stand.
+    fn end_by_use(&mut self, session: &mut Session) -> Result<()> {
+        if !session.has_key() {
+            return Ok(());
+        }
+        let command = self.command(cc::GET_RANDOM, Vec::new(), Writer::new().u16(1))?;
+        let last = SessionUse { session, entity: None, keep: false, decrypt: false, encrypt: true };
+        self.execute(&command, &mut [Authorization::Session(last)]).map(drop)
+    }
+
+    /// Whether anything is open or held.
+    pub(crate) fn is_open(&self) -> bool {
+        self.transport.is_some()
+    }
+
+    pub(crate) fn idle_for(&self) -> Duration {
+        self.last_used.elapsed()
+    }
+
+    /// Flushes what closing does not give back, and closes.
+    pub(crate) fn give_back(&mut self) {
+        let Some(transport) = &self.transport else { return };
+        if transport.resource_managed() {
+            self.forsake();
+            self.orphans.clear();
+            self.orphan_sessions.clear();
+        } else {
+            self.temporaries.append(&mut self.keys);
+            self.temporaries.extend(self.primary.take());
+            self.temporary_sessions.extend(self.session.take());
+            self.flush_temporaries();
+            if self.transport.is_none() && !self.orphans.is_empty() {
+                // The connection broke meanwhile: a new one is there to flush what is left.
+                let _ = self.transport();
+            }
+            self.close();
+        }
+        debug!("gave everything back, and closed");
+    }
+
+    /// Flushes a key, if it is loaded.
+    pub(crate) fn forget(&mut self, name: &Name) -> Result<()> {
+        match self.keys.iter().position(|key| key.name == *name) {
+            Some(position) => {
+                let key = self.keys.remove(position);
+                self.flush_object(key)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes a transient primary that is not needed for a while.
+    pub(crate) fn flush_primary(&mut self) -> Result<()> {
+        match self.primary.take() {
+            Some(primary) => self.flush_object(primary),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, handle: u32) -> Result<()> {
+        let command = self.command(cc::FLUSH_CONTEXT, Vec::new(), Writer::new().u32(handle))?;
+        self.execute(&command, &mut []).map(drop)
+    }
+
+    /// An object that may still be there because the connection broke is an orphan.
+    fn flush_object(&mut self, object: Loaded) -> Result<()> {
+        let result = self.flush(object.handle);
+        if result.as_ref().is_err_and(Error::breaks_connection) {
+            self.orphans.push(object);
+        }
+        result
+    }
+
+    fn flush_session(&mut self, session: Session) -> Result<()> {
+        let result = self.flush(session.handle);
+        if result.as_ref().is_err_and(Error::breaks_connection) {
+            self.orphan_sessions.push(session);
+        }
+        result
+    }
+
+    /// Sessions first: an object left behind by a break witnesses for itself.
+    fn flush_temporaries(&mut self) {
+        loop {
+            let result = if let Some(session) = self.temporary_sessions.pop() {
+                self.flush_session(session)
+            } else if let Some(object) = self.temporaries.pop() {
+                self.flush_object(object)
+            } else {
+                return;
+            };
+            match result {
+                Err(error) if error.breaks_connection() => {
+                    debug!("not everything was flushed: {error}");
+                    return self.forsake();
+                }
+                Err(error) => debug!("something was not flushed: {error}"),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// An object that goes when the operation ends. A sequence object comes under the name of its key.
+    pub(crate) fn add_temporary(&mut self, handle: u32, name: &Name) {
+        self.temporaries.push(Loaded { name: name.clone(), handle });
+    }
+}

@@ -1,0 +1,143 @@
+//! Objects: the primary that is the parent of all, loading, and what a failure there means.
+
+use base::Secret;
+
+use super::sessions::Protection;
+use super::{Connection, Loaded};
+use crate::command::{Authorization, Command, Handle, SessionUse};
+use crate::error::{Error, Result};
+use crate::primary::{self, Location, Primary};
+use crate::public::Name;
+use crate::session::{Entity, Session};
+use crate::template;
+use crate::wire::Writer;
+use crate::wire::constants::{cc, rh};
+
+impl Connection {
+    /// The handle of the primary; derives a transient one if need be.
+    pub(crate) fn parent(&mut self, wanted: &Primary) -> Result<Handle> {
+        let name = wanted.name();
+        if let Location::Persistent(handle) = wanted.location {
+            return Ok(Handle::object(handle, name));
+        }
+        if let Some(loaded) = self.primary.take() {
+            if loaded.name == *name {
+                let handle = Handle::object(loaded.handle, name);
+                self.primary = Some(loaded);
+                return Ok(handle);
+            }
+            self.flush_object(loaded)?;
+        }
+        let none = Secret::zeroed(0);
+        let (handle, area) = primary::create_primary(self, rh::OWNER, &none, &none, &mut Protection::none())?;
+        let found = area.name()?;
+        if found != *name {
+            self.add_temporary(handle, &found);
+            return Err(Error::WrongPrimary { expected: name.clone(), found: Some(found) });
+        }
+        self.primary = Some(Loaded { name: found, handle });
+        Ok(Handle::object(handle, name))
+    }
+
+    /// The handle of a key, when it is loaded; it is then the most recently used.
+    pub(crate) fn loaded_key(&mut self, name: &Name) -> Option<Handle> {
+        let position = self.keys.iter().position(|key| key.name == *name)?;
+        let key = self.keys.remove(position);
+        let handle = Handle::object(key.handle, name);
+        self.keys.push(key);
+        self.reused = true;
+        Some(handle)
+    }
+
+    /// Keeps a loaded key until room is needed.
+    pub(crate) fn keep_key(&mut self, handle: &Handle, name: &Name) {
+        self.temporaries.retain(|object| object.handle != handle.value);
+        self.keys.push(Loaded { name: name.clone(), handle: handle.value });
+    }
+
+    /// A temporary that is gone by itself.
+    pub(crate) fn remove_temporary(&mut self, handle: u32) {
+        self.temporaries.retain(|object| object.handle != handle);
+    }
+
+    /// TPM2_Load; the object is a temporary of this operation. With a session that the primary's authorisation goes
+    /// through, the response proves that the TPM holds the pinned primary.
+    pub(crate) fn load(
+        &mut self,
+        parent: &Primary,
+        public: &[u8],
+        private: &[u8],
+        expected: &Name,
+        session: Option<&mut Session>,
+    ) -> Result<Handle> {
+        let command = Command {
+            code: cc::LOAD,
+            handles: vec![self.parent(parent)?],
+            parameters: primary::load_parameters(public, private)?.finish()?,
+            returns_handle: true,
+            deadline: self.options.deadline,
+        };
+        let authorization = authorize_parent(parent, session);
+        let response = match self.execute(&command, &mut [authorization]) {
+            Ok(response) => response,
+            Err(error) => return Err(self.explain_parent(parent, error)),
+        };
+        let handle = response.handle()?;
+        let name = response.reader().tpm2b()?.to_vec();
+        self.add_temporary(handle, expected);
+        if name != expected.as_bytes() {
+            return Err(Error::NameMismatch);
+        }
+        Ok(Handle::object(handle, expected))
+    }
+
+    /// Why the primary did not serve: another one, none, a wrong authorisation of its own; never the fault of what is under it,
+    /// unless the primary is the right one.
+    pub(crate) fn explain_parent(&mut self, parent: &Primary, error: Error) -> Error {
+        if !matches!(error, Error::AuthFailed | Error::Integrity | Error::Response(_)) {
+            return error;
+        }
+        if matches!(error, Error::Response(code) if code.is_session_reference()) {
+            return error;
+        }
+        match primary::check(self, parent) {
+            Err(wrong) => wrong,
+            Ok(()) if error == Error::AuthFailed => Error::HierarchyAuth,
+            Ok(()) => error,
+        }
+    }
+
+    /// Whether the primary can be used with its authorisation value. Costs nothing where that is empty, as it is by
+    /// convention: the first use will tell.
+    pub(crate) fn primary_is_usable(&mut self, primary: &Primary) -> Result<bool> {
+        if primary.auth.is_empty() {
+            return Ok(true);
+        }
+        // An object that cannot be loaded: what counts is whether the TPM got as far as looking at it.
+        let area = template::seal(None)?;
+        let (public, name) = (area.marshal()?, area.name()?);
+        let nothing = Writer::new().tpm2b(&[0; 64]).finish()?;
+        let protection = self.salted(primary)?;
+        let tried = self.with_temporary(protection, |connection, protection| {
+            connection.load(primary, &public, &nothing, &name, protection.session.as_mut())
+        });
+        match tried {
+            Err(Error::HierarchyAuth | Error::AuthFailed) => Ok(false),
+            Ok(_) | Err(Error::Integrity | Error::Response(_) | Error::NameMismatch) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn authorize_parent<'a>(parent: &'a Primary, session: Option<&'a mut Session>) -> Authorization<'a> {
+    match session {
+        None => Authorization::Password(&parent.auth),
+        Some(session) => Authorization::Session(SessionUse {
+            session,
+            entity: Some(Entity { name: parent.name(), auth: &parent.auth }),
+            keep: true,
+            decrypt: false,
+            encrypt: false,
+        }),
+    }
+}
