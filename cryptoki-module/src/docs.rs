@@ -10,8 +10,9 @@ use crate::{rv, table};
 pub fn function_table_markdown() -> String {
     let supported = table::ROWS.iter().filter(|row| row.support == Support::Supported).count();
     let mut text = format!(
-        "# Functions\n\nGenerated from the declarations of the functions. {supported} of {} do what the specification says; the others \
-         answer `CKR_FUNCTION_NOT_SUPPORTED`.\n\n| function | since | chapter | supported |\n|---|---|---|---|\n",
+        "# Functions\n\nGenerated from the declarations of the functions. {supported} of {} do what the specification \
+         says; the others answer `CKR_FUNCTION_NOT_SUPPORTED`.\n\n\
+         | function | since | chapter | supported |\n|---|---|---|---|\n",
         table::ROWS.len()
     );
     for row in table::ROWS {
@@ -29,8 +30,8 @@ pub fn function_table_markdown() -> String {
 #[must_use]
 pub fn error_table_markdown() -> String {
     let mut text = String::from(
-        "# Errors\n\nGenerated from the error table. A program sees the return value only; the cause stands in the log: set \
-         `TPM2_CRYPTOKI_LOG=warn` (to stderr) or `TPM2_CRYPTOKI_LOG=warn:/path/of/a/file`.\n\n\
+        "# Errors\n\nGenerated from the error table. A program sees the return value only; the cause stands in the \
+         log: set `TPM2_CRYPTOKI_LOG=warn` (to stderr) or `TPM2_CRYPTOKI_LOG=warn:/path/of/a/file`.\n\n\
          | return value | error | happens when | what to do |\n|---|---|---|---|\n",
     );
     for row in rv::ERRORS {

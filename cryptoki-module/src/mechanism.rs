@@ -1,12 +1,12 @@
 //! `CK_MECHANISM` to a typed mechanism: the row says which structure the parameter is.
 
 use model::{Mechanism, MechanismType, ParamKind, Params, hash_of_mechanism, hash_of_mgf};
-use pkcs11_sys::{CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS, CKZ_DATA_SPECIFIED};
+use pkcs11_sys::{CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS, CKZ_DATA_SPECIFIED};
 use token::{Error, Result};
 
-use crate::raw::{MechanismPointer, Parameter};
+use crate::raw::{Bytes, Place};
 
-impl MechanismPointer<'_> {
+impl Place<'_, CK_MECHANISM> {
     /// The mechanism with its parameters. One that has no row keeps none: the token says that it is invalid.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl MechanismPointer<'_> {
     }
 }
 
-fn pss(parameter: &Parameter<'_>) -> Result<Params> {
+fn pss(parameter: &Bytes<'_>) -> Result<Params> {
     let given: CK_RSA_PKCS_PSS_PARAMS = parameter.structure()?;
     Ok(Params::Pss {
         hash: hash_of_mechanism(given.hashAlg).ok_or(Error::MechanismParamInvalid("unknown hash"))?,
@@ -34,7 +34,7 @@ fn pss(parameter: &Parameter<'_>) -> Result<Params> {
     })
 }
 
-fn oaep(parameter: &Parameter<'_>) -> Result<Params> {
+fn oaep(parameter: &Bytes<'_>) -> Result<Params> {
     let given: CK_RSA_PKCS_OAEP_PARAMS = parameter.structure()?;
     let label = parameter.pointed(given.pSourceData, given.ulSourceDataLen)?;
     // Without a label some clients leave the source zero.

@@ -17,20 +17,14 @@ use std::slice;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use base::Secret;
-use model::{AttributeType, Output, Template};
-use pkcs11_sys::{
-    CK_ATTRIBUTE, CK_BYTE, CK_C_INITIALIZE_ARGS, CK_INTERFACE, CK_MECHANISM, CK_ULONG, CK_UNAVAILABLE_INFORMATION,
-    CKA_DERIVE_TEMPLATE, CKA_UNWRAP_TEMPLATE, CKA_WRAP_TEMPLATE,
-};
+use model::{AttributeType, Output};
+use pkcs11_sys::{CK_ATTRIBUTE, CK_BYTE, CK_C_INITIALIZE_ARGS, CK_INTERFACE, CK_MECHANISM, CK_ULONG};
 use token::Error;
-use token::info::AttributeValue;
 
 /// Attributes in one template. The largest object of the specification has about fifty.
 const MAX_ATTRIBUTES: usize = 4096;
 /// Bytes of one attribute value, mechanism parameter or PIN; a certificate is a few thousand.
-const MAX_VALUE: usize = 1 << 20;
-/// Bytes of all values of one template.
-const MAX_TEMPLATE: usize = 16 << 20;
+pub(crate) const MAX_VALUE: usize = 1 << 20;
 /// No user address space reaches further, whatever the caller says.
 const MAX_ADDRESS: usize = 1 << 56;
 
@@ -38,14 +32,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// Declares one function of the interface: its name, its parameters by kind, and its body.
 ///
-/// ```ignore
-/// cryptoki_fn! {
-///     /// Signs data in a single part (5.13.2).
-///     C_Sign(session: SessionHandle, data: Bytes, signature: Buffer) |library| {
-///         signature.fill_from(data, |data, output| library.sign(session, data, output))
-///     }
-/// }
-/// ```
+/// The files of `entry/` are full of examples. The body is one of:
 ///
 /// - `|library| body`: needs an initialised library; the body returns `Result<(), token::Error>`.
 /// - `|| body`: is called in any state; the body returns `Result<(), Failure>`.
@@ -56,109 +43,62 @@ type Result<T> = std::result::Result<T, Error>;
 /// uninhabited type of the same name carries the [`Declaration`](crate::table::Declaration) for the generated
 /// documentation.
 macro_rules! cryptoki_fn {
-    // Kinds that are one number.
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: SessionHandle $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* value: pkcs11_sys::CK_SESSION_HANDLE,]
-            [$($let)* let $arg = model::SessionHandle(value);] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: ObjectHandle $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* value: pkcs11_sys::CK_OBJECT_HANDLE,]
-            [$($let)* let $arg = model::ObjectHandle(value);] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: SlotId $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* value: pkcs11_sys::CK_SLOT_ID,]
-            [$($let)* let $arg = model::SlotId(value);] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: MechanismType $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* value: pkcs11_sys::CK_MECHANISM_TYPE,]
-            [$($let)* let $arg = model::MechanismType(value);] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Ulong $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* value: pkcs11_sys::CK_ULONG,]
-            [$($let)* let $arg = value;] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Bool $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* value: pkcs11_sys::CK_BBOOL,]
-            [$($let)* let $arg = value != pkcs11_sys::CK_FALSE;] [$($($more)*)?] $($body)* }
-    };
+    // Kinds that are one number, and what is made of it.
+    (@of $s:tt [$a:ident: SessionHandle $($r:tt)*]) => { cryptoki_fn! { @n $s $a [$($r)*] u64, model::SessionHandle } };
+    (@of $s:tt [$a:ident: ObjectHandle $($r:tt)*]) => { cryptoki_fn! { @n $s $a [$($r)*] u64, model::ObjectHandle } };
+    (@of $s:tt [$a:ident: SlotId $($r:tt)*]) => { cryptoki_fn! { @n $s $a [$($r)*] u64, model::SlotId } };
+    (@of $s:tt [$a:ident: Ulong $($r:tt)*]) => { cryptoki_fn! { @n $s $a [$($r)*] u64, u64::from } };
+    (@of $s:tt [$a:ident: Bool $($r:tt)*]) => { cryptoki_fn! { @n $s $a [$($r)*] u8, |value| value != 0 } };
     // The application's callback for notifications, never called: a token in a TPM has nothing to notify.
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Notify $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* value: pkcs11_sys::CK_NOTIFY,]
-            [$($let)* let _ = value;] [$($($more)*)?] $($body)* }
+    (@of $s:tt [$a:ident: Notify $($r:tt)*]) => { cryptoki_fn! { @n $s $a [$($r)*] pkcs11_sys::CK_NOTIFY, |_| () } };
+    // Kinds with pointers: the type that wraps them, and the C parameters.
+    (@of $s:tt [$a:ident: Text $($r:tt)*]) => { cryptoki_fn! { @1 $s $a [$($r)*] Place, u8 } };
+    (@of $s:tt [$a:ident: Untyped $($r:tt)*]) => { cryptoki_fn! { @1 $s $a [$($r)*] Place, std::ffi::c_void } };
+    (@of $s:tt [$a:ident: Mechanism $($r:tt)*]) => { cryptoki_fn! { @1 $s $a [$($r)*] Place, pkcs11_sys::CK_MECHANISM } };
+    (@of $s:tt [$a:ident: Place<$t:ty> $($r:tt)*]) => { cryptoki_fn! { @1 $s $a [$($r)*] Place, $t } };
+    (@of $s:tt [$a:ident: Bytes $($r:tt)*]) => { cryptoki_fn! { @2 $s $a [$($r)*] Bytes, *mut u8, u64 } };
+    (@of $s:tt [$a:ident: Parameter $($r:tt)*]) => { cryptoki_fn! { @2 $s $a [$($r)*] Bytes, pkcs11_sys::CK_VOID_PTR, u64 } };
+    (@of $s:tt [$a:ident: Space $($r:tt)*]) => { cryptoki_fn! { @2 $s $a [$($r)*] Space, *mut u8, u64 } };
+    (@of $s:tt [$a:ident: Attributes $($r:tt)*]) => {
+        cryptoki_fn! { @2 $s $a [$($r)*] Attributes, *mut pkcs11_sys::CK_ATTRIBUTE, u64 }
     };
-    // Kinds that are pointers.
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Pointer $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: pkcs11_sys::CK_VOID_PTR,]
+    (@of $s:tt [$a:ident: Buffer $($r:tt)*]) => { cryptoki_fn! { @2 $s $a [$($r)*] Buffer, *mut u8, *mut u64 } };
+    (@of $s:tt [$a:ident: List<$t:ty> $($r:tt)*]) => { cryptoki_fn! { @2 $s $a [$($r)*] List, *mut $t, *mut u64 } };
+    (@of { $head:tt [$($c:tt)*] [$($let:tt)*] $body:tt } [$arg:ident: UpTo<$t:ty> $(, $($rest:tt)*)?]) => {
+        cryptoki_fn! { @of { $head [$($c)* at: *mut $t, max: u64, count: *mut u64,]
+            // SAFETY: pointers and number are the caller's arguments, as the interface describes them.
+            [$($let)* let $arg = unsafe { $crate::raw::UpTo::new(at, max, count) };] $body } [$($($rest)*)?] }
+    };
+
+    (@n { $head:tt [$($c:tt)*] [$($let:tt)*] $body:tt } $arg:ident [$(, $($rest:tt)*)?] $t:ty, $make:expr) => {
+        cryptoki_fn! { @of { $head [$($c)* value: $t,]
+            [$($let)* let $arg = ($make)(value);] $body } [$($($rest)*)?] }
+    };
+    (@1 { $head:tt [$($c:tt)*] [$($let:tt)*] $body:tt } $arg:ident [$(, $($rest:tt)*)?] $wrap:ident, $t:ty) => {
+        cryptoki_fn! { @of { $head [$($c)* at: *mut $t,]
             // SAFETY: the pointer is the caller's argument, as the interface describes it.
-            [$($let)* let $arg = unsafe { $crate::raw::Pointer::new(at) };] [$($($more)*)?] $($body)* }
+            [$($let)* let $arg = unsafe { $crate::raw::$wrap::new(at) };] $body } [$($($rest)*)?] }
     };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Text $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: pkcs11_sys::CK_UTF8CHAR_PTR,]
-            // SAFETY: the pointer is the caller's argument, as the interface describes it.
-            [$($let)* let $arg = unsafe { $crate::raw::Text::new(at) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Place<$t:ty> $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: *mut $t,]
-            // SAFETY: the pointer is the caller's argument, as the interface describes it.
-            [$($let)* let $arg = unsafe { $crate::raw::Place::new(at) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Mechanism $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: pkcs11_sys::CK_MECHANISM_PTR,]
-            // SAFETY: the pointer is the caller's argument, as the interface describes it.
-            [$($let)* let $arg = unsafe { $crate::raw::MechanismPointer::new(at) };] [$($($more)*)?] $($body)* }
-    };
-    // Kinds that are a pointer and a length.
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Bytes $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: *mut pkcs11_sys::CK_BYTE, len: pkcs11_sys::CK_ULONG,]
+    (@2 { $head:tt [$($c:tt)*] [$($let:tt)*] $body:tt } $arg:ident [$(, $($rest:tt)*)?] $wrap:ident, $t:ty, $u:ty) => {
+        cryptoki_fn! { @of { $head [$($c)* at: $t, len: $u,]
             // SAFETY: pointer and length are the caller's arguments, as the interface describes them.
-            [$($let)* let $arg = unsafe { $crate::raw::Bytes::new(at, len) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Parameter $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: pkcs11_sys::CK_VOID_PTR, len: pkcs11_sys::CK_ULONG,]
-            // SAFETY: pointer and length are the caller's arguments, as the interface describes them.
-            [$($let)* let $arg = unsafe { $crate::raw::Bytes::new(at.cast(), len) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Space $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: *mut pkcs11_sys::CK_BYTE, len: pkcs11_sys::CK_ULONG,]
-            // SAFETY: pointer and length are the caller's arguments, as the interface describes them.
-            [$($let)* let $arg = unsafe { $crate::raw::Space::new(at, len) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Attributes $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: pkcs11_sys::CK_ATTRIBUTE_PTR, len: pkcs11_sys::CK_ULONG,]
-            // SAFETY: pointer and count are the caller's arguments, as the interface describes them.
-            [$($let)* let $arg = unsafe { $crate::raw::Attributes::new(at, len) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: Buffer $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: *mut pkcs11_sys::CK_BYTE, len: pkcs11_sys::CK_ULONG_PTR,]
-            // SAFETY: both pointers are the caller's arguments, as the interface describes them.
-            [$($let)* let $arg = unsafe { $crate::raw::Buffer::new(at, len) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: List<$t:ty> $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head [$($c)* at: *mut $t, count: pkcs11_sys::CK_ULONG_PTR,]
-            // SAFETY: both pointers are the caller's arguments, as the interface describes them.
-            [$($let)* let $arg = unsafe { $crate::raw::List::new(at, count) };] [$($($more)*)?] $($body)* }
-    };
-    (@kind $head:tt [$($c:tt)*] [$($let:tt)*] [$arg:ident: UpTo<$t:ty> $(, $($more:tt)*)?] $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind $head
-            [$($c)* at: *mut $t, max: pkcs11_sys::CK_ULONG, count: pkcs11_sys::CK_ULONG_PTR,]
-            // SAFETY: pointers and count are the caller's arguments, as the interface describes them.
-            [$($let)* let $arg = unsafe { $crate::raw::UpTo::new(at, max, count) };] [$($($more)*)?] $($body)* }
+            [$($let)* let $arg = unsafe { $crate::raw::$wrap::new(at.cast(), len) };] $body } [$($($rest)*)?] }
     };
 
     // All parameters are done: the function itself.
-    (@kind { [$($doc:tt)*] $name:ident } [$($c:tt)*] [$($let:tt)*] [] |$library:ident| $body:expr) => {
-        $crate::raw::cryptoki_fn! { @export [$($doc)*] $name Supported [$($c)*]
-            $crate::boundary::with_library(stringify!($name), |$library| { $($let)* $body }) }
+    (@of { $head:tt $c:tt [$($let:tt)*] [|$library:ident| $body:expr] } []) => {
+        cryptoki_fn! { @export $head $c [Supported]
+            (|name| $crate::boundary::with_library(name, |$library| { $($let)* $body })) }
     };
-    (@kind { [$($doc:tt)*] $name:ident } [$($c:tt)*] [$($let:tt)*] [] || $body:expr) => {
-        $crate::raw::cryptoki_fn! { @export [$($doc)*] $name Supported [$($c)*]
-            $crate::boundary::in_any_state(stringify!($name), || { $($let)* $body }) }
+    (@of { $head:tt $c:tt [$($let:tt)*] [|| $body:expr] } []) => {
+        cryptoki_fn! { @export $head $c [Supported]
+            (|name| $crate::boundary::in_any_state(name, || { $($let)* $body })) }
     };
-    (@kind { [$($doc:tt)*] $name:ident } [$($c:tt)*] [$($let:tt)*] [] unsupported $why:literal) => {
-        $crate::raw::cryptoki_fn! { @export [$($doc)*] $name Unsupported($why) [$($c)*]
-            $crate::boundary::with_library(stringify!($name), |_| Err(token::Error::FunctionNotSupported)) }
+    (@of { $head:tt $c:tt $let:tt [unsupported $why:literal] } []) => {
+        cryptoki_fn! { @export $head $c [Unsupported($why)]
+            (|name| $crate::boundary::with_library(name, |_| Err(token::Error::FunctionNotSupported))) }
     };
-    (@export [$($doc:tt)*] $name:ident $support:ident $(($why:literal))? [$($c:tt)*] $call:expr) => {
+    (@export { [$($doc:tt)*] $name:ident } [$($c:tt)*] [$($support:tt)*] $call:expr) => {
         $($doc)*
         ///
         /// # Safety
@@ -167,7 +107,7 @@ macro_rules! cryptoki_fn {
         // SAFETY: no other definition of this name is linked into the module; the name is the interface's.
         #[unsafe(no_mangle)]
         pub(crate) unsafe extern "C" fn $name($($c)*) -> pkcs11_sys::CK_RV {
-            $call
+            $call(stringify!($name))
         }
 
         $($doc)*
@@ -177,12 +117,12 @@ macro_rules! cryptoki_fn {
 
         impl $crate::table::Declaration for $name {
             const NAME: &'static str = stringify!($name);
-            const SUPPORT: $crate::table::Support = $crate::table::Support::$support $(($why))?;
+            const SUPPORT: $crate::table::Support = $crate::table::Support::$($support)*;
         }
     };
 
     ($(#[$doc:meta])* $name:ident($($parameters:tt)*) $($body:tt)*) => {
-        $crate::raw::cryptoki_fn! { @kind { [$(#[$doc])*] $name } [] [] [$($parameters)*] $($body)* }
+        cryptoki_fn! { @of { { [$(#[$doc])*] $name } [] [] [$($body)*] } [$($parameters)*] }
     };
 }
 pub(crate) use cryptoki_fn;
@@ -221,13 +161,10 @@ impl<'call> Bytes<'call> {
     /// As [`Bytes::slice`]; `PinLenRange` above what any PIN can have.
     pub(crate) fn secret(&self) -> Result<Option<Secret>> {
         let bytes = self.slice()?;
-        if self.at.is_null() {
-            return Ok(None);
-        }
         if bytes.len() > MAX_VALUE {
             return Err(Error::PinLenRange);
         }
-        Ok(Some(Secret::copy_from(bytes)))
+        Ok((!self.at.is_null()).then(|| Secret::copy_from(bytes)))
     }
 }
 
@@ -267,22 +204,14 @@ impl<'call> Buffer<'call> {
             let room = span(self.at, length.read())?;
             let copy = overlap(self.at, room, input).then(|| Secret::copy_from(input));
             let input = copy.as_ref().map_or(input, Secret::expose);
-            // SAFETY: not null, `room` bytes that do not wrap around, writable for 'call by the promise of `new`; bytes
-            // that C never wrote are still some bytes. Nothing else refers to them while `produce` runs: overlapping
-            // input was copied.
+            // SAFETY: not null, does not wrap around, writable for 'call by the promise of `new`; what C never wrote
+            // are still some bytes. Nothing else refers to them while `produce` runs: overlapping input was copied.
             produce(input, Output::Buffer(unsafe { slice::from_raw_parts_mut(self.at, room) }))
         };
-        match outcome {
-            Ok(written) => {
-                length.write(written as CK_ULONG);
-                Ok(())
-            }
-            Err(Error::BufferTooSmall { needed }) => {
-                length.write(needed as CK_ULONG);
-                Err(Error::BufferTooSmall { needed })
-            }
-            Err(error) => Err(error),
+        if let Ok(len) | Err(Error::BufferTooSmall { needed: len }) = &outcome {
+            length.write(*len as CK_ULONG);
         }
+        outcome.map(drop)
     }
 }
 
@@ -310,8 +239,7 @@ impl<'call> Space<'call> {
         if len == 0 {
             return Ok(&mut []);
         }
-        // SAFETY: not null, `len` bytes that do not wrap around, writable and unshared for 'call by the promise of
-        // `new`.
+        // SAFETY: not null, does not wrap around, writable and unshared for 'call by the promise of `new`.
         Ok(unsafe { slice::from_raw_parts_mut(self.at, len) })
     }
 }
@@ -323,13 +251,20 @@ pub(crate) struct Place<'call, T> {
     call: PhantomData<&'call mut T>,
 }
 
-impl<T: Copy> Place<'_, T> {
+impl<T> Place<'_, T> {
     /// # Safety
     /// If `at` is not null, a `T`, at any alignment, is readable and writable there for the call.
     pub(crate) unsafe fn new(at: *mut T) -> Self {
         Self { at, call: PhantomData }
     }
 
+    /// Whether the pointer is null, as a reserved one must be.
+    pub(crate) fn is_null(&self) -> bool {
+        self.at.is_null()
+    }
+}
+
+impl<T: Copy> Place<'_, T> {
     /// The place, if there is one.
     ///
     /// # Errors
@@ -409,8 +344,7 @@ pub(crate) struct UpTo<'call, T> {
 
 impl<T: Copy> UpTo<'_, T> {
     /// # Safety
-    /// If `at` is not null, `max` elements, at any alignment, are writable there for the call; so is `*count`, if not
-    /// null.
+    /// If `at` is not null, `max` elements, at any alignment, are writable there for the call, and so is `*count`.
     pub(crate) unsafe fn new(at: *mut T, max: CK_ULONG, count: *mut CK_ULONG) -> Self {
         // SAFETY: passed on.
         Self { at, max, count: unsafe { Place::new(count) } }
@@ -432,31 +366,13 @@ impl<T: Copy> UpTo<'_, T> {
     }
 }
 
-/// A NUL-terminated text.
-#[derive(Debug)]
-pub(crate) struct Text<'call> {
-    at: *const CK_BYTE,
-    call: PhantomData<&'call [u8]>,
-}
-
-impl Text<'_> {
-    /// # Safety
-    /// If `at` is not null, bytes up to and with a zero byte are readable there for the call.
-    pub(crate) unsafe fn new(at: *const CK_BYTE) -> Self {
-        Self { at, call: PhantomData }
-    }
-
+/// Text: NUL-terminated, or of fixed length.
+impl Place<'_, CK_BYTE> {
     /// The bytes before the NUL, at most `max` of them; `None` for a null pointer.
-    pub(crate) fn bytes(&self, max: usize) -> Option<Vec<u8>> {
-        if self.at.is_null() {
-            return None;
-        }
-        let byte = |index| {
-            // SAFETY: not null; each byte before this one was not the terminator, so this one is readable by the
-            // promise of `new`.
-            unsafe { self.at.wrapping_add(index).read() }
-        };
-        Some((0..max).map(byte).take_while(|byte| *byte != 0).collect())
+    pub(crate) fn text(&self, max: usize) -> Option<Vec<u8>> {
+        // SAFETY: not null (below); no byte before this one was the terminator, so this one is readable.
+        let byte = |index| unsafe { self.at.wrapping_add(index).read() };
+        (!self.at.is_null()).then(|| (0..max).map(byte).take_while(|byte| *byte != 0).collect())
     }
 
     /// The `N` bytes of a blank-padded text of fixed length, which has no NUL (the label of `C_InitToken`).
@@ -465,119 +381,43 @@ impl Text<'_> {
     /// `ArgumentsBad` for a null pointer.
     pub(crate) fn fixed<const N: usize>(&self) -> Result<[u8; N]> {
         span(self.at, N as CK_ULONG)?;
-        // SAFETY: not null; for a parameter of this kind the interface says N bytes. An array of bytes has no
-        // alignment.
+        // SAFETY: not null; the interface says N bytes for this parameter, and bytes need no alignment.
         Ok(unsafe { self.at.cast::<[u8; N]>().read() })
     }
 }
 
-/// An untyped pointer: reserved, or the arguments of `C_Initialize`.
-#[derive(Debug)]
-pub(crate) struct Pointer<'call> {
-    at: *const c_void,
-    call: PhantomData<&'call c_void>,
-}
-
-/// `CK_C_INITIALIZE_ARGS`, without its pointers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InitializeArgs {
-    /// How many of the four mutex callbacks were given.
-    pub(crate) callbacks: usize,
-    /// `CKF_` bits.
-    pub(crate) flags: u64,
-    /// Whether `pReserved` was not null.
-    pub(crate) reserved: bool,
-}
-
-impl Pointer<'_> {
-    /// # Safety
-    /// If `at` is not null, it points to what the interface says for this parameter, for the call.
-    pub(crate) unsafe fn new(at: *const c_void) -> Self {
-        Self { at, call: PhantomData }
-    }
-
-    /// Whether the pointer is null, as a reserved one must be.
-    pub(crate) fn is_null(&self) -> bool {
-        self.at.is_null()
-    }
-
-    /// The arguments of `C_Initialize`; `None` for a null pointer.
-    pub(crate) fn initialize_args(&self) -> Option<InitializeArgs> {
-        if self.at.is_null() {
-            return None;
-        }
-        // SAFETY: not null; for the parameter of C_Initialize the interface says this structure. The callbacks are only
-        // compared with null.
-        let args = unsafe { self.at.cast::<CK_C_INITIALIZE_ARGS>().read_unaligned() };
-        let callbacks = [
-            args.CreateMutex.is_some(),
-            args.DestroyMutex.is_some(),
-            args.LockMutex.is_some(),
-            args.UnlockMutex.is_some(),
-        ];
-        Some(InitializeArgs {
-            callbacks: callbacks.into_iter().filter(|given| *given).count(),
-            flags: args.flags,
-            reserved: !args.pReserved.is_null(),
-        })
-    }
-}
-
-/// A `CK_MECHANISM`.
-#[derive(Debug)]
-pub(crate) struct MechanismPointer<'call> {
-    at: *const CK_MECHANISM,
-    call: PhantomData<&'call CK_MECHANISM>,
-}
-
-impl<'call> MechanismPointer<'call> {
-    /// # Safety
-    /// If `at` is not null, a `CK_MECHANISM`, at any alignment, is readable there for `'call`, and its parameter as it
-    /// says.
-    pub(crate) unsafe fn new(at: *const CK_MECHANISM) -> Self {
-        Self { at, call: PhantomData }
-    }
-
+impl<'call> Place<'call, CK_MECHANISM> {
     /// The mechanism's number and its parameter.
     ///
     /// # Errors
     /// `ArgumentsBad` for a null pointer.
-    pub(crate) fn parts(&self) -> Result<(u64, Parameter<'call>)> {
-        if self.at.is_null() {
-            return Err(Error::ArgumentsBad("the mechanism is null"));
-        }
-        // SAFETY: not null, readable by the promise of `new`.
-        let mechanism = unsafe { self.at.read_unaligned() };
-        // SAFETY: by the promise of `new`.
-        let bytes = unsafe { Bytes::new(mechanism.pParameter.cast(), mechanism.ulParameterLen) };
-        Ok((mechanism.mechanism, Parameter(bytes)))
+    pub(crate) fn parts(&self) -> Result<(u64, Bytes<'call>)> {
+        let given = self.required()?.read();
+        // SAFETY: the parameter is as the mechanism says, by the promise of `Place::new`.
+        Ok((given.mechanism, unsafe { Bytes::new(given.pParameter.cast(), given.ulParameterLen) }))
     }
 }
 
-/// The parameter of a mechanism: bytes, a C structure, or nothing.
-#[derive(Debug)]
-pub(crate) struct Parameter<'call>(Bytes<'call>);
-
-impl<'call> Parameter<'call> {
-    /// Neither a pointer nor a length.
+/// The parameter of a mechanism.
+impl<'call> Bytes<'call> {
+    /// Whether there is none.
     pub(crate) fn is_absent(&self) -> bool {
-        self.0.len == 0
+        self.len == 0
     }
 
     /// The C structure `T`.
     ///
     /// # Errors
     /// `MechanismParamInvalid` if the length is not that of `T`, or the pointer is null.
-    pub(crate) fn structure<T: Structure>(&self) -> Result<T> {
-        if self.0.at.is_null() || self.0.len != size_of::<T>() as CK_ULONG {
+    pub(crate) fn structure<T: Copy>(&self) -> Result<T> {
+        if self.at.is_null() || self.len != size_of::<T>() as CK_ULONG {
             return Err(Error::MechanismParamInvalid("not the structure that the mechanism takes"));
         }
-        // SAFETY: not null, as long as T, readable by the promise of `MechanismPointer::new`; every bit pattern is a T
-        // (`Structure`).
-        Ok(unsafe { self.0.at.cast::<T>().read_unaligned() })
+        // SAFETY: not null, as long as T, readable by the promise of `new`; T is plain C data: numbers and pointers.
+        Ok(unsafe { self.at.cast::<T>().read_unaligned() })
     }
 
-    /// Bytes that a structure from [`Parameter::structure`] points to.
+    /// Bytes that a structure from [`Bytes::structure`] points to.
     ///
     /// # Errors
     /// `MechanismParamInvalid` for null with a length, or more bytes than a parameter can have.
@@ -585,21 +425,19 @@ impl<'call> Parameter<'call> {
         if len > MAX_VALUE as CK_ULONG {
             return Err(Error::MechanismParamInvalid("the parameter is too long"));
         }
-        // SAFETY: a structure of the caller's says so, which is part of the promise of `MechanismPointer::new`.
+        // SAFETY: the caller's structure says so, by the promise of `Place::new`.
         let bytes = unsafe { Bytes::new(at.cast(), len) };
         bytes.slice().map_err(|_| Error::MechanismParamInvalid("a pointer in the parameter is null"))
     }
 }
 
-/// C structures for which every bit pattern is a value: numbers and raw pointers only.
-///
-/// # Safety
-/// Exactly that.
-pub(crate) unsafe trait Structure: Copy {}
-// SAFETY: three numbers.
-unsafe impl Structure for pkcs11_sys::CK_RSA_PKCS_PSS_PARAMS {}
-// SAFETY: four numbers and a raw pointer.
-unsafe impl Structure for pkcs11_sys::CK_RSA_PKCS_OAEP_PARAMS {}
+impl Place<'_, c_void> {
+    /// The arguments of `C_Initialize`, which have no type in C; `None` for a null pointer.
+    pub(crate) fn initialize_args(&self) -> Option<CK_C_INITIALIZE_ARGS> {
+        // SAFETY: for this parameter the interface says this structure, if the pointer is not null.
+        unsafe { Place::new(self.at.cast()) }.optional().map(|args| args.read())
+    }
+}
 
 /// A template: pointer to the attributes, and their number.
 #[derive(Debug)]
@@ -617,91 +455,75 @@ impl Attributes<'_> {
         Self { at, count, call: PhantomData }
     }
 
-    /// A copy of the template.
+    /// The attributes as they stand. Each is read once, so that nothing changes between check and use.
     ///
     /// # Errors
-    /// `ArgumentsBad` for null with a count, too many attributes, or a value that is null with a length or has a length
-    /// that no memory has; `HostMemory` for values beyond all use; `AttributeTypeInvalid` for templates within the
-    /// template, whose values are pointers.
-    pub(crate) fn template(&self) -> Result<Template> {
-        let mut template = Template::new();
-        let mut total = 0;
-        for attribute in self.read()? {
-            if [CKA_WRAP_TEMPLATE, CKA_UNWRAP_TEMPLATE, CKA_DERIVE_TEMPLATE].contains(&attribute.type_) {
-                return Err(Error::AttributeTypeInvalid(AttributeType(attribute.type_)));
-            }
-            let len = span(attribute.pValue.cast(), attribute.ulValueLen)?;
-            total += len;
-            if len > MAX_VALUE || total > MAX_TEMPLATE {
-                return Err(Error::HostMemory);
-            }
-            // SAFETY: by the promise of `new`.
-            let value = unsafe { Bytes::new(attribute.pValue.cast(), attribute.ulValueLen) };
-            template.push(AttributeType(attribute.type_), value.slice()?.to_vec());
-        }
-        Ok(template)
-    }
-
-    /// Answers `C_GetAttributeValue` by the rules of PKCS#11 v3.1, 5.7.5: every attribute gets its length, or
-    /// `CK_UNAVAILABLE_INFORMATION`, and its value where there is room. `values` is asked for all types at once and
-    /// returns as many values.
-    ///
-    /// # Errors
-    /// Of several reasons the gravest: `AttributeSensitive`, `AttributeTypeInvalid`, `BufferTooSmall`. The other
-    /// attributes are answered all the same.
-    pub(crate) fn answer(&self, values: impl FnOnce(&[AttributeType]) -> Result<Vec<AttributeValue>>) -> Result<()> {
-        let attributes = self.read()?;
-        for attribute in attributes.iter().filter(|attribute| !attribute.pValue.is_null()) {
-            span(attribute.pValue.cast(), attribute.ulValueLen)?;
-        }
-        let types: Vec<_> = attributes.iter().map(|attribute| AttributeType(attribute.type_)).collect();
-        let values = values(&types)?;
-        if values.len() != attributes.len() {
-            return Err(Error::General("the token answered another number of attributes".to_owned()));
-        }
-
-        let (mut sensitive, mut unknown, mut too_small) = (None, None, None);
-        for (index, (attribute, value)) in attributes.iter().zip(&values).enumerate() {
-            let len = match value {
-                AttributeValue::Value(bytes) => {
-                    let len = bytes.len() as CK_ULONG;
-                    if attribute.pValue.is_null() {
-                        len
-                    } else if attribute.ulValueLen >= len {
-                        // SAFETY: not null, `ulValueLen` bytes are writable by the promise of `new`, and `bytes` is not
-                        // longer. `bytes` is ours, so the two do not overlap.
-                        unsafe { attribute.pValue.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-                        len
-                    } else {
-                        too_small = Some(Error::BufferTooSmall { needed: bytes.len() });
-                        CK_UNAVAILABLE_INFORMATION
-                    }
-                }
-                AttributeValue::Sensitive => {
-                    sensitive = Some(Error::AttributeSensitive);
-                    CK_UNAVAILABLE_INFORMATION
-                }
-                AttributeValue::Unknown => {
-                    unknown = Some(Error::AttributeTypeInvalid(AttributeType(attribute.type_)));
-                    CK_UNAVAILABLE_INFORMATION
-                }
-            };
-            // SAFETY: `index` is below the count, so the attribute is writable by the promise of `new`; no reference is
-            // made.
-            unsafe { (&raw mut (*self.at.wrapping_add(index)).ulValueLen).write_unaligned(len) };
-        }
-        sensitive.or(unknown).or(too_small).map_or(Ok(()), Err)
-    }
-
-    /// The attributes as they stand: each is read once, so a value cannot change between check and use.
-    fn read(&self) -> Result<Vec<CK_ATTRIBUTE>> {
+    /// `ArgumentsBad` for null with a count, or too many attributes.
+    pub(crate) fn read(&self) -> Result<Vec<Attribute<'_>>> {
         let count = usize::try_from(self.count).map_err(|_| IMPOSSIBLE)?;
         if count > MAX_ATTRIBUTES {
             return Err(Error::ArgumentsBad("too many attributes in the template"));
         }
         span(self.at.cast(), (count * size_of::<CK_ATTRIBUTE>()) as CK_ULONG)?;
-        // SAFETY: not null unless `count` is 0, and `count` attributes are readable by the promise of `new`.
-        Ok((0..count).map(|index| unsafe { self.at.wrapping_add(index).read_unaligned() }).collect())
+        let attribute = |index| {
+            let at = self.at.wrapping_add(index);
+            // SAFETY: not null, as there is at least one; `count` attributes are readable by the promise of `new`.
+            Attribute { at, given: unsafe { at.read_unaligned() }, call: PhantomData }
+        };
+        Ok((0..count).map(attribute).collect())
+    }
+}
+
+/// One attribute of the caller's.
+#[derive(Debug)]
+pub(crate) struct Attribute<'call> {
+    at: *mut CK_ATTRIBUTE,
+    given: CK_ATTRIBUTE,
+    call: PhantomData<&'call mut CK_ATTRIBUTE>,
+}
+
+impl<'call> Attribute<'call> {
+    /// Its type.
+    pub(crate) fn ty(&self) -> AttributeType {
+        AttributeType(self.given.type_)
+    }
+
+    /// The length of its value, or of the room for it; `None` for a query, where there is no room.
+    ///
+    /// # Errors
+    /// `ArgumentsBad` for a length that no memory has.
+    pub(crate) fn room(&self) -> Result<Option<usize>> {
+        let at: *const CK_BYTE = self.given.pValue.cast();
+        if at.is_null() { Ok(None) } else { span(at, self.given.ulValueLen).map(Some) }
+    }
+
+    /// Its value.
+    pub(crate) fn value(&self) -> Bytes<'call> {
+        // SAFETY: by the promise of `Attributes::new`.
+        unsafe { Bytes::new(self.given.pValue.cast(), self.given.ulValueLen) }
+    }
+
+    /// Answers it with a value, if there is room, and the value's length.
+    ///
+    /// # Errors
+    /// `BufferTooSmall`; then nothing is written.
+    pub(crate) fn answer(&self, value: &[u8]) -> Result<()> {
+        if let Some(room) = self.room()? {
+            if room < value.len() {
+                return Err(Error::BufferTooSmall { needed: value.len() });
+            }
+            // SAFETY: not null, `room` bytes are writable by the promise of `Attributes::new`, and `value` is not
+            // longer; `value` is ours, so the two do not overlap.
+            unsafe { self.given.pValue.cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), value.len()) };
+        }
+        self.answer_length(value.len() as CK_ULONG);
+        Ok(())
+    }
+
+    /// Answers it with a length alone.
+    pub(crate) fn answer_length(&self, len: CK_ULONG) {
+        // SAFETY: the attribute is writable by the promise of `Attributes::new`; no reference is made.
+        unsafe { (&raw mut (*self.at).ulValueLen).write_unaligned(len) };
     }
 }
 
@@ -718,8 +540,7 @@ impl<T: Send + Sync> Published<T> {
 
     /// What was published last.
     pub(crate) fn load(&self) -> Option<&'static T> {
-        // SAFETY: the pointer is null or from a leaked Box that is only ever shared; Acquire pairs with the publishing
-        // Release.
+        // SAFETY: null, or from a leaked Box that is only ever shared; Acquire pairs with the Release of `replace`.
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
@@ -748,8 +569,7 @@ unsafe impl<const N: usize> Sync for Interfaces<N> {}
 
 const IMPOSSIBLE: Error = Error::ArgumentsBad("a length that no memory has");
 
-/// The length of what a caller describes, if memory can be like that: not null unless empty, and not beyond any
-/// address.
+/// The length of what a caller describes, if memory can be like that: not null unless empty, and with an end.
 fn span(at: *const CK_BYTE, len: CK_ULONG) -> Result<usize> {
     let len = usize::try_from(len).map_err(|_| IMPOSSIBLE)?;
     if at.is_null() && len != 0 {
@@ -783,9 +603,11 @@ mod tests {
     use base::digest::Hash;
     use model::{MechanismType, Params};
     use pkcs11_sys::{
-        CKA_CLASS, CKA_ID, CKA_LABEL, CKA_PRIVATE_EXPONENT, CKG_MGF1_SHA1, CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS,
-        CKM_SHA256, CKM_SHA256_RSA_PKCS, CKZ_DATA_SPECIFIED,
+        CK_UNAVAILABLE_INFORMATION, CKA_CLASS, CKA_ID, CKA_LABEL, CKA_PRIVATE_EXPONENT, CKA_WRAP_TEMPLATE,
+        CKG_MGF1_SHA1, CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS, CKM_SHA256, CKM_SHA256_RSA_PKCS, CKZ_DATA_SPECIFIED,
     };
+
+    use token::info::AttributeValue;
 
     use super::*;
 
@@ -945,7 +767,7 @@ mod tests {
     fn mechanism(ty: CK_ULONG, at: *const c_void, len: usize) -> Result<Params> {
         let mechanism = CK_MECHANISM { mechanism: ty, pParameter: at.cast_mut(), ulParameterLen: len as CK_ULONG };
         // SAFETY: the tests pass memory of theirs, or a length that is refused.
-        let parsed = unsafe { MechanismPointer::new(&raw const mechanism) }.mechanism()?;
+        let parsed = unsafe { Place::new((&raw const mechanism).cast_mut()) }.mechanism()?;
         assert_eq!(parsed.ty, MechanismType(ty));
         Ok(parsed.params)
     }
@@ -996,13 +818,13 @@ mod tests {
     #[test]
     fn text_ends_at_its_nul_or_at_the_limit() {
         // SAFETY: these end in NUL, or are longer than the limit.
-        let text = |bytes: &'static [u8]| unsafe { Text::new(bytes.as_ptr()) }.bytes(4);
+        let text = |bytes: &'static [u8]| unsafe { Place::new(bytes.as_ptr().cast_mut()) }.text(4);
         assert_eq!(text(b"ab\0cd"), Some(b"ab".to_vec()));
         assert_eq!(text(b"\0"), Some(Vec::new()));
         assert_eq!(text(b"abcdef"), Some(b"abcd".to_vec()));
         // SAFETY: null is refused.
-        let none = unsafe { Text::new(null()) };
-        assert_eq!(none.bytes(4), None);
+        let none = unsafe { Place::<u8>::new(null_mut()) };
+        assert_eq!(none.text(4), None);
         assert!(none.fixed::<32>().is_err());
     }
 

@@ -80,9 +80,9 @@ errors! {
     KeyFunctionNotPermitted => CKR_KEY_FUNCTION_NOT_PERMITTED,
         "the key's usage attributes or allowed mechanisms forbid it", "use a key that was made for this";
     KeySizeRange => CKR_KEY_SIZE_RANGE,
-        "the key is too small or too large for the mechanism or its parameters", "use another key, a shorter hash or salt";
+        "the key is too small or too large for mechanism and parameters", "use another key, a shorter hash or salt";
     MechanismInvalid => CKR_MECHANISM_INVALID,
-        "the token has no such mechanism, or not for this operation", "see `docs/MECHANISMS.md` and `C_GetMechanismList`";
+        "the token does not have it, or not for this operation", "see `docs/MECHANISMS.md` and `C_GetMechanismList`";
     MechanismParamInvalid => CKR_MECHANISM_PARAM_INVALID,
         "the mechanism's parameter is missing, malformed or not supported", "see `docs/MECHANISMS.md`";
     OperationActive => CKR_OPERATION_ACTIVE,
@@ -116,7 +116,7 @@ errors! {
     PinIncorrect => CKR_PIN_INCORRECT,
         "the PIN is wrong", "each wrong one counts towards the TPM's lockout: do not guess";
     PinLocked => CKR_PIN_LOCKED,
-        "the TPM is in lockout after too many wrong PINs", "wait for its recovery time, or reset it with the lockout authorisation";
+        "the TPM is in lockout after too many wrong PINs", "wait for its recovery time, or reset the lockout";
     PinLenRange => CKR_PIN_LEN_RANGE,
         "a new PIN is too short or too long", "see `ulMinPinLen` and `ulMaxPinLen` of the token";
     PinInvalid => CKR_PIN_INVALID,
@@ -148,9 +148,9 @@ errors! {
     DeviceError => CKR_DEVICE_ERROR,
         "the TPM, or what stands between, failed or answered nonsense", "the log has its answer";
     DeviceMemory => CKR_DEVICE_MEMORY,
-        "the TPM has no room left", "use the kernel's resource manager, `/dev/tpmrm0`; end programs that hold TPM objects";
+        "the TPM has no room left", "use `/dev/tpmrm0`, the resource manager; end programs that hold TPM objects";
     WrongTpm => CKR_TOKEN_NOT_RECOGNIZED,
-        "the store belongs to another TPM, or this one was cleared", "restore from backup; the keys of a cleared TPM are gone";
+        "the store belongs to another TPM, or this one was cleared", "a cleared TPM's keys are gone: restore a backup";
     Tampered => CKR_DEVICE_ERROR,
         "the store holds something that the token did not write", "the log names the object; restore the store";
     Store => CKR_GENERAL_ERROR,

@@ -23,7 +23,7 @@ mod tests {
         assert_eq!(&padded::<8>("abc"), b"abc     ");
         assert_eq!(&padded::<3>("abc"), b"abc");
         assert_eq!(&padded::<2>(""), b"  ");
-        assert_eq!(padded::<0>("abc"), []);
+        assert_eq!(padded::<1>("\u{e9}"), *b" ");
     }
 
     #[test]

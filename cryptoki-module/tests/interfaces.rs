@@ -3,11 +3,10 @@
 
 mod common;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::ptr::null_mut;
 
-use common::{describe, functions, initialized, interface_at, list_2_40, list_3_0, turn};
+use common::{describe, functions, initialized, interface_at, list_2_40, list_3_0, shared_object, turn};
 use pkcs11_sys::*;
 
 #[test]
@@ -77,12 +76,6 @@ fn the_library_describes_itself() {
     for text in [info.manufacturerID, info.libraryDescription] {
         assert!(text.iter().all(|byte| (b' '..0x7f).contains(byte)) && text[0] != b' ', "{text:?}");
     }
-}
-
-/// The shared object that was built along with this test, beside it. (The one a directory up is of the last `cargo
-/// build`.)
-fn shared_object() -> PathBuf {
-    std::env::current_exe().unwrap().with_file_name("libtpm2_cryptoki.so")
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {

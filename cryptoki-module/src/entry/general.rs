@@ -1,18 +1,19 @@
 //! General-purpose functions (5.4).
 
 use pkcs11_sys::{
-    CK_FUNCTION_LIST_PTR, CK_INFO, CK_INTERFACE, CK_INTERFACE_PTR, CK_VERSION, CKF_LIBRARY_CANT_CREATE_OS_THREADS,
+    CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST_PTR, CK_INFO, CK_INTERFACE, CK_INTERFACE_PTR, CK_VERSION,
+    CKF_LIBRARY_CANT_CREATE_OS_THREADS,
 };
 use token::{Config, Error, Library, info};
 
 use crate::boundary::{Failure, quiet_panics};
-use crate::raw::{InitializeArgs, cryptoki_fn};
+use crate::raw::cryptoki_fn;
 use crate::text::padded;
 use crate::{global, logging, table};
 
 cryptoki_fn! {
     /// Initialises the library for this process (5.4.1). Does not talk to the TPM.
-    C_Initialize(args: Pointer) || {
+    C_Initialize(args: Untyped) || {
         logging::start();
         quiet_panics();
         let args = args.initialize_args();
@@ -33,12 +34,14 @@ cryptoki_fn! {
 /// have its mutexes used, or `CKR_CANT_LOCK`; but those exist for systems with several kinds of threads, and on Linux
 /// there is one. Refusing would only stop programs that always give mutexes. An application that says it has one thread
 /// and has several is served too.
-fn may_create_threads(args: Option<InitializeArgs>) -> token::Result<bool> {
+fn may_create_threads(args: Option<CK_C_INITIALIZE_ARGS>) -> token::Result<bool> {
     let Some(args) = args else { return Ok(true) };
-    if args.reserved {
+    if !args.pReserved.is_null() {
         return Err(Error::ArgumentsBad("pReserved is not null"));
     }
-    if !matches!(args.callbacks, 0 | 4) {
+    let callbacks =
+        [args.CreateMutex.is_some(), args.DestroyMutex.is_some(), args.LockMutex.is_some(), args.UnlockMutex.is_some()];
+    if callbacks.iter().any(|given| *given != callbacks[0]) {
         return Err(Error::ArgumentsBad("some of the mutex callbacks are null, but not all"));
     }
     Ok(args.flags & CKF_LIBRARY_CANT_CREATE_OS_THREADS == 0)
@@ -46,7 +49,7 @@ fn may_create_threads(args: Option<InitializeArgs>) -> token::Result<bool> {
 
 cryptoki_fn! {
     /// Ends the use of the library by this process (5.4.2).
-    C_Finalize(reserved: Pointer) || {
+    C_Finalize(reserved: Untyped) || {
         if !reserved.is_null() {
             global::library()?;
             return Err(Error::ArgumentsBad("pReserved is not null").into());
@@ -90,7 +93,7 @@ cryptoki_fn! {
     C_GetInterface(name: Text, version: Place<CK_VERSION>, interface: Place<CK_INTERFACE_PTR>, flags: Ulong) || {
         let interface = interface.required()?;
         // One byte more than any name of ours is enough to see that a name is longer.
-        let name = name.bytes(16);
+        let name = name.text(16);
         let version = version.optional().map(|version| version.read());
         let found = table::find_interface(name.as_deref(), version, flags);
         interface.write(found.ok_or(Error::ArgumentsBad("there is no such interface"))?);
@@ -100,19 +103,15 @@ cryptoki_fn! {
 
 #[cfg(test)]
 mod tests {
+    use pkcs11_sys::CKF_OS_LOCKING_OK;
+
     use super::*;
 
     #[test]
-    fn mutexes_come_all_or_none() {
-        let args = |callbacks, flags, reserved| Some(InitializeArgs { callbacks, flags, reserved });
+    fn threads_are_the_applications_to_forbid() {
+        let args = |flags| Some(CK_C_INITIALIZE_ARGS { flags, ..CK_C_INITIALIZE_ARGS::default() });
         assert_eq!(may_create_threads(None), Ok(true));
-        for callbacks in [0, 4] {
-            assert_eq!(may_create_threads(args(callbacks, 0, false)), Ok(true));
-            assert!(may_create_threads(args(callbacks, 0, true)).is_err());
-        }
-        for callbacks in 1..4 {
-            assert!(may_create_threads(args(callbacks, 0, false)).is_err());
-        }
-        assert_eq!(may_create_threads(args(0, CKF_LIBRARY_CANT_CREATE_OS_THREADS, false)), Ok(false));
+        assert_eq!(may_create_threads(args(CKF_OS_LOCKING_OK)), Ok(true));
+        assert_eq!(may_create_threads(args(CKF_LIBRARY_CANT_CREATE_OS_THREADS)), Ok(false));
     }
 }

@@ -6,14 +6,22 @@ use crate::raw::cryptoki_fn;
 
 cryptoki_fn! {
     /// Makes an object from a template (5.7.1).
-    C_CreateObject(session: SessionHandle, template: Attributes, object: Place<CK_OBJECT_HANDLE>)
-    unsupported "objects are made by `C_GenerateKeyPair` and `ptool` so far"
+    C_CreateObject(session: SessionHandle, template: Attributes, object: Place<CK_OBJECT_HANDLE>) |library| {
+        let place = object.required()?;
+        place.write(library.create_object(session, &template.template()?)?.0);
+        Ok(())
+    }
 }
 
 cryptoki_fn! {
     /// Copies an object (5.7.2).
-    C_CopyObject(session: SessionHandle, object: ObjectHandle, template: Attributes, copy: Place<CK_OBJECT_HANDLE>)
-    unsupported "objects are made by `C_GenerateKeyPair` and `ptool` so far"
+    C_CopyObject(
+        session: SessionHandle, object: ObjectHandle, template: Attributes, copy: Place<CK_OBJECT_HANDLE>
+    ) |library| {
+        let place = copy.required()?;
+        place.write(library.copy_object(session, object, &template.template()?)?.0);
+        Ok(())
+    }
 }
 
 cryptoki_fn! {
@@ -23,8 +31,11 @@ cryptoki_fn! {
 
 cryptoki_fn! {
     /// The size of an object in the store, in bytes (5.7.4).
-    C_GetObjectSize(session: SessionHandle, object: ObjectHandle, size: Place<CK_ULONG>)
-    unsupported "an object's size in the store says nothing"
+    C_GetObjectSize(session: SessionHandle, object: ObjectHandle, size: Place<CK_ULONG>) |library| {
+        let place = size.required()?;
+        place.write(library.object_size(session, object)?);
+        Ok(())
+    }
 }
 
 cryptoki_fn! {
@@ -36,8 +47,9 @@ cryptoki_fn! {
 
 cryptoki_fn! {
     /// Changes attributes of an object (5.7.6).
-    C_SetAttributeValue(session: SessionHandle, object: ObjectHandle, template: Attributes)
-    unsupported "attributes are changed by `ptool` so far"
+    C_SetAttributeValue(session: SessionHandle, object: ObjectHandle, template: Attributes) |library| {
+        library.set_attributes(session, object, &template.template()?)
+    }
 }
 
 cryptoki_fn! {

@@ -11,7 +11,7 @@ use crate::raw::cryptoki_fn;
 cryptoki_fn! {
     /// Opens a session (5.6.1).
     C_OpenSession(
-        slot: SlotId, flags: Ulong, application: Pointer, notify: Notify, session: Place<CK_SESSION_HANDLE>
+        slot: SlotId, flags: Ulong, application: Untyped, notify: Notify, session: Place<CK_SESSION_HANDLE>
     ) |library| {
         let place = session.required()?;
         if flags & CKF_SERIAL_SESSION == 0 {

@@ -1,5 +1,6 @@
 //! Slot and token management functions (5.5).
 
+use model::MechanismType;
 use model::flags::{CKF_HW_SLOT, CKF_TOKEN_PRESENT};
 use pkcs11_sys::{
     CK_EFFECTIVELY_INFINITE, CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO,
@@ -69,7 +70,7 @@ cryptoki_fn! {
 cryptoki_fn! {
     /// Waits for a token to come or go (5.5.4), which none does. There is nothing to wait for, so waiting is not
     /// supported.
-    C_WaitForSlotEvent(flags: Ulong, slot: Place<CK_SLOT_ID>, reserved: Pointer) || {
+    C_WaitForSlotEvent(flags: Ulong, slot: Place<CK_SLOT_ID>, reserved: Untyped) || {
         global::library()?;
         slot.required()?;
         if !reserved.is_null() {
@@ -88,9 +89,9 @@ cryptoki_fn! {
 
 cryptoki_fn! {
     /// Describes a mechanism (5.5.6).
-    C_GetMechanismInfo(slot: SlotId, mechanism: MechanismType, info: Place<CK_MECHANISM_INFO>) |library| {
+    C_GetMechanismInfo(slot: SlotId, mechanism: Ulong, info: Place<CK_MECHANISM_INFO>) |library| {
         let place = info.required()?;
-        let info = library.mechanism_info(slot, mechanism)?;
+        let info = library.mechanism_info(slot, MechanismType(mechanism))?;
         place.write(CK_MECHANISM_INFO {
             ulMinKeySize: info.min_key_size,
             ulMaxKeySize: info.max_key_size,

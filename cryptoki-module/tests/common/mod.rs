@@ -204,3 +204,54 @@ pub fn functions() -> Vec<Function> {
         C_MessageVerifyFinal(N)
     }
 }
+
+/// A shared object loaded as a client loads one.
+pub struct Loaded(*mut libc::c_void);
+
+impl Loaded {
+    /// Loads the file; its symbols become visible to whatever is loaded after it.
+    pub fn globally(path: &std::path::Path) -> Self {
+        let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a shared object of this project.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+        assert!(!handle.is_null(), "{path:?}");
+        Self(handle)
+    }
+
+    /// Its function list of version 3.0, by which functions are called.
+    pub fn list(&self) -> &'static CK_FUNCTION_LIST_3_0 {
+        // SAFETY: the symbol has the type that the header gives it, and the list lives as long as the code, which stays
+        // mapped.
+        unsafe {
+            let symbol = libc::dlsym(self.0, c"C_GetInterface".as_ptr());
+            let find: CK_C_GetInterface = std::mem::transmute(symbol);
+            let mut interface = null_mut();
+            assert_eq!(find.unwrap()(null_mut(), null_mut(), &raw mut interface, 0), CKR_OK);
+            &*(*interface).pFunctionList.cast()
+        }
+    }
+
+    /// Unloads it, as far as it lets itself be.
+    pub fn close(self) {
+        // SAFETY: from dlopen, and closed once.
+        assert_eq!(unsafe { libc::dlclose(self.0) }, 0);
+    }
+}
+
+/// The shared object that was built along with this test, beside it. (The one a directory up is of the last `cargo
+/// build`.)
+pub fn shared_object() -> std::path::PathBuf {
+    std::env::current_exe().unwrap().with_file_name("libtpm2_cryptoki.so")
+}
+
+/// Calls a function of a list.
+#[macro_export]
+macro_rules! call_in {
+    ($list:expr, $name:ident($($argument:expr),* $(,)?)) => {{
+        let function = $list.$name.unwrap();
+        #[allow(unsafe_code, clippy::macro_metavars_in_unsafe)]
+        // SAFETY: the test passes what it says it passes.
+        let rv = unsafe { function($($argument),*) };
+        rv
+    }};
+}
