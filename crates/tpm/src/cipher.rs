@@ -28,7 +28,8 @@ pub enum CipherMode {
     Ctr,
     /// Cipher feedback: any length.
     Cfb,
-    /// Output feedback: any length.
+    /// Output feedback: any length. The TPM is asked for cipher block chaining, which it must have, and the key must be for any
+    /// mode.
     Ofb,
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn encrypt_decrypt(
             iv = next_iv(mode, &iv, input, output, direction);
         }
     }
-    if data.len() % BLOCK != 0 {
+    if !data.len().is_multiple_of(BLOCK) {
         iv.clear();
     }
     Ok((out, iv))
@@ -75,7 +76,8 @@ pub(crate) fn check(
     input_buffer: usize,
 ) -> Result<usize> {
     let area = keys::check(key)?;
-    let Parameters::SymCipher { symmetric: Some(Symmetric { algorithm: alg::AES, mode: own, .. }), .. } = area.parameters
+    let Parameters::SymCipher { symmetric: Some(Symmetric { algorithm: alg::AES, mode: own, .. }), .. } =
+        area.parameters
     else {
         return Err(Error::Invalid("the key is not an AES key"));
     };
@@ -91,7 +93,7 @@ pub(crate) fn check(
     if iv.len() != if mode == CipherMode::Ecb { 0 } else { BLOCK } {
         return Err(Error::Invalid("the initialisation vector does not have the length of a block"));
     }
-    if matches!(mode, CipherMode::Ecb | CipherMode::Cbc) && data.len() % BLOCK != 0 {
+    if matches!(mode, CipherMode::Ecb | CipherMode::Cbc) && !data.len().is_multiple_of(BLOCK) {
         return Err(Error::Invalid("the data are not whole blocks"));
     }
     step(mode, input_buffer)

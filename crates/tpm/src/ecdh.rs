@@ -36,7 +36,9 @@ pub(crate) fn check(key: &Key<'_>, point: &EcPublic) -> Result<()> {
     }
     match area.ecc() {
         None => Err(Error::Unsupported("the curve of the key".into())),
-        Some((curve, _, _)) if curve != point.curve() => Err(Error::Invalid("the point is on another curve than the key")),
+        Some((curve, _, _)) if curve != point.curve() => {
+            Err(Error::Invalid("the point is on another curve than the key"))
+        }
         Some(_) => Ok(()),
     }
 }

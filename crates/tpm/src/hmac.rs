@@ -1,4 +1,4 @@
-//! HMAC with a key of the TPM (TPM 2.0 Part 3, 15.5, 17.2, 17.4, 17.5).
+//! HMAC with a key of the TPM (TPM 2.0 Part 3, 15.5, 17.2, 17.5, 17.6).
 
 use base::Secret;
 use base::digest::Hash;
@@ -73,7 +73,8 @@ fn sequence(
     if let Some(last) = auth.expose_mut().last_mut() {
         *last |= 1;
     }
-    let mut start = connection.command(cc::HMAC_START, vec![handle], Writer::new().tpm2b(auth.expose()).u16(hash_id))?;
+    let mut start =
+        connection.command(cc::HMAC_START, vec![handle], Writer::new().tpm2b(auth.expose()).u16(hash_id))?;
     start.returns_handle = true;
     let by_key = Entity { name: key.name, auth: key.auth };
     let response = connection.execute(&start, &mut [protection.authorize(by_key, true, false)])?;

@@ -99,7 +99,8 @@ fn check_rsa(n: &[u8], e: &[u8], p: &Secret, auth: &Secret) -> Result<Object> {
     let p = strip(p.expose());
     let q = divide(public.n(), p).ok_or(Error::Invalid("the prime does not divide the modulus"))?;
     let q = strip(q.expose());
-    let is_half = |prime: &[u8]| prime.len() * 2 == public.modulus_len() && prime.first().is_some_and(|top| *top >= 0x80);
+    let is_half =
+        |prime: &[u8]| prime.len() * 2 == public.modulus_len() && prime.first().is_some_and(|top| *top >= 0x80);
     if !is_half(p) || !is_half(q) {
         return Err(Error::Unsupported("an RSA key whose primes are not half as long as its modulus".into()));
     }
@@ -167,7 +168,7 @@ fn check_hmac(hash: Option<Hash>, key: &Secret, auth: &Secret) -> Result<Object>
 }
 
 /// A symmetric or HMAC key: bound to its public area by a digest, which a random number keeps from telling anything about the
-/// key (Part 1, 27.5.3.2).
+/// key.
 fn secret_key(mut area: PublicArea, key: &Secret, auth: &Secret) -> Result<Object> {
     let mut seed = Secret::zeroed(NAME_HASH.len());
     base::random::fill(seed.expose_mut())?;
@@ -313,7 +314,9 @@ mod tests {
 
     #[test]
     fn division_is_that_of_numbers() {
-        for (n, p) in [(0xffff_ffffu32, 0xffffu16), (0x1234_5678, 0x89ab), (0x8000_0000, 0x8000), (35, 5), (36, 5), (4, 5)] {
+        for (n, p) in
+            [(0xffff_ffffu32, 0xffffu16), (0x1234_5678, 0x89ab), (0x8000_0000, 0x8000), (35, 5), (36, 5), (4, 5)]
+        {
             let quotient = divide(&n.to_be_bytes(), &p.to_be_bytes());
             let expected = (n % u32::from(p) == 0).then(|| Secret::copy_from(&(n / u32::from(p)).to_be_bytes()));
             assert_eq!(quotient, expected, "{n} / {p}");

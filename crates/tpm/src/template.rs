@@ -109,8 +109,8 @@ pub(crate) fn imported_key(template: KeyTemplate) -> Result<PublicArea> {
         }
     };
     let usage = match template {
-        // A keyed hash that also decrypts would be for no scheme at all.
-        KeyTemplate::Hmac { .. } => Attributes::SIGN,
+        // A keyed hash is for one scheme if it signs, and for none in particular if it also decrypts.
+        KeyTemplate::Hmac { hash: Some(_) } => Attributes::SIGN,
         _ => Attributes::SIGN.union(Attributes::DECRYPT),
     };
     Ok(PublicArea {

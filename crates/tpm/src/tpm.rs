@@ -17,7 +17,6 @@ use crate::connection::{Connection, Repeat};
 use crate::crypto::Direction;
 use crate::error::{Error, Result};
 use crate::import::{self, KeyMaterial};
-use crate::{ecdh, hmac, keys};
 use crate::pool::{Pool, lock};
 use crate::primary::{self, Primary, PrimaryRequest};
 use crate::public::{Name, Wrapped};
@@ -26,6 +25,7 @@ use crate::reaper::Reaper;
 use crate::seal::{self, SealRequest};
 use crate::sign::{self, DecryptScheme, Key, SignScheme, Signature};
 use crate::template::KeyTemplate;
+use crate::{ecdh, hmac, keys};
 
 /// How to treat the TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
