@@ -104,6 +104,7 @@ fn level(failure: &Failure) -> Level {
         | Failure::Token(
             Error::DeviceRemoved(_)
             | Error::DeviceError(_)
+            | Error::HierarchyAuth(_)
             | Error::DeviceMemory(_)
             | Error::WrongTpm(_)
             | Error::Tampered(_)

@@ -145,6 +145,8 @@ errors! {
         "the generator takes no seed", "go on without";
     DeviceRemoved => CKR_DEVICE_REMOVED,
         "there is no TPM, or no right to use it", "check `/dev/tpmrm0`, its group, and the TCTI";
+    HierarchyAuth => CKR_DEVICE_ERROR,
+        "the auth value of the TPM's owner hierarchy, or of the primary key, is wrong", "make the token with `ptool`, which takes `--hierarchy-auth` and `--primary-auth`";
     DeviceError => CKR_DEVICE_ERROR,
         "the TPM, or what stands between, failed or answered nonsense", "the log has its answer";
     DeviceMemory => CKR_DEVICE_MEMORY,

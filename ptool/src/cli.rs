@@ -98,7 +98,7 @@ pub(crate) struct Init {
           value_parser = parse_handle, conflicts_with = "transient_parent")]
     pub(crate) primary_handle: Option<u32>,
 
-    /// Where the TPM keeps no key for the owner, make the primary key again at each use
+    /// Keep no primary key in the TPM, and make it again at each use, which takes time
     #[arg(long, value_enum, value_name = "TEMPLATE", num_args = 0..=1, default_missing_value = "tss2-engine-key")]
     pub(crate) transient_parent: Option<ParentTemplate>,
 }

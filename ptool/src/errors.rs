@@ -103,6 +103,10 @@ fn advise(error: &Error) -> (Status, &'static str) {
             Status::Tpm,
             "Keys can be used only in the TPM that made them, and not after it was cleared. --path names another store.",
         ),
+        Error::HierarchyAuth(_) => (
+            Status::Tpm,
+            "--hierarchy-auth gives the authorization of the owner hierarchy, --primary-auth that of a primary key.",
+        ),
         Error::DeviceError(_) => (Status::Tpm, "If this goes on, restart what provides the TPM, or the machine."),
         Error::Store(_) => (Status::Store, "--path or TPM2_CRYPTOKI_STORE names the directory of another store."),
         Error::Tampered(_) => (

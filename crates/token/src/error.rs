@@ -155,6 +155,9 @@ pub enum Error {
     /// `CKR_DEVICE_ERROR`: the TPM, or what stands between, failed.
     #[error("{0}")]
     DeviceError(String),
+    /// `CKR_DEVICE_ERROR`: the auth value of the owner hierarchy, or of the primary, is wrong.
+    #[error("{0}")]
+    HierarchyAuth(String),
     /// `CKR_DEVICE_MEMORY`: the TPM has no room.
     #[error("{0}")]
     DeviceMemory(String),
@@ -191,6 +194,7 @@ impl From<tpm::Error> for Error {
             E::Integrity | E::NameMismatch => Self::Tampered(text),
             E::PolicyFailed => Self::FunctionRejected(text),
             E::NoRoom(_) => Self::DeviceMemory(text),
+            E::HierarchyAuth => Self::HierarchyAuth(text),
             E::Lockout => Self::PinLocked,
             E::Reentered => Self::General(text),
             _ => Self::DeviceError(text),

@@ -161,7 +161,10 @@ impl Library {
                 .ok_or(Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`"))?,
             None => match store.primaries()?.into_iter().next() {
                 Some(row) => row,
-                None => self.make_primary(&store, &tpm::PrimaryRequest::default())?,
+                None => {
+                    let keeping = tpm::Keeping::PersistentIfPossible;
+                    self.make_primary(&store, &tpm::PrimaryRequest { keeping, ..tpm::PrimaryRequest::default() })?
+                }
             },
         };
         let parent = parent(&primary)?;

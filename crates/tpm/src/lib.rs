@@ -43,7 +43,7 @@ pub use conf::{ParseTctiError, TctiConf};
 pub use crypto::Direction;
 pub use error::{Error, Result};
 pub use import::KeyMaterial;
-pub use primary::{Location, Primary, PrimaryRequest};
+pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;
 pub use seal::SealRequest;

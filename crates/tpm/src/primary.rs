@@ -69,6 +69,17 @@ impl Primary {
     }
 }
 
+/// Where a primary is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// In the TPM, for good.
+    Persistent,
+    /// In the TPM, or, where that is refused, nowhere: it is then derived for each connection.
+    PersistentIfPossible,
+    /// Nowhere, though the TPM might keep it.
+    Transient,
+}
+
 /// What primary is wanted.
 #[derive(Clone, Debug)]
 pub struct PrimaryRequest {
@@ -76,8 +87,8 @@ pub struct PrimaryRequest {
     pub owner_auth: Secret,
     /// The persistent handle to use; `None`: 0x81000001, or the first free one after it.
     pub handle: Option<u32>,
-    /// Whether a transient primary will do where the TPM refuses a persistent one.
-    pub transient: bool,
+    /// Where it is to be kept.
+    pub keeping: Keeping,
     /// Authorisation of the primary, existing or new.
     pub primary_auth: Secret,
 }
@@ -87,7 +98,7 @@ impl Default for PrimaryRequest {
         PrimaryRequest {
             owner_auth: Secret::zeroed(0),
             handle: None,
-            transient: false,
+            keeping: Keeping::Persistent,
             primary_auth: Secret::zeroed(0),
         }
     }
@@ -102,6 +113,18 @@ pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequ
     seal::check_auth(&request.primary_auth)?;
     if request.owner_auth.len() > MAX_HIERARCHY_AUTH {
         return Err(Error::Invalid("the authorisation value of a hierarchy has at most 64 bytes"));
+    }
+    if request.keeping == Keeping::Transient {
+        if !request.primary_auth.is_empty() || !request.owner_auth.is_empty() {
+            return Err(Error::Invalid(
+                "a primary that is derived for each connection needs an owner hierarchy without authorisation value",
+            ));
+        }
+        let PrimaryRequest { owner_auth, primary_auth, .. } = request;
+        let (handle, area) =
+            create_primary(connection, rh::OWNER, owner_auth, primary_auth, &mut Protection::none())?;
+        connection.add_temporary(handle, &area.name()?);
+        return Primary::new(Location::Transient, area.marshal()?);
     }
     let mut occupied = false;
     if let Some(area) = read_public(connection, wanted)? {
@@ -147,7 +170,7 @@ fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) ->
         match connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map_err(owner_error) {
             Ok(_) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
             Err(Error::Response(code)) if refuses_persistence(code) => {
-                if !request.transient || !primary_auth.is_empty() || !owner_auth.is_empty() {
+                if request.keeping == Keeping::Persistent || !primary_auth.is_empty() || !owner_auth.is_empty() {
                     return Err(Error::PersistenceRefused(code));
                 }
                 warn!("the storage primary cannot be persistent ({code}); it will be derived for each connection");

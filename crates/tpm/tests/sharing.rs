@@ -9,7 +9,7 @@ use base::Secret;
 use base::digest::Hash;
 use common::{Stage, assert_becomes_clean, at, counted, p256, with};
 use swtpm_fixtures::{Fault, SwTpm, leftovers};
-use tpm::{Error, Key, KeyTemplate, Location, Options, PrimaryRequest, SealRequest, SignScheme, Tpm, Wrapped};
+use tpm::{Error, Keeping, Key, KeyTemplate, Location, Options, PrimaryRequest, SealRequest, SignScheme, Tpm, Wrapped};
 
 #[test]
 fn the_tenth_key_works_on_three_slots() {
@@ -179,7 +179,7 @@ fn a_transient_primary_serves_like_a_persistent_one() {
     proxy.inject(Fault::Respond { code: evict_control, rc: 0x14b, times: 2 });
     let refused = tpm.storage_primary(&PrimaryRequest::default()).unwrap_err();
     assert!(matches!(refused, Error::PersistenceRefused(_)), "{refused}");
-    let request = PrimaryRequest { transient: true, ..PrimaryRequest::default() };
+    let request = PrimaryRequest { keeping: Keeping::PersistentIfPossible, ..PrimaryRequest::default() };
     let primary = tpm.storage_primary(&request).unwrap();
     assert_eq!(primary.location, Location::Transient);
     tpm.check_primary(&primary).unwrap();

@@ -1,12 +1,11 @@
 //! `init`: the store and its primary key.
 
 use serde::Serialize;
-use token::Error;
 use token::admin::{Admin, InitRequest};
 
 use super::Context;
 use crate::cli::Init;
-use crate::errors::{Failure, Status};
+use crate::errors::Failure;
 use crate::output::{self, note};
 use crate::pins;
 
@@ -28,9 +27,9 @@ pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Fail
         handle: options.primary_handle,
         transient: options.transient_parent.is_some(),
     };
-    let primary = Admin::init(context.config.clone(), &request).map_err(explain)?;
-    if let (true, Some(handle)) = (request.transient, primary.handle) {
-        note(&format!("the TPM keeps the primary key at {handle:#010x}: it need not be made again at each use"));
+    let primary = Admin::init(context.config.clone(), &request)?;
+    if primary.handle.is_none() && !request.transient {
+        note("the TPM keeps no key for its owner: the primary key is made again at each use, which takes time");
     }
     let result = Initialized {
         action: format!("{:?}", primary.action),
@@ -38,15 +37,4 @@ pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Fail
         id: primary.id,
     };
     output::print(context.format, &result)
-}
-
-/// At this step, what the TPM refuses is mostly the owner's authorization.
-fn explain(error: Error) -> Failure {
-    match error {
-        Error::DeviceError(what) => {
-            let advice = "--hierarchy-auth gives the authorization of the owner hierarchy, --primary-auth that of a primary key.";
-            Failure::new(Status::Tpm, what, advice)
-        }
-        error => Failure::from(error),
-    }
 }

@@ -35,7 +35,7 @@ impl Admin {
         let wanted = tpm::PrimaryRequest {
             owner_auth: request.owner_auth.clone(),
             handle: request.handle,
-            transient: request.transient,
+            keeping: if request.transient { tpm::Keeping::Transient } else { tpm::Keeping::PersistentIfPossible },
             primary_auth: request.primary_auth.clone(),
         };
         // The TPM first: without one, no empty store is left behind.
