@@ -1,0 +1,72 @@
+# The few words a user types. Everything else is cargo's.
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+TARGET = $(or $(shell $(CARGO) metadata --no-deps --format-version 1 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'),target)
+MODULE_DIR = $(PREFIX)/lib/pkcs11
+SHIPPED = -p cryptoki-module -p ptool
+# cargo-nextest runs the same tests faster; without it cargo does.
+TEST = $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run --no-fail-fast || echo test --no-fail-fast)
+
+help:
+	@echo 'make demo      a key in a software TPM, from its creation to an SSH login'
+	@echo 'make check     packages, build, lints and all tests'
+	@echo 'make build     the module and ptool, optimised'
+	@echo 'make install   them, and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
+	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
+	@echo 'make docs      regenerate the tables in docs/'
+	@echo 'make fmt lint clean'
+
+demo:
+	@tests/scripts/packages.sh demo
+	@$(CARGO) build $(SHIPPED) -p swtpm-fixtures
+	@TARGET='$(TARGET)' tests/demo/demo.sh
+
+# The build without the feature comes first, so that what is left in the target directory is the whole one; its module is kept
+# aside and goes through the tests from outside as well.
+check:
+	@tests/scripts/packages.sh check
+	$(CARGO) build $(SHIPPED) --no-default-features
+	@install -D -t '$(TARGET)/without-tcti' '$(TARGET)/debug/libtpm2_cryptoki.so' '$(TARGET)/debug/ptool'
+	$(TEST) -p tpm -p token $(SHIPPED) --no-default-features
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
+	$(TEST) --workspace
+	TPM2_CRYPTOKI_MODULE='$(TARGET)/without-tcti/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(TARGET)/without-tcti/ptool' $(TEST) -p tests
+	@$(MAKE) --no-print-directory lint
+
+lint:
+	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo '$(CARGO) fmt --all --check'; $(CARGO) fmt --all --check; \
+	else echo 'rustfmt is not installed: formatting is not checked'; fi
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then echo '$(CARGO) clippy'; $(CARGO) clippy --workspace --all-targets -- -D warnings; \
+	else echo 'clippy is not installed: lints are not checked'; fi
+
+build:
+	$(CARGO) build --release $(SHIPPED)
+
+# Under sudo, what the user has built is installed as it is: root has no business in somebody's target directory.
+install:
+	@if [ -z "$$SUDO_USER" ]; then $(MAKE) --no-print-directory build; \
+	elif [ ! -e '$(TARGET)/release/ptool' ]; then echo 'Run `make build` first, without sudo.' >&2; exit 1; fi
+	install -D -m 755 '$(TARGET)/release/libtpm2_cryptoki.so' '$(DESTDIR)$(MODULE_DIR)/libtpm2_cryptoki.so'
+	install -D -m 755 '$(TARGET)/release/ptool' '$(DESTDIR)$(PREFIX)/bin/ptool'
+	install -d '$(DESTDIR)$(PREFIX)/share/p11-kit/modules'
+	printf 'module: %s\ncritical: no\ntrust-policy: no\n' '$(MODULE_DIR)/libtpm2_cryptoki.so' \
+	    >'$(DESTDIR)$(PREFIX)/share/p11-kit/modules/tpm2-cryptoki.module'
+
+bench:
+	@tests/scripts/packages.sh check
+	$(CARGO) build --release $(SHIPPED)
+	TPM2_CRYPTOKI_MODULE='$(TARGET)/release/libtpm2_cryptoki.so' $(CARGO) bench -p tests --bench throughput
+
+docs:
+	$(CARGO) run -p tests --bin docs-tables
+
+fmt:
+	$(CARGO) fmt --all
+
+clean:
+	$(CARGO) clean
+
+.PHONY: help demo check lint build install bench docs fmt clean

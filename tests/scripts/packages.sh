@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that `make demo` or `make check` need and that are not there.
+#
+#   packages.sh demo|check
+#
+# Says nothing and needs no rights when everything is there. What it installs is not started: no sshd and no TPM daemon
+# begins to run on this machine because of a demonstration.
+set -euo pipefail
+
+readonly RUST_NEEDED=1.89
+
+missing=()
+services=()
+
+main() {
+    local need=${1:-}
+    case $need in
+        demo) for_building && for_demo ;;
+        check) for_building && for_demo && for_check ;;
+        *)
+            echo "usage: packages.sh demo|check" >&2
+            exit 2
+            ;;
+    esac
+    rust
+    if ((${#missing[@]} > 0)); then
+        install "$need"
+    fi
+}
+
+# One line for each thing needed: how to see that it is there, and the package that brings it.
+
+for_building() {
+    has_command gcc gcc
+    has_file /usr/include/stdio.h libc6-dev
+    has_command make make
+}
+
+for_demo() {
+    has_command swtpm swtpm
+    has_command pkcs11-tool opensc
+    has_command openssl openssl
+    has_command ssh openssh-client
+    has_command ssh-keygen openssh-client
+    has_command sshd openssh-server ssh.service ssh.socket
+}
+
+for_check() {
+    has_command pkg-config pkg-config
+    has_library tss2-esys libtss2-dev
+    has_library tss2-tctildr libtss2-dev
+    has_command swtpm_setup swtpm-tools
+    has_file "$(engines)/pkcs11.so" libengine-pkcs11-openssl
+    has_command p11tool gnutls-bin
+    has_command p11-kit p11-kit
+    has_command tpm2_getcap tpm2-tools
+    has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
+    has_command dbus-daemon dbus-daemon
+}
+
+has_command() { command -v "$1" >/dev/null || need "${@:2}"; }
+
+has_file() { [[ -e $1 ]] || need "${@:2}"; }
+
+# Without pkg-config nobody can say whether a library is there; asking for it again costs nothing.
+has_library() { pkg-config --exists "$1" 2>/dev/null || need "${@:2}"; }
+
+engines() { openssl version -e 2>/dev/null | cut -d'"' -f2; }
+
+need() {
+    local package
+    for package in "${missing[@]}"; do
+        [[ $package != "$1" ]] || return 0
+    done
+    missing+=("$1")
+    services+=("${@:2}")
+}
+
+install() {
+    local root=()
+    ((EUID == 0)) || root=(sudo -n)
+    if ! command -v apt-get >/dev/null; then
+        give_up "$1" "this system has no apt-get; the names are Debian's"
+    elif ((EUID != 0)) && ! sudo -n true 2>/dev/null; then
+        give_up "$1" "that needs root, and sudo would ask for a password: sudo apt-get install ${missing[*]}"
+    fi
+    echo "Installing ${missing[*]}" >&2
+    local log
+    log=$(mktemp)
+    if ! "${root[@]}" bash -c "$AS_ROOT" bash "${#missing[@]}" "${missing[@]}" "${services[@]}" </dev/null >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        give_up "$1" "apt-get failed, see above"
+    fi
+    rm -f "$log"
+}
+
+# Services of new packages are neither started now (policy-rc.d is Debian's way to say so) nor at the next boot.
+readonly AS_ROOT='
+set -euo pipefail
+count=$1
+shift
+packages=("${@:1:count}")
+services=("${@:count+1}")
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+    trap "rm -f $policy" EXIT
+    printf "#!/bin/sh\nexit 101\n" >$policy
+    chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends "${packages[@]}"
+if [[ -d /run/systemd/system ]]; then
+    for service in "${services[@]}"; do
+        systemctl --quiet disable "$service" || true
+    done
+fi
+'
+
+give_up() {
+    printf '\n`make %s` needs these packages: %s\n%s\n' "$1" "${missing[*]}" "$2" >&2
+    exit 1
+}
+
+rust() {
+    local version
+    if ! version=$(rustc --version 2>/dev/null) || ! command -v cargo >/dev/null; then
+        echo "Rust $RUST_NEEDED or newer is needed and was not found: https://rustup.rs installs it for one user." >&2
+        exit 1
+    fi
+    version=$(cut -d' ' -f2 <<<"$version")
+    if [[ $(printf '%s\n' "$RUST_NEEDED" "$version" | sort -V | head -n 1) != "$RUST_NEEDED" ]]; then
+        echo "Rust $RUST_NEEDED or newer is needed, and this is $version: \`rustup update\`, or https://rustup.rs." >&2
+        exit 1
+    fi
+}
+
+# sshd and tpm2-abrmd live where a user's PATH may not look.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+main "$@"
