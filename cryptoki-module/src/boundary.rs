@@ -97,6 +97,8 @@ fn level(failure: &Failure) -> Level {
             | Error::AttributeSensitive
             | Error::AttributeTypeInvalid(_)
             | Error::FunctionNotSupported
+            | Error::SavedStateInvalid
+            | Error::StateUnsaveable
             | Error::UserAlreadyLoggedIn,
         ) => Level::Info,
         Failure::Panicked

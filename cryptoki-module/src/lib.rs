@@ -13,6 +13,8 @@ mod entry;
 mod global;
 mod logging;
 mod mechanism;
+mod message;
+mod pin;
 mod raw;
 mod rv;
 mod table;

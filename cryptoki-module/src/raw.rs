@@ -155,16 +155,14 @@ impl<'call> Bytes<'call> {
         Ok(unsafe { slice::from_raw_parts(self.at, len) })
     }
 
-    /// A PIN: `None` for null (the PIN comes by a protected path), else a copy that is wiped after use.
-    ///
-    /// # Errors
-    /// As [`Bytes::slice`]; `PinLenRange` above what any PIN can have.
-    pub(crate) fn secret(&self) -> Result<Option<Secret>> {
-        let bytes = self.slice()?;
-        if bytes.len() > MAX_VALUE {
-            return Err(Error::PinLenRange);
-        }
-        Ok((!self.at.is_null()).then(|| Secret::copy_from(bytes)))
+    /// Whether the pointer is null.
+    pub(crate) fn is_null(&self) -> bool {
+        self.at.is_null()
+    }
+
+    /// Whether the length is zero: no parameter.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.len == 0
     }
 }
 
@@ -400,11 +398,6 @@ impl<'call> Place<'call, CK_MECHANISM> {
 
 /// The parameter of a mechanism.
 impl<'call> Bytes<'call> {
-    /// Whether there is none.
-    pub(crate) fn is_absent(&self) -> bool {
-        self.len == 0
-    }
-
     /// The C structure `T`.
     ///
     /// # Errors
@@ -418,16 +411,16 @@ impl<'call> Bytes<'call> {
     }
 
     /// Bytes that a structure from [`Bytes::structure`] points to.
-    ///
-    /// # Errors
-    /// `MechanismParamInvalid` for null with a length, or more bytes than a parameter can have.
-    pub(crate) fn pointed(&self, at: *const c_void, len: CK_ULONG) -> Result<&'call [u8]> {
-        if len > MAX_VALUE as CK_ULONG {
-            return Err(Error::MechanismParamInvalid("the parameter is too long"));
-        }
-        // SAFETY: the caller's structure says so, by the promise of `Place::new`.
-        let bytes = unsafe { Bytes::new(at.cast(), len) };
-        bytes.slice().map_err(|_| Error::MechanismParamInvalid("a pointer in the parameter is null"))
+    pub(crate) fn pointed(&self, at: *const CK_BYTE, len: CK_ULONG) -> Bytes<'call> {
+        // SAFETY: the caller's structure says so, by the promise of `new`.
+        unsafe { Bytes::new(at, len) }
+    }
+
+    /// Room that a structure from [`Bytes::structure`] points to. No reference is made before its `slice` is asked for.
+    pub(crate) fn pointed_room(&self, at: *mut CK_BYTE, len: CK_ULONG) -> Space<'call> {
+        // SAFETY: the caller's structure says so, by the promise of `new`; entries ask for one slice at a time, after
+        // the last use of any other memory of the call.
+        unsafe { Space::new(at, len) }
     }
 }
 
@@ -601,11 +594,8 @@ mod tests {
     use std::ptr::{null, null_mut};
 
     use base::digest::Hash;
-    use model::{MechanismType, Params};
-    use pkcs11_sys::{
-        CK_UNAVAILABLE_INFORMATION, CKA_CLASS, CKA_ID, CKA_LABEL, CKA_PRIVATE_EXPONENT, CKA_WRAP_TEMPLATE,
-        CKG_MGF1_SHA1, CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS, CKM_SHA256, CKM_SHA256_RSA_PKCS, CKZ_DATA_SPECIFIED,
-    };
+    use model::{HkdfSalt, Kdf, MechanismType, ObjectHandle, Params};
+    use pkcs11_sys::*;
 
     use token::info::AttributeValue;
 
@@ -774,7 +764,7 @@ mod tests {
 
     #[test]
     fn the_row_says_what_a_parameter_is() {
-        let pss = pkcs11_sys::CK_RSA_PKCS_PSS_PARAMS { hashAlg: CKM_SHA256, mgf: CKG_MGF1_SHA1, sLen: 20 };
+        let pss = CK_RSA_PKCS_PSS_PARAMS { hashAlg: CKM_SHA256, mgf: CKG_MGF1_SHA1, sLen: 20 };
         let at: *const c_void = (&raw const pss).cast();
         let parsed = Params::Pss { hash: Hash::Sha256, mgf: Hash::Sha1, salt_len: 20 };
         assert_eq!(mechanism(CKM_RSA_PKCS_PSS, at, 24), Ok(parsed));
@@ -790,7 +780,7 @@ mod tests {
     fn an_oaep_label_is_followed_and_checked() {
         let label = *b"label";
         let oaep = |source, at: *const u8, len: usize| {
-            let params = pkcs11_sys::CK_RSA_PKCS_OAEP_PARAMS {
+            let params = CK_RSA_PKCS_OAEP_PARAMS {
                 hashAlg: CKM_SHA256,
                 mgf: CKG_MGF1_SHA1,
                 source,
@@ -813,6 +803,72 @@ mod tests {
         ] {
             assert!(matches!(bad, Err(Error::MechanismParamInvalid(_))));
         }
+    }
+
+    /// A structure for a mechanism, at an odd address.
+    fn structure<T: Copy>(ty: CK_ULONG, value: T) -> Result<Params> {
+        let mut memory = vec![0_u8; size_of::<T>() + 1];
+        let odd = memory.as_mut_ptr().wrapping_add(1);
+        // SAFETY: there is room from the second byte on.
+        unsafe { odd.cast::<T>().write_unaligned(value) };
+        mechanism(ty, odd.cast(), size_of::<T>())
+    }
+
+    #[test]
+    fn structures_of_secret_keys_become_parameters() {
+        let (one, two) = (*b"one", *b"second");
+        let at = |bytes: &[u8]| bytes.as_ptr().cast_mut();
+        assert_eq!(structure(CKM_AES_CBC, [7_u8; 16]), Ok(Params::Iv([7; 16])));
+        let counter = CK_AES_CTR_PARAMS { ulCounterBits: 32, cb: [8; 16] };
+        assert_eq!(structure(CKM_AES_CTR, counter), Ok(Params::Counter { bits: 32, block: [8; 16] }));
+        let gcm =
+            CK_GCM_PARAMS { pIv: at(&one), ulIvLen: 3, ulIvBits: 999, pAAD: at(&two), ulAADLen: 6, ulTagBits: 96 };
+        let parsed = Params::Gcm { iv: one.to_vec(), aad: two.to_vec(), tag_bits: 96 };
+        assert_eq!(structure(CKM_AES_GCM, gcm), Ok(parsed));
+        assert_eq!(structure(CKM_SHA256_HMAC_GENERAL, 12 as CK_ULONG), Ok(Params::MacLen(12)));
+        assert_eq!(structure(CKM_AES_KEY_WRAP, *b"8 bytes."), Ok(Params::WrapIv(*b"8 bytes.")));
+        assert_eq!(mechanism(CKM_AES_KEY_WRAP, null(), 0), Ok(Params::None));
+        assert_eq!(structure(CKM_CONCATENATE_BASE_AND_KEY, 5 as CK_ULONG), Ok(Params::Key(ObjectHandle(5))));
+        let data = CK_KEY_DERIVATION_STRING_DATA { pData: at(&two), ulLen: 6 };
+        assert_eq!(structure(CKM_XOR_BASE_AND_DATA, data), Ok(Params::Data(two.to_vec())));
+        let ecdh = CK_ECDH1_DERIVE_PARAMS {
+            kdf: CKD_SHA384_KDF,
+            ulSharedDataLen: 3,
+            pSharedData: at(&one),
+            ulPublicDataLen: 6,
+            pPublicData: at(&two),
+        };
+        let parsed = Params::Ecdh { kdf: Kdf::X963(Hash::Sha384), shared: one.to_vec(), public: two.to_vec() };
+        assert_eq!(structure(CKM_ECDH1_DERIVE, ecdh), Ok(parsed));
+    }
+
+    #[test]
+    fn of_an_hkdf_only_the_steps_that_are_done_are_read() {
+        let (salt, info) = (*b"salt", *b"info");
+        let given = CK_HKDF_PARAMS {
+            bExtract: CK_TRUE,
+            bExpand: CK_TRUE,
+            prfHashMechanism: CKM_SHA512,
+            ulSaltType: CKF_HKDF_SALT_DATA,
+            pSalt: salt.as_ptr().cast_mut(),
+            ulSaltLen: 4,
+            hSaltKey: 77,
+            pInfo: info.as_ptr().cast_mut(),
+            ulInfoLen: 4,
+        };
+        let parsed = |extract, expand, salt, info: &[u8]| {
+            Ok(Params::Hkdf { extract, expand, hash: Hash::Sha512, salt, info: info.to_vec() })
+        };
+        let read = |given: CK_HKDF_PARAMS| structure(CKM_HKDF_DERIVE, given);
+        assert_eq!(read(given), parsed(true, true, HkdfSalt::Data(salt.to_vec()), &info));
+        let key = CK_HKDF_PARAMS { ulSaltType: CKF_HKDF_SALT_KEY, pSalt: null_mut(), ..given };
+        assert_eq!(read(key), parsed(true, true, HkdfSalt::Key(ObjectHandle(77)), &info));
+        let wild = CK_HKDF_PARAMS { pSalt: null_mut(), ulSaltType: CKF_HKDF_SALT_NULL, ulSaltLen: 9, ..given };
+        assert_eq!(read(wild), parsed(true, true, HkdfSalt::Null, &info));
+        let wild = CK_HKDF_PARAMS { bExtract: CK_FALSE, pSalt: null_mut(), ..given };
+        assert_eq!(read(wild), parsed(false, true, HkdfSalt::Null, &info));
+        let wild = CK_HKDF_PARAMS { bExpand: CK_FALSE, pInfo: null_mut(), ..given };
+        assert_eq!(read(wild), parsed(true, false, HkdfSalt::Data(salt.to_vec()), b""));
     }
 
     #[test]

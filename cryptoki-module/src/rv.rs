@@ -79,6 +79,31 @@ errors! {
         "the key is of another type than the mechanism's", "choose a mechanism for this type of key";
     KeyFunctionNotPermitted => CKR_KEY_FUNCTION_NOT_PERMITTED,
         "the key's usage attributes or allowed mechanisms forbid it", "use a key that was made for this";
+    KeyIndigestible => CKR_KEY_INDIGESTIBLE,
+        "the key's value is in the TPM, or it is no secret key", "digest a session object";
+    KeyNotWrappable => CKR_KEY_NOT_WRAPPABLE,
+        "the object is no key, or only a trusted key may wrap it", "see `CKA_WRAP_WITH_TRUSTED`";
+    KeyUnextractable => CKR_KEY_UNEXTRACTABLE,
+        "the key does not leave the token: it is in the TPM, or not extractable",
+        "wrap a session object with `CKA_EXTRACTABLE`";
+    WrappingKeyHandleInvalid => CKR_WRAPPING_KEY_HANDLE_INVALID,
+        "no wrapping key with this handle, or it is private and nobody is logged in", "search again, after login";
+    WrappingKeyTypeInconsistent => CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
+        "the wrapping key is of another type than the mechanism's", "choose a mechanism for this type of key";
+    UnwrappingKeyHandleInvalid => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+        "no unwrapping key with this handle, or it is private and nobody is logged in", "search again, after login";
+    UnwrappingKeyTypeInconsistent => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+        "the unwrapping key is of another type than the mechanism's", "choose a mechanism for this type of key";
+    WrappedKeyInvalid => CKR_WRAPPED_KEY_INVALID,
+        "what is to be unwrapped is not a key that this one wrapped", "check key, mechanism and parameters";
+    WrappedKeyLenRange => CKR_WRAPPED_KEY_LEN_RANGE,
+        "the wrapped key has a length that mechanism or template cannot have", "check the input and `CKA_VALUE_LEN`";
+    StateUnsaveable => CKR_STATE_UNSAVEABLE,
+        "the state of an operation stays in the session", "start the operation again";
+    SavedStateInvalid => CKR_SAVED_STATE_INVALID,
+        "no state of an operation was ever given out", "start the operation again";
+    OperationCancelFailed => CKR_OPERATION_CANCEL_FAILED,
+        "the operation cannot be cancelled", "finish it, or close the session";
     KeySizeRange => CKR_KEY_SIZE_RANGE,
         "the key is too small or too large for mechanism and parameters", "use another key, a shorter hash or salt";
     MechanismInvalid => CKR_MECHANISM_INVALID,
@@ -99,6 +124,8 @@ errors! {
         "the ciphertext does not decrypt", "check the key and the parameters that encrypted it";
     EncryptedDataLenRange => CKR_ENCRYPTED_DATA_LEN_RANGE,
         "the ciphertext has a length that the key does not make", "check the input";
+    AeadDecryptFailed => CKR_AEAD_DECRYPT_FAILED,
+        "message, associated data, vector or tag is not what was encrypted", "check key and parameters; trust nothing of it";
     SignatureInvalid => CKR_SIGNATURE_INVALID,
         "the signature is not of this data and key", "";
     SignatureLenRange => CKR_SIGNATURE_LEN_RANGE,

@@ -132,6 +132,19 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::SessionReadOnlyExists
         | Error::SessionReadWriteSoExists
         | Error::KeyTypeInconsistent
+        | Error::KeyIndigestible
+        | Error::KeyNotWrappable
+        | Error::KeyUnextractable
+        | Error::WrappingKeyHandleInvalid
+        | Error::WrappingKeyTypeInconsistent
+        | Error::UnwrappingKeyHandleInvalid
+        | Error::UnwrappingKeyTypeInconsistent
+        | Error::WrappedKeyInvalid
+        | Error::WrappedKeyLenRange
+        | Error::StateUnsaveable
+        | Error::SavedStateInvalid
+        | Error::OperationCancelFailed
+        | Error::AeadDecryptFailed
         | Error::KeySizeRange
         | Error::MechanismInvalid
         | Error::CurveNotSupported

@@ -7,7 +7,7 @@ use p256::NistP256;
 use p384::NistP384;
 use p521::NistP521;
 
-use crate::{KeyError, der};
+use crate::{KeyError, Secret, der};
 
 const ID_EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
@@ -119,6 +119,28 @@ impl EcPublic {
         match der::octet_string_content(point) {
             Some(inner) if is_sec1(inner) => EcPublic::from_sec1(curve, inner),
             _ => Err(KeyError::Malformed),
+        }
+    }
+
+    /// The public point of a private key: d times the generator, in constant time.
+    ///
+    /// # Errors
+    /// A number that is zero, or not below the order.
+    pub fn of_private(curve: Curve, d: &Secret) -> Result<EcPublic, KeyError> {
+        fn point<C>(curve: Curve, d: &[u8]) -> Result<EcPublic, KeyError>
+        where
+            C: elliptic_curve::CurveArithmetic,
+            elliptic_curve::AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+            elliptic_curve::FieldBytesSize<C>: elliptic_curve::sec1::ModulusSize,
+        {
+            let key = elliptic_curve::SecretKey::<C>::from_slice(d).map_err(|_| KeyError::Malformed)?;
+            EcPublic::from_sec1(curve, key.public_key().to_encoded_point(false).as_bytes())
+        }
+        let d = Secret::new(left_pad(d.expose(), curve.field_len()).ok_or(KeyError::Malformed)?);
+        match curve {
+            Curve::P256 => point::<NistP256>(curve, d.expose()),
+            Curve::P384 => point::<NistP384>(curve, d.expose()),
+            Curve::P521 => point::<NistP521>(curve, d.expose()),
         }
     }
 

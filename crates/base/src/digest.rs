@@ -4,6 +4,7 @@ use digest::{Digest, Mac};
 use hmac::Hmac;
 use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
+use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
 use crate::Secret;
 
@@ -20,21 +21,39 @@ pub enum Hash {
     Sha384,
     /// SHA-512, FIPS 180-4.
     Sha512,
+    /// SHA3-224, FIPS 202.
+    Sha3_224,
+    /// SHA3-256, FIPS 202.
+    Sha3_256,
+    /// SHA3-384, FIPS 202.
+    Sha3_384,
+    /// SHA3-512, FIPS 202.
+    Sha3_512,
 }
 
 impl Hash {
-    /// Every hash function, by growing digest.
-    pub const ALL: [Hash; 5] = [Hash::Sha1, Hash::Sha224, Hash::Sha256, Hash::Sha384, Hash::Sha512];
+    /// Every hash function, SHA-1 and SHA-2 first.
+    pub const ALL: [Hash; 9] = [
+        Hash::Sha1,
+        Hash::Sha224,
+        Hash::Sha256,
+        Hash::Sha384,
+        Hash::Sha512,
+        Hash::Sha3_224,
+        Hash::Sha3_256,
+        Hash::Sha3_384,
+        Hash::Sha3_512,
+    ];
 
     /// Length of a digest in bytes.
     #[allow(clippy::len_without_is_empty)] // a length by name, not a collection's
     pub const fn len(self) -> usize {
         match self {
             Hash::Sha1 => 20,
-            Hash::Sha224 => 28,
-            Hash::Sha256 => 32,
-            Hash::Sha384 => 48,
-            Hash::Sha512 => 64,
+            Hash::Sha224 | Hash::Sha3_224 => 28,
+            Hash::Sha256 | Hash::Sha3_256 => 32,
+            Hash::Sha384 | Hash::Sha3_384 => 48,
+            Hash::Sha512 | Hash::Sha3_512 => 64,
         }
     }
 
@@ -43,10 +62,14 @@ impl Hash {
         match self {
             Hash::Sha1 | Hash::Sha224 | Hash::Sha256 => 64,
             Hash::Sha384 | Hash::Sha512 => 128,
+            Hash::Sha3_224 => 144,
+            Hash::Sha3_256 => 136,
+            Hash::Sha3_384 => 104,
+            Hash::Sha3_512 => 72,
         }
     }
 
-    /// The name in FIPS 180-4, such as `SHA-256`.
+    /// The name in FIPS 180-4 or FIPS 202, such as `SHA-256`.
     pub const fn name(self) -> &'static str {
         match self {
             Hash::Sha1 => "SHA-1",
@@ -54,6 +77,10 @@ impl Hash {
             Hash::Sha256 => "SHA-256",
             Hash::Sha384 => "SHA-384",
             Hash::Sha512 => "SHA-512",
+            Hash::Sha3_224 => "SHA3-224",
+            Hash::Sha3_256 => "SHA3-256",
+            Hash::Sha3_384 => "SHA3-384",
+            Hash::Sha3_512 => "SHA3-512",
         }
     }
 
@@ -74,6 +101,10 @@ impl Hash {
             Hash::Sha256 => State::Sha256(Sha256::new()),
             Hash::Sha384 => State::Sha384(Sha384::new()),
             Hash::Sha512 => State::Sha512(Sha512::new()),
+            Hash::Sha3_224 => State::Sha3_224(Sha3_224::new()),
+            Hash::Sha3_256 => State::Sha3_256(Sha3_256::new()),
+            Hash::Sha3_384 => State::Sha3_384(Sha3_384::new()),
+            Hash::Sha3_512 => State::Sha3_512(Sha3_512::new()),
         })
     }
 
@@ -85,6 +116,10 @@ impl Hash {
             Hash::Sha256 => mac::<Hmac<Sha256>>(key, parts),
             Hash::Sha384 => mac::<Hmac<Sha384>>(key, parts),
             Hash::Sha512 => mac::<Hmac<Sha512>>(key, parts),
+            Hash::Sha3_224 => mac::<Hmac<Sha3_224>>(key, parts),
+            Hash::Sha3_256 => mac::<Hmac<Sha3_256>>(key, parts),
+            Hash::Sha3_384 => mac::<Hmac<Sha3_384>>(key, parts),
+            Hash::Sha3_512 => mac::<Hmac<Sha3_512>>(key, parts),
         }
     }
 
@@ -109,6 +144,22 @@ impl Hash {
                 0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00,
                 0x04, 0x40,
             ],
+            Hash::Sha3_224 => &[
+                0x30, 0x2d, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x07, 0x05, 0x00,
+                0x04, 0x1c,
+            ],
+            Hash::Sha3_256 => &[
+                0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x08, 0x05, 0x00,
+                0x04, 0x20,
+            ],
+            Hash::Sha3_384 => &[
+                0x30, 0x41, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x09, 0x05, 0x00,
+                0x04, 0x30,
+            ],
+            Hash::Sha3_512 => &[
+                0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x0a, 0x05, 0x00,
+                0x04, 0x40,
+            ],
         }
     }
 }
@@ -126,6 +177,10 @@ impl Hasher {
             State::Sha256(_) => Hash::Sha256,
             State::Sha384(_) => Hash::Sha384,
             State::Sha512(_) => Hash::Sha512,
+            State::Sha3_224(_) => Hash::Sha3_224,
+            State::Sha3_256(_) => Hash::Sha3_256,
+            State::Sha3_384(_) => Hash::Sha3_384,
+            State::Sha3_512(_) => Hash::Sha3_512,
         }
     }
 
@@ -137,6 +192,10 @@ impl Hasher {
             State::Sha256(state) => state.update(data),
             State::Sha384(state) => state.update(data),
             State::Sha512(state) => state.update(data),
+            State::Sha3_224(state) => state.update(data),
+            State::Sha3_256(state) => state.update(data),
+            State::Sha3_384(state) => state.update(data),
+            State::Sha3_512(state) => state.update(data),
         }
     }
 
@@ -148,6 +207,10 @@ impl Hasher {
             State::Sha256(state) => state.finalize().to_vec(),
             State::Sha384(state) => state.finalize().to_vec(),
             State::Sha512(state) => state.finalize().to_vec(),
+            State::Sha3_224(state) => state.finalize().to_vec(),
+            State::Sha3_256(state) => state.finalize().to_vec(),
+            State::Sha3_384(state) => state.finalize().to_vec(),
+            State::Sha3_512(state) => state.finalize().to_vec(),
         }
     }
 }
@@ -166,6 +229,10 @@ enum State {
     Sha256(Sha256),
     Sha384(Sha384),
     Sha512(Sha512),
+    Sha3_224(Sha3_224),
+    Sha3_256(Sha3_256),
+    Sha3_384(Sha3_384),
+    Sha3_512(Sha3_512),
 }
 
 fn mac<M: Mac + digest::KeyInit>(key: &[u8], parts: &[&[u8]]) -> Secret {
@@ -185,7 +252,7 @@ mod tests {
     use super::*;
     use crate::hex;
 
-    /// FIPS 180-4, the example message of one block.
+    /// FIPS 180-4 and FIPS 202, the example message of one block.
     #[test]
     fn digests_of_abc() {
         let expected = [
@@ -196,6 +263,12 @@ mod tests {
              8086072ba1e7cc2358baeca134c825a7",
             "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a
              2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            "e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad73b46fdf",
+            "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532",
+            "ec01498288516fc926459f58e2c6ad8df9b473cb0fc08c2596da7cf0e49be4b2
+             98d88cea927ac7f539f1edf228376d25",
+            "b751850b1a57168a5693cd924b6b096e08f621827444f70d884f5d0240d2712e
+             10e116e9192af3c91a7ec57647e3934057340b4cf408d5a56592f8274eec53f0",
         ];
         for (hash, expected) in Hash::ALL.into_iter().zip(expected) {
             let mut hasher = hash.hasher();

@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 pub mod aead;
+pub mod aes;
 pub mod curve;
 pub mod der;
 pub mod digest;
 pub mod kdf;
 pub mod pad;
+pub mod private;
 pub mod random;
 pub mod rsa;
 mod secret;

@@ -48,8 +48,30 @@ impl Secret {
         self.0.is_empty()
     }
 
+    /// Adds bytes at the end; what was moved to make room is wiped.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            let mut larger = Vec::with_capacity(needed.max(2 * self.0.capacity()));
+            larger.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Takes the first `len` bytes off, or all if there are fewer.
+    pub fn take_front(&mut self, len: usize) -> Secret {
+        let len = len.min(self.0.len());
+        let (front, rest) = self.0.split_at(len);
+        let (front, rest) = (Secret::copy_from(front), rest.to_vec());
+        self.0.zeroize();
+        self.0 = rest;
+        front
+    }
+
     /// Keeps the first `len` bytes; the rest is still wiped on drop, since the whole capacity is.
-    pub(crate) fn truncate(&mut self, len: usize) {
+    pub fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
 }

@@ -80,7 +80,8 @@ fn with_options<'a>(args: &[&'a str], options: &'a [String]) -> Vec<&'a str> {
 
 /// What the command calls a hash.
 fn name(hash: Hash) -> String {
-    hash.name().replace('-', "").to_lowercase()
+    // openssl writes sha256, and sha3-256
+    hash.name().to_lowercase().replace("sha-", "sha")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -23,6 +23,10 @@ macro_rules! with_hash {
             Hash::Sha256 => $call::<sha2::Sha256>($($arg),*),
             Hash::Sha384 => $call::<sha2::Sha384>($($arg),*),
             Hash::Sha512 => $call::<sha2::Sha512>($($arg),*),
+            Hash::Sha3_224 => $call::<sha3::Sha3_224>($($arg),*),
+            Hash::Sha3_256 => $call::<sha3::Sha3_256>($($arg),*),
+            Hash::Sha3_384 => $call::<sha3::Sha3_384>($($arg),*),
+            Hash::Sha3_512 => $call::<sha3::Sha3_512>($($arg),*),
         }
     };
 }
@@ -45,6 +49,10 @@ fn oaep<T: 'static + Digest + DynDigest + Send + Sync>(mgf: Hash, label: &str) -
         Hash::Sha256 => with_mgf::<sha2::Sha256, T>(label),
         Hash::Sha384 => with_mgf::<sha2::Sha384, T>(label),
         Hash::Sha512 => with_mgf::<sha2::Sha512, T>(label),
+        Hash::Sha3_224 => with_mgf::<sha3::Sha3_224, T>(label),
+        Hash::Sha3_256 => with_mgf::<sha3::Sha3_256, T>(label),
+        Hash::Sha3_384 => with_mgf::<sha3::Sha3_384, T>(label),
+        Hash::Sha3_512 => with_mgf::<sha3::Sha3_512, T>(label),
     }
 }
 

@@ -150,8 +150,6 @@ bitflags::bitflags! {
         const ONLY_TRUE = 1 << 4;
         /// It may be changed to false only.
         const ONLY_FALSE = 1 << 5;
-        /// Its value is part of the secret: shown only of a key that is extractable and not sensitive.
-        const SECRET = 1 << 6;
         /// Only the security officer may make it true.
         const SO = 1 << 7;
         /// What it says decides what the key may do: it is bound to the key's authorisation.
@@ -175,6 +173,8 @@ pub struct AttributeRow {
     pub scope: Scope,
     /// Who may set it, and when.
     pub rule: Rule,
+    /// In which objects its value is the secret itself: shown only of a key that is extractable and not sensitive.
+    pub secret: Scope,
     default: Preset,
 }
 
@@ -201,7 +201,12 @@ impl AttributeRow {
 }
 
 const fn row(ty: AttributeType, kind: ValueKind, scope: Scope, rule: Rule, default: Preset) -> AttributeRow {
-    AttributeRow { ty, kind, scope, rule, default }
+    AttributeRow { ty, kind, scope, rule, secret: Scope::empty(), default }
+}
+
+/// A row of what a key hides.
+const fn secret(ty: AttributeType, scope: Scope, secret: Scope, rule: Rule) -> AttributeRow {
+    AttributeRow { ty, kind: ValueKind::Bytes, scope, rule, secret, default: Preset::None }
 }
 
 /// Every attribute that an object can have. An attribute without [`Rule::CREATE`] and [`Rule::GENERATE`] is computed.
@@ -246,7 +251,7 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::ID, Bytes, Scope::KEY.union(Scope::CERTIFICATE), FREE, Empty),
         row(A::START_DATE, Date, Scope::KEY.union(Scope::CERTIFICATE), FREE, Empty),
         row(A::END_DATE, Date, Scope::KEY.union(Scope::CERTIFICATE), FREE, Empty),
-        row(A::DERIVE, Bool, Scope::KEY, USAGE, False),
+        row(A::DERIVE, Bool, Scope::KEY, USAGE, None),
         row(A::LOCAL, Bool, Scope::KEY, COMPUTED.union(POWER), None),
         row(A::KEY_GEN_MECHANISM, Ulong, Scope::KEY, COMPUTED, None),
         // Absent means any: an empty list would mean none to some clients.
@@ -255,14 +260,14 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::SUBJECT, Bytes, Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE), FREE, Empty),
         row(A::ENCRYPT, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, None),
         row(A::VERIFY, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, None),
-        row(A::VERIFY_RECOVER, Bool, Scope::PUBLIC, USAGE, False),
+        row(A::VERIFY_RECOVER, Bool, Scope::PUBLIC, USAGE, None),
         row(A::WRAP, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, False),
         row(A::PUBLIC_KEY_INFO, Bytes, Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE), COMPUTED, None),
         // 4.9: private keys
         row(A::SENSITIVE, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_TRUE), True),
         row(A::DECRYPT, Bool, Scope::HIDDEN, USAGE, None),
         row(A::SIGN, Bool, Scope::HIDDEN, USAGE, None),
-        row(A::SIGN_RECOVER, Bool, Scope::PRIVATE, USAGE, False),
+        row(A::SIGN_RECOVER, Bool, Scope::PRIVATE, USAGE, None),
         row(A::UNWRAP, Bool, Scope::HIDDEN, USAGE, False),
         row(A::EXTRACTABLE, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_FALSE), False),
         row(A::ALWAYS_SENSITIVE, Bool, Scope::HIDDEN, COMPUTED.union(POWER), None),
@@ -273,17 +278,22 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::MODULUS, Bytes, Scope::RSA, NEEDED, None),
         row(A::MODULUS_BITS, Ulong, Scope::RSA_PUBLIC, Rule::GENERATE.union(Rule::NEEDED_TO_GENERATE), None),
         row(A::PUBLIC_EXPONENT, Bytes, Scope::RSA, TEMPLATE.union(Rule::NEEDED_TO_CREATE), None),
-        row(A::PRIVATE_EXPONENT, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
-        row(A::PRIME_1, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
-        row(A::PRIME_2, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
-        row(A::EXPONENT_1, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
-        row(A::EXPONENT_2, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
-        row(A::COEFFICIENT, Bytes, Scope::RSA_PRIVATE, Rule::CREATE.union(Rule::SECRET), None),
+        secret(A::PRIVATE_EXPONENT, Scope::RSA_PRIVATE, Scope::RSA_PRIVATE, Rule::CREATE),
+        secret(A::PRIME_1, Scope::RSA_PRIVATE, Scope::RSA_PRIVATE, Rule::CREATE),
+        secret(A::PRIME_2, Scope::RSA_PRIVATE, Scope::RSA_PRIVATE, Rule::CREATE),
+        secret(A::EXPONENT_1, Scope::RSA_PRIVATE, Scope::RSA_PRIVATE, Rule::CREATE),
+        secret(A::EXPONENT_2, Scope::RSA_PRIVATE, Scope::RSA_PRIVATE, Rule::CREATE),
+        secret(A::COEFFICIENT, Scope::RSA_PRIVATE, Scope::RSA_PRIVATE, Rule::CREATE),
         // EC keys (2.3.3, 2.3.4). The point is shown on private keys as well: several clients look for it there.
         row(A::EC_PARAMS, Bytes, Scope::EC, TEMPLATE.union(Rule::NEEDED_TO_CREATE), None),
         row(A::EC_POINT, Bytes, Scope::EC, Rule::CREATE, None),
-        // The secret itself, or the public value of data and certificates
-        row(A::VALUE, Bytes, Scope::DATA.union(Scope::CERTIFICATE), Rule::CREATE.union(Rule::MODIFY), Empty),
+        // The value of data and certificates is what they are; that of an EC private or secret key is the secret.
+        secret(
+            A::VALUE,
+            Scope::DATA.union(Scope::CERTIFICATE).union(Scope::EC_PRIVATE).union(Scope::SECRET),
+            Scope::EC_PRIVATE.union(Scope::SECRET),
+            Rule::CREATE.union(Rule::MODIFY),
+        ),
         row(A::VALUE_LEN, Ulong, Scope::SECRET, Rule::GENERATE, None),
     ]
 };

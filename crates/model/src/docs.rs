@@ -9,7 +9,8 @@ use crate::{ATTRIBUTES, KeyKind, MECHANISMS, Ops, ParamKind, Rule, Scope};
 pub fn mechanisms() -> String {
     let mut text = String::from(
         "# Mechanisms\n\nGenerated from the mechanism table; `C_GetMechanismList` shows those that the token's TPM can do.\n\
-         Signing and decryption with a private key happen in the TPM; everything with a public key, and every digest, in software.\n\n\
+         Signing and decryption with a private key happen in the TPM, and so is everything with a secret key that is a token object; everything with a public\n\
+         key, with a secret key that is a session object, and every digest, in software.\n\n\
          | mechanism | does | keys | hash | parameters |\n|---|---|---|---|---|\n",
     );
     for row in MECHANISMS {
@@ -18,12 +19,23 @@ pub fn mechanisms() -> String {
             KeyKind::None => "",
             KeyKind::Rsa => "RSA",
             KeyKind::Ec => "EC",
+            KeyKind::Aes => "AES",
+            KeyKind::Secret => "generic secret",
         };
         let params = match row.params {
             ParamKind::None => "none",
             ParamKind::Pss => "`CK_RSA_PKCS_PSS_PARAMS`: any hash, MGF1 hash and salt length",
             ParamKind::PssOf(_) => "`CK_RSA_PKCS_PSS_PARAMS`: the mechanism's hash, any MGF1 hash and salt length",
             ParamKind::Oaep => "`CK_RSA_PKCS_OAEP_PARAMS`: any hash, MGF1 hash and label",
+            ParamKind::Iv => "initialisation vector, 16 bytes",
+            ParamKind::Counter => "`CK_AES_CTR_PARAMS`",
+            ParamKind::Gcm => "`CK_GCM_PARAMS`; tags of 32, 64 and 96 to 128 bits",
+            ParamKind::MacLen => "`CK_MAC_GENERAL_PARAMS`: 1 byte to the full length",
+            ParamKind::WrapIv => "none, or an initial value of 8 bytes",
+            ParamKind::Ecdh => "`CK_ECDH1_DERIVE_PARAMS`: `CKD_NULL`, X9.63 with SHA-1 or SHA-2; raw or DER points",
+            ParamKind::Hkdf => "`CK_HKDF_PARAMS`",
+            ParamKind::Data => "`CK_KEY_DERIVATION_STRING_DATA`",
+            ParamKind::Key => "`CK_OBJECT_HANDLE`",
         };
         let hash = row.hash.map_or("", base::digest::Hash::name);
         // Writing to a String cannot fail.

@@ -18,8 +18,8 @@ pub use attribute::{ATTRIBUTES, AttributeRow, AttributeType, Rule, Scope};
 pub use class::{CertificateType, KeyType, ObjectClass};
 pub use handle::{ObjectHandle, SessionHandle, SlotId, UserType};
 pub use mechanism::{
-    KeyKind, MECHANISMS, Mechanism, MechanismRow, MechanismType, Ops, ParamKind, Params, Scheme, hash_of_mechanism,
-    hash_of_mgf,
+    HkdfSalt, Kdf, KeyKind, MECHANISMS, Mechanism, MechanismRow, MechanismType, Ops, ParamKind, Params, Scheme,
+    hash_of_mechanism, hash_of_mgf, kdf,
 };
 pub use output::{Delivery, Output};
 pub use template::Template;

@@ -1,11 +1,12 @@
 //! Changing and copying objects (PKCS#11 v3.1 4.1.2, 4.1.3, 5.7.3, 5.7.6).
 
-use model::{AttributeType, Attributes, ObjectHandle, Rule, Scope, SessionHandle, Template, Value};
+use model::{AttributeType, Attributes, ObjectClass, ObjectHandle, Rule, SessionHandle, Template, Value};
 use store::{NewObject, ObjectRow};
 
 use crate::draft::Draft;
 use crate::library::Library;
 use crate::object::{Home, Object};
+use crate::secret::check_separation;
 use crate::session::Session;
 use crate::slot::Login;
 use crate::{Error, Result};
@@ -22,7 +23,7 @@ impl Library {
     /// and the attribute errors.
     pub fn set_attributes(&self, session: SessionHandle, object: ObjectHandle, template: &Template) -> Result<()> {
         let session = self.session(session)?;
-        let object = self.object(&session, object)?;
+        let object = self.genuine(&session, object)?;
         if !object.attributes.is_true(AttributeType::MODIFIABLE) {
             return Err(Error::ActionProhibited);
         }
@@ -33,7 +34,7 @@ impl Library {
                 session.token.add_session_object(Object::of_session(draft, object.handle, owner));
             }
             Home::Token => {
-                let signer = self.may_write(&session, object.is_private() || object.key.is_some())?;
+                let signer = self.may_write(&session, object.is_private() || object.key.is_some() || object.hides())?;
                 let draft = self.draft_of(&session, &object, attributes)?;
                 let row = draft.to_row(session.token.id, &signer)?;
                 self.writer()?.replace_object(&with_id(row, object.handle.0.cast_signed()))?;
@@ -55,15 +56,23 @@ impl Library {
         template: &Template,
     ) -> Result<ObjectHandle> {
         let session = self.session(session)?;
-        let object = self.object(&session, object)?;
+        let object = self.genuine(&session, object)?;
         if !object.attributes.is_true(AttributeType::COPYABLE) {
             return Err(Error::ActionProhibited);
         }
-        let attributes = changed(&session, &object, template, &OF_A_COPY)?;
+        let mut attributes = changed(&session, &object, template, &OF_A_COPY)?;
+        if attributes.is_true(AttributeType::TRUSTED) && !matches!(session.token.login(), Login::So(_)) {
+            // What the security officer trusts is that object, not what the user made of it.
+            attributes.set(AttributeType::TRUSTED, Value::Bool(false));
+        }
         if object.is_private() && !attributes.is_true(AttributeType::PRIVATE) {
             return Err(Error::TemplateInconsistent("the copy of a private object is private"));
         }
         let draft = self.draft_of(&session, &object, attributes)?;
+        if let (true, true, Some(value)) = (object.in_memory(), draft.on_token(), &draft.hidden) {
+            // A secret in memory that is to stay goes into the TPM.
+            return self.new_secret(&session, draft.attributes, value.clone());
+        }
         let draft = Draft::new(draft.attributes, draft.key, draft.hidden)?;
         self.settle_new(&session, draft)
     }
@@ -86,7 +95,7 @@ impl Library {
 
 /// The object's attributes after the change, if every part of it is allowed.
 fn changed(session: &Session, object: &Object, template: &Template, also: &[AttributeType]) -> Result<Attributes> {
-    let scope = Scope::of(object.class(), object.key_type()).ok_or(Error::ActionProhibited)?;
+    let scope = object.scope().ok_or(Error::ActionProhibited)?;
     let mut attributes = object.attributes.clone();
     for (ty, bytes) in template.iter() {
         let row = ty.row().filter(|row| row.scope.intersects(scope)).ok_or(Error::AttributeTypeInvalid(ty))?;
@@ -94,7 +103,7 @@ fn changed(session: &Session, object: &Object, template: &Template, also: &[Attr
         if object.attributes.find(ty) == Some(&value) {
             continue;
         }
-        let allowed = row.rule.contains(Rule::MODIFY) || also.contains(&ty);
+        let allowed = (row.rule.contains(Rule::MODIFY) && may_change(object.class(), ty)) || also.contains(&ty);
         let against_the_way = (row.rule.contains(Rule::ONLY_TRUE) && value == Value::Bool(false))
             || (row.rule.contains(Rule::ONLY_FALSE) && value == Value::Bool(true));
         let officers = row.rule.contains(Rule::SO) && value == Value::Bool(true);
@@ -107,7 +116,21 @@ fn changed(session: &Session, object: &Object, template: &Template, also: &[Attr
         }
         attributes.set(ty, value);
     }
+    check_separation(&attributes)?;
     Ok(attributes)
+}
+
+/// A certificate is what its value says: only what helps to find it may change (PKCS#11 v3.1 4.6.2).
+fn may_change(class: ObjectClass, ty: AttributeType) -> bool {
+    let of_certificates = [
+        AttributeType::LABEL,
+        AttributeType::ID,
+        AttributeType::ISSUER,
+        AttributeType::SERIAL_NUMBER,
+        AttributeType::TRUSTED,
+        AttributeType::COPYABLE,
+    ];
+    class != ObjectClass::CERTIFICATE || of_certificates.contains(&ty)
 }
 
 fn with_id(row: NewObject, id: i64) -> ObjectRow {

@@ -1,5 +1,8 @@
 //! `C_CreateObject`: objects that the caller brings (PKCS#11 v3.1 5.7.1).
 
+use base::Secret;
+use base::curve::Curve;
+use base::private::PrivateKey;
 use model::{
     AttributeType, Attributes, CertificateType, KeyType, ObjectClass, ObjectHandle, Rule, Scope, SessionHandle,
     Template, Value,
@@ -9,12 +12,14 @@ use crate::draft::Draft;
 use crate::library::Library;
 use crate::protect::Signer;
 use crate::public_key::PublicKey;
+use crate::secret::{Origin, settle_secret};
 use crate::session::Session;
 use crate::template;
 use crate::{Error, Result};
 
 impl Library {
-    /// `C_CreateObject`. Public keys, X.509 certificates and data; no TPM command.
+    /// `C_CreateObject`. Public keys, certificates and data cost no TPM command; private keys, and secret keys
+    /// that are token objects, go into the TPM by one, and never in clear.
     ///
     /// # Errors
     /// Template errors, [`Error::SessionReadOnly`] for a token object in a read-only session, [`Error::UserNotLoggedIn`]
@@ -27,29 +32,79 @@ impl Library {
         let class = ObjectClass(class);
         let key_type = match template.value(AttributeType::KEY_TYPE)? {
             Some(Value::Ulong(key_type)) => Some(KeyType(key_type)),
-            _ if class == ObjectClass::PUBLIC_KEY => return Err(Error::TemplateIncomplete(AttributeType::KEY_TYPE)),
+            _ if !matches!(class, ObjectClass::DATA | ObjectClass::CERTIFICATE) => {
+                return Err(Error::TemplateIncomplete(AttributeType::KEY_TYPE));
+            }
             _ => None,
         };
         let scope = Scope::of(class, key_type).ok_or(Error::FunctionNotSupported)?;
-        if scope.intersects(Scope::HIDDEN) {
-            return Err(Error::FunctionNotSupported);
-        }
         let mut attributes = template::start(scope, Rule::CREATE, template)?;
         match class {
+            ObjectClass::SECRET_KEY => return self.create_secret(&session, attributes),
+            ObjectClass::PRIVATE_KEY => return self.create_private(&session, attributes),
             ObjectClass::PUBLIC_KEY => settle_public_key(&mut attributes)?,
             ObjectClass::CERTIFICATE => settle_certificate(&mut attributes)?,
-            _ => template::default(&mut attributes, AttributeType::PRIVATE, Value::Bool(true)),
-        }
-        let hidden = if class == ObjectClass::DATA && attributes.is_true(AttributeType::PRIVATE) {
-            match attributes.remove(AttributeType::VALUE) {
-                Some(Value::Bytes(value)) => Some(base::Secret::new(value)),
-                _ => None,
+            _ => {
+                template::default(&mut attributes, AttributeType::PRIVATE, Value::Bool(true));
+                template::default(&mut attributes, AttributeType::VALUE, Value::Bytes(Vec::new()));
             }
-        } else {
-            None
-        };
-        let draft = Draft::new(attributes, None, hidden)?;
+        }
+        let draft = Draft::new(attributes, None, None)?;
         self.settle_new(&session, draft)
+    }
+
+    fn create_secret(&self, session: &Session, mut attributes: Attributes) -> Result<ObjectHandle> {
+        let value =
+            taken(&mut attributes, AttributeType::VALUE).ok_or(Error::TemplateIncomplete(AttributeType::VALUE))?;
+        let key_type = KeyType(attributes.ulong(AttributeType::KEY_TYPE).unwrap_or(u64::MAX));
+        settle_secret(&mut attributes, key_type, Origin::Outside)?;
+        self.new_secret(session, attributes, value).map_err(|error| match error {
+            Error::KeySizeRange => Error::AttributeValueInvalid(AttributeType::VALUE),
+            error => error,
+        })
+    }
+
+    fn create_private(&self, session: &Session, mut attributes: Attributes) -> Result<ObjectHandle> {
+        let [value, exponent, prime] = [AttributeType::VALUE, AttributeType::PRIVATE_EXPONENT, AttributeType::PRIME_1]
+            .map(|ty| taken(&mut attributes, ty));
+        for ty in
+            [AttributeType::PRIME_2, AttributeType::EXPONENT_1, AttributeType::EXPONENT_2, AttributeType::COEFFICIENT]
+        {
+            // The TPM computes them from the first prime.
+            drop(taken(&mut attributes, ty));
+        }
+        let key_type = KeyType(attributes.ulong(AttributeType::KEY_TYPE).unwrap_or(u64::MAX));
+        let key = match key_type {
+            KeyType::RSA => {
+                let PublicKey::Rsa(public) = PublicKey::from_attributes(&attributes)
+                    .map_err(|_| Error::AttributeValueInvalid(AttributeType::MODULUS))?
+                else {
+                    return Err(Error::TemplateInconsistent("the key is of another type"));
+                };
+                if prime.is_none() && exponent.is_none() {
+                    return Err(Error::TemplateIncomplete(AttributeType::PRIVATE_EXPONENT));
+                }
+                PrivateKey::rsa(public, prime.as_ref().map(Secret::expose), exponent.as_ref().map(Secret::expose))
+                    .map_err(|_| Error::AttributeValueInvalid(AttributeType::PRIVATE_EXPONENT))?
+            }
+            _ => {
+                let params = attributes.bytes(AttributeType::EC_PARAMS).and_then(Curve::from_ec_params);
+                let value = value.ok_or(Error::TemplateIncomplete(AttributeType::VALUE))?;
+                PrivateKey::ec(params.ok_or(Error::CurveNotSupported)?, &value)
+                    .map_err(|_| Error::AttributeValueInvalid(AttributeType::VALUE))?
+            }
+        };
+        self.new_private(session, attributes, key_type, &key).map_err(|error| match error {
+            Error::DeviceError(text) => {
+                log::info!("the TPM refused the key: {text}");
+                Error::AttributeValueInvalid(if key_type == KeyType::RSA {
+                    AttributeType::PRIME_1
+                } else {
+                    AttributeType::VALUE
+                })
+            }
+            error => error,
+        })
     }
 
     /// Gives a new object its home, if the session may make it.
@@ -62,7 +117,7 @@ impl Library {
         if private && session.token.login_required() && session.token.keys().is_none() {
             return Err(Error::UserNotLoggedIn);
         }
-        Ok(self.settle_in_session(session, draft))
+        self.settle_in_session(session, draft)
     }
 
     /// May this session write a token object? Then who vouches for it?
@@ -71,6 +126,14 @@ impl Library {
             return Err(Error::SessionReadOnly);
         }
         self.signer(&session.token, private)
+    }
+}
+
+/// Takes the value of an attribute out, to where it is wiped.
+fn taken(attributes: &mut Attributes, ty: AttributeType) -> Option<Secret> {
+    match attributes.remove(ty) {
+        Some(Value::Bytes(bytes)) => Some(Secret::new(bytes)),
+        _ => None,
     }
 }
 
@@ -88,6 +151,8 @@ fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
     }
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(false));
     template::default(attributes, AttributeType::VERIFY, Value::Bool(true));
+    template::default(attributes, AttributeType::VERIFY_RECOVER, Value::Bool(matches!(key, PublicKey::Rsa(_))));
+    template::default(attributes, AttributeType::DERIVE, Value::Bool(false));
     template::default(attributes, AttributeType::ENCRYPT, Value::Bool(matches!(key, PublicKey::Rsa(_))));
     attributes.set(AttributeType::LOCAL, Value::Bool(false));
     attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(UNAVAILABLE));

@@ -1,7 +1,7 @@
 //! An object before it has a home: just made, copied, or about to be changed.
 
 use base::Secret;
-use model::{AttributeType, Attributes, Value};
+use model::{AttributeType, Attributes, ObjectClass, Value};
 use store::NewObject;
 
 use crate::object::{TpmKey, hex};
@@ -21,6 +21,14 @@ pub(crate) struct Draft {
 impl Draft {
     /// A new object, with an identity of its own.
     pub(crate) fn new(mut attributes: Attributes, key: Option<TpmKey>, hidden: Option<Secret>) -> Result<Self> {
+        let mut hidden = hidden;
+        let class = attributes.ulong(AttributeType::CLASS).map(ObjectClass);
+        if class == Some(ObjectClass::DATA) && attributes.is_true(AttributeType::PRIVATE) && hidden.is_none() {
+            // The value of a private data object is in no row in clear, however the object came about.
+            if let Some(Value::Bytes(value)) = attributes.remove(AttributeType::VALUE) {
+                hidden = Some(Secret::new(value));
+            }
+        }
         let mut uid = [0; 16];
         base::random::fill(&mut uid)?;
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&uid).into_bytes()));
@@ -41,8 +49,10 @@ impl Draft {
             tpm_private: key.map(|key| key.wrapped.private.as_slice()),
             tpm_name: key.map(|key| key.name.as_bytes()),
             policy: None,
+            hidden: None,
         };
         let hidden = self.hidden.as_ref().map(|secret| signer.user()?.hide(&binding, secret)).transpose()?;
+        let code = signer.row_code(&Binding { hidden: hidden.as_deref(), ..binding })?;
         let number = |ty| self.attributes.ulong(ty).and_then(|value| u32::try_from(value).ok());
         Ok(NewObject {
             token_id,
@@ -57,7 +67,7 @@ impl Draft {
             tpm_private: key.map(|key| key.wrapped.private.clone()),
             wrapped_auth: hidden,
             policy: None,
-            mac: Some(signer.row_code(&binding).expose().to_vec()),
+            mac: Some(code.expose().to_vec()),
             attributes: self
                 .attributes
                 .iter()

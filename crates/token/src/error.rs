@@ -50,6 +50,42 @@ pub enum Error {
     /// `CKR_KEY_FUNCTION_NOT_PERMITTED`
     #[error("the key's attributes do not permit this")]
     KeyFunctionNotPermitted,
+    /// `CKR_KEY_INDIGESTIBLE`
+    #[error("the value of this key cannot be digested: it is not here")]
+    KeyIndigestible,
+    /// `CKR_KEY_NOT_WRAPPABLE`
+    #[error("the key cannot be wrapped, or not by this key")]
+    KeyNotWrappable,
+    /// `CKR_KEY_UNEXTRACTABLE`
+    #[error("the key cannot be extracted")]
+    KeyUnextractable,
+    /// `CKR_WRAPPING_KEY_HANDLE_INVALID`
+    #[error("there is no wrapping key with this handle")]
+    WrappingKeyHandleInvalid,
+    /// `CKR_WRAPPING_KEY_TYPE_INCONSISTENT`
+    #[error("the wrapping key's type does not fit the mechanism")]
+    WrappingKeyTypeInconsistent,
+    /// `CKR_UNWRAPPING_KEY_HANDLE_INVALID`
+    #[error("there is no unwrapping key with this handle")]
+    UnwrappingKeyHandleInvalid,
+    /// `CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT`
+    #[error("the unwrapping key's type does not fit the mechanism")]
+    UnwrappingKeyTypeInconsistent,
+    /// `CKR_WRAPPED_KEY_INVALID`
+    #[error("the wrapped key is not valid")]
+    WrappedKeyInvalid,
+    /// `CKR_WRAPPED_KEY_LEN_RANGE`
+    #[error("the length of the wrapped key does not fit")]
+    WrappedKeyLenRange,
+    /// `CKR_STATE_UNSAVEABLE`
+    #[error("the state of the operation cannot be saved")]
+    StateUnsaveable,
+    /// `CKR_SAVED_STATE_INVALID`
+    #[error("this is no saved state")]
+    SavedStateInvalid,
+    /// `CKR_OPERATION_CANCEL_FAILED`
+    #[error("the operation cannot be cancelled")]
+    OperationCancelFailed,
     /// `CKR_KEY_SIZE_RANGE`
     #[error("the key's size does not fit the mechanism or its parameters")]
     KeySizeRange,
@@ -83,6 +119,9 @@ pub enum Error {
     /// `CKR_ENCRYPTED_DATA_LEN_RANGE`
     #[error("the length of the encrypted data does not fit the mechanism and key")]
     EncryptedDataLenRange,
+    /// `CKR_AEAD_DECRYPT_FAILED`
+    #[error("the message, its associated data or its tag is not authentic")]
+    AeadDecryptFailed,
     /// `CKR_SIGNATURE_INVALID`
     #[error("the signature is not valid")]
     SignatureInvalid,

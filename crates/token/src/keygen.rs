@@ -17,7 +17,7 @@ use crate::template;
 use crate::{Error, Result};
 
 /// Length of a key's auth value: it is random, so that a session bound to the key cannot be guessed open.
-const AUTH_LEN: usize = 32;
+pub(crate) const AUTH_LEN: usize = 32;
 
 impl Library {
     /// `C_GenerateKeyPair`: handles of the public and the private key. At most 2 TPM commands.
@@ -42,7 +42,7 @@ impl Library {
         let (key_type, public_scope, private_scope) = match row.key {
             KeyKind::Rsa => (KeyType::RSA, Scope::RSA_PUBLIC, Scope::RSA_PRIVATE),
             KeyKind::Ec => (KeyType::EC, Scope::EC_PUBLIC, Scope::EC_PRIVATE),
-            KeyKind::None => return Err(Error::MechanismInvalid),
+            KeyKind::None | KeyKind::Aes | KeyKind::Secret => return Err(Error::MechanismInvalid),
         };
         let mut public = template::start(public_scope, Rule::GENERATE, public)?;
         let mut private = template::start(private_scope, Rule::GENERATE, private)?;
@@ -95,15 +95,17 @@ impl Library {
             self.changed()?;
             Ok(handle_of(id))
         } else {
-            Ok(self.settle_in_session(session, draft))
+            self.settle_in_session(session, draft)
         }
     }
 
     /// Keeps a new object in memory, as long as its session lives.
-    pub(crate) fn settle_in_session(&self, session: &Session, draft: Draft) -> ObjectHandle {
+    pub(crate) fn settle_in_session(&self, session: &Session, draft: Draft) -> Result<ObjectHandle> {
         let handle = self.next_object_handle();
         session.token.add_session_object(Object::of_session(draft, handle, session.handle));
-        handle
+        // Closed while the object was made: nothing of it is left behind.
+        self.sessions.find(session.handle).inspect_err(|_| session.token.remove_objects_of(session.handle))?;
+        Ok(handle)
     }
 
     fn rsa_request(&self, session: &Session, public: &Attributes) -> Result<tpm::KeyTemplate> {
@@ -147,15 +149,19 @@ fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(false));
     template::default(attributes, AttributeType::VERIFY, Value::Bool(true));
+    template::default(attributes, AttributeType::VERIFY_RECOVER, Value::Bool(key_type == KeyType::RSA));
+    template::default(attributes, AttributeType::DERIVE, Value::Bool(false));
     template::default(attributes, AttributeType::ENCRYPT, Value::Bool(key_type == KeyType::RSA));
     Ok(())
 }
 
-fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
+pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
     template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::PRIVATE_KEY.0))?;
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(true));
     template::default(attributes, AttributeType::SIGN, Value::Bool(true));
+    template::default(attributes, AttributeType::SIGN_RECOVER, Value::Bool(key_type == KeyType::RSA));
+    template::default(attributes, AttributeType::DERIVE, Value::Bool(key_type == KeyType::EC));
     template::default(attributes, AttributeType::DECRYPT, Value::Bool(key_type == KeyType::RSA));
     if !attributes.is_true(AttributeType::SENSITIVE) || attributes.is_true(AttributeType::EXTRACTABLE) {
         return Err(Error::TemplateInconsistent("a key made in the TPM is sensitive and cannot be extracted"));

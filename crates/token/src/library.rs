@@ -1,6 +1,7 @@
 //! What `C_Initialize` makes: the slots, the sessions, and the one way to the TPM.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -31,6 +32,8 @@ pub struct Library {
 struct Reader {
     store: Option<Store>,
     version: Option<i64>,
+    /// Device and inode of the file.
+    identity: Option<(u64, u64)>,
 }
 
 impl Library {
@@ -148,8 +151,8 @@ impl Library {
     ///
     /// # Errors
     /// [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
-    /// [`Error::SessionReadWriteSoExists`], [`Error::TokenWriteProtected`] for a read/write session on a store that is
-    /// not writable.
+    /// [`Error::SessionReadWriteSoExists`]. A read/write session opens on a store that cannot be written, too: many programs
+    /// ask for one only to sign.
     pub fn open_session(&self, slot: SlotId, read_write: bool) -> Result<SessionHandle> {
         self.refresh()?;
         let token = self.token_in(slot)?.ok_or(Error::TokenNotRecognized)?;
@@ -172,6 +175,33 @@ impl Library {
         self.token_in(slot)?;
         self.sessions.close_all(slot);
         Ok(())
+    }
+
+    /// `C_SessionCancel`: ends active operations of the given kinds, and a search if `find`.
+    ///
+    /// # Errors
+    /// [`Error::SessionHandleInvalid`].
+    pub fn cancel(&self, session: SessionHandle, kinds: model::Ops, find: bool) -> Result<()> {
+        self.session(session)?.active().cancel(kinds, find);
+        Ok(())
+    }
+
+    /// `C_GetOperationState`: what runs in a TPM, or over keys, cannot be put into bytes, and digests are not worth it.
+    ///
+    /// # Errors
+    /// [`Error::StateUnsaveable`] with an operation active, [`Error::OperationNotInitialized`] without.
+    pub fn operation_state(&self, session: SessionHandle) -> Result<()> {
+        let active = self.session(session)?.active().any();
+        Err(if active { Error::StateUnsaveable } else { Error::OperationNotInitialized })
+    }
+
+    /// `C_SetOperationState`: no state was ever given out.
+    ///
+    /// # Errors
+    /// [`Error::SavedStateInvalid`], always, for a valid session.
+    pub fn set_operation_state(&self, session: SessionHandle) -> Result<()> {
+        self.session(session)?;
+        Err(Error::SavedStateInvalid)
     }
 
     /// `C_GetSessionInfo`.
@@ -201,7 +231,11 @@ impl Library {
     }
 
     pub(crate) fn session(&self, handle: SessionHandle) -> Result<Arc<Session>> {
-        self.sessions.find(handle)
+        let session = self.sessions.find(handle)?;
+        if session.token.is_gone() {
+            return Err(Error::DeviceRemoved("the token was removed by another process".to_owned()));
+        }
+        Ok(session)
     }
 
     pub(crate) fn tpm(&self) -> Result<&tpm::Tpm> {
@@ -241,17 +275,23 @@ impl Library {
     /// Takes over what any process changed in the store since the last look. Costs one query when nothing changed.
     pub(crate) fn refresh(&self) -> Result<()> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.config.store_file();
+        let identity = std::fs::metadata(&file).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        if identity != reader.identity {
+            // Another file came in its place: what was read from the old one says nothing about it.
+            *reader = Reader { identity, ..Reader::default() };
+        }
         if reader.store.is_none() {
-            match Store::open(&self.config.store_file(), OpenMode::ReadOnly) {
+            match Store::open(&file, OpenMode::ReadOnly) {
                 Ok(store) => reader.store = Some(store),
                 Err(error @ store::Error::NotFound(_)) => {
-                    log::info!("{error}");
+                    log::debug!("{error}");
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        let Reader { store: Some(store), version } = &mut *reader else { return Ok(()) };
+        let Reader { store: Some(store), version, .. } = &mut *reader else { return Ok(()) };
         let now = store.data_version()?;
         if *version == Some(now) {
             return Ok(());
@@ -277,7 +317,12 @@ impl Library {
             }
             let id = row.id;
             let result = match known.get(&id) {
-                Some(token) => token.refresh(store, row).map(|()| Arc::clone(token)),
+                Some(token) => token.refresh(store, row).map(|ended| {
+                    if ended {
+                        self.sessions.end_private_operations(token);
+                    }
+                    Arc::clone(token)
+                }),
                 None => match primaries.get(&row.primary_id) {
                     Some(primary) => Token::load(store, row, primary).map(Arc::new),
                     None => Err(Error::Store(format!("token {id} in the store has no primary"))),
@@ -285,11 +330,17 @@ impl Library {
             };
             match result {
                 Ok(token) => tokens.push(token),
+                Err(error @ Error::StoreBusy(_)) => return Err(error),
                 // One bad token must not take the others away.
                 Err(error) => log::error!("token {id}: {error}; it is not served"),
             }
         }
         tokens.sort_unstable_by_key(|token| token.slot);
+        for (id, token) in &known {
+            if tokens.iter().all(|kept| kept.id != *id) {
+                token.mark_gone();
+            }
+        }
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
         Ok(())
     }
@@ -320,6 +371,11 @@ pub(crate) fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
             )
         })?,
     };
-    let options = tpm::Options { bus_protection: config.bus_protection, idle: config.idle, ..tpm::Options::default() };
+    let options = tpm::Options {
+        bus_protection: config.bus_protection,
+        idle: config.idle,
+        threads: config.threads,
+        ..tpm::Options::default()
+    };
     Ok(tpm::Tpm::new(conf, options))
 }

@@ -1,21 +1,24 @@
 //! PINs: who may log in, and what the TPM says to a PIN.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use base::Secret;
 use model::UserType;
-use store::PinRow;
+use store::{PinRow, TokenRow};
 
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
 use crate::pins::NO_PIN;
-use crate::protect::{OfficerKey, Signer, TokenKeys};
+use crate::protect::{OfficerKey, Signer, TokenBinding, TokenKeys};
 use crate::session::Session;
-use crate::slot::{Login, Officer, PinState, Token};
+use crate::slot::{Login, Officer, PinState, Token, TokenConfig, seal_of};
 use crate::{Error, Result};
 
 /// PBKDF2 iterations for new PINs. The TPM's dictionary-attack protection is the real guard of a PIN.
 const ITERATIONS: u32 = 10_000;
+/// More than anybody would store: an altered row must not keep a process busy.
+const MOST_ITERATIONS: u32 = 10_000_000;
 const SALT_LEN: usize = 32;
 
 impl Library {
@@ -39,8 +42,7 @@ impl Library {
                     Login::Nobody => {}
                 }
                 let keys = self.unlock_user(token, &pin)?;
-                token.set_login(Login::User(Arc::new(keys)));
-                Ok(())
+                self.sessions.commit_login(&session, Login::User(Arc::new(keys)))
             }
             UserType::So => {
                 let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,8 +55,8 @@ impl Library {
                 if all != read_write {
                     return Err(Error::SessionReadOnlyExists);
                 }
-                token.set_login(Login::So(self.unlock_officer(token, &pin)?));
-                Ok(())
+                let officer = self.unlock_officer(token, &pin)?;
+                self.sessions.commit_login(&session, Login::So(officer))
             }
         }
     }
@@ -87,7 +89,20 @@ impl Library {
         if let Some(keys) = token.keys() {
             return Ok(keys);
         }
-        let keys = Arc::new(self.unlock_user(token, &Secret::zeroed(0))?);
+        let blob = token.row().user.map(|pin| pin.private).unwrap_or_default();
+        if token.is_known_not_free(&blob) {
+            return Err(Error::UserNotLoggedIn);
+        }
+        let keys = match self.unlock_user(token, &Secret::zeroed(0)) {
+            Ok(keys) => Arc::new(keys),
+            Err(Error::PinIncorrect | Error::PinLocked) => {
+                // Each try counts towards the TPM's lockout: one is enough.
+                log::error!("the token says that it has no PIN, and has one; the store was altered");
+                token.remember_not_free(blob);
+                return Err(Error::UserNotLoggedIn);
+            }
+            Err(error) => return Err(error),
+        };
         token.set_login(Login::User(Arc::clone(&keys)));
         Ok(keys)
     }
@@ -111,7 +126,9 @@ impl Library {
             return Err(Error::PinIncorrect);
         }
         let wrapping_key = self.try_pin(token, &seal, pin, UserType::User)?;
-        Ok(TokenKeys::derive(&wrapping_key))
+        let keys = TokenKeys::derive(&wrapping_key, row.login_required);
+        check_token(token, keys.officer())?;
+        Ok(keys)
     }
 
     /// Opens the security officer's object: it proves the PIN, and unlocks nothing that the user's keys need.
@@ -120,7 +137,9 @@ impl Library {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
         let key = self.try_pin(token, &seal, pin, UserType::So)?;
         let auth = auth_value(pin, &seal.salt, seal.iterations);
-        Ok(Officer { auth: Arc::new(auth), key: Arc::new(OfficerKey(key)) })
+        let key = OfficerKey(key);
+        check_token(token, &key)?;
+        Ok(Officer { auth: Arc::new(auth), key: Arc::new(key), seal: Arc::new(seal.private) })
     }
 
     fn login_for_operation(&self, session: &Session, pin: &Secret) -> Result<()> {
@@ -129,8 +148,10 @@ impl Library {
         if !session.active().waits_for_login() {
             return Err(Error::OperationNotInitialized);
         }
-        let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = self.unlock_user(token, pin)?;
+        let again = {
+            let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            self.unlock_user(token, pin)?
+        };
         if !again.same_token(&current) {
             return Err(Error::UserNotLoggedIn);
         }
@@ -141,8 +162,11 @@ impl Library {
     /// One try of a PIN. A wrong one is counted by the TPM; what it says of its counter is remembered for the token's flags.
     fn try_pin(&self, token: &Token, seal: &PinRow, pin: &Secret, user: UserType) -> Result<Secret> {
         let tpm = self.tpm()?;
-        let wrapped = tpm::Wrapped { public: seal.public.clone(), private: seal.private.clone() };
-        let result = tpm.unseal(&token.primary, &wrapped, &auth_value(pin, &seal.salt, seal.iterations));
+        if seal.iterations > MOST_ITERATIONS {
+            return Err(Error::Tampered("a PIN's row in the store was altered".to_owned()));
+        }
+        tpm.claim(token.tpm_names());
+        let result = tpm.unseal(&token.primary, &seal_of(seal), &auth_value(pin, &seal.salt, seal.iterations));
         let mut pins = token.pins();
         let failed = match user {
             UserType::So => &mut pins.so_failed,
@@ -156,7 +180,7 @@ impl Library {
             }
             Err(error @ (tpm::Error::AuthFailed | tpm::Error::Lockout)) => {
                 *failed = true;
-                pins.lockout = tpm.lockout().ok();
+                pins.lockout = tpm.lockout().ok().map(|lockout| (lockout, Instant::now()));
                 token.set_pins(pins);
                 Err(if matches!(error, tpm::Error::Lockout) { Error::PinLocked } else { Error::PinIncorrect })
             }
@@ -205,7 +229,27 @@ pub(crate) fn auth_value(pin: &Secret, salt: &[u8], iterations: u32) -> Secret {
     base::kdf::pbkdf2_sha256(pin.expose(), salt, iterations)
 }
 
+/// The token's row is the one that was written when the token was made, or its PIN set.
+pub(crate) fn check_token(token: &Token, key: &OfficerKey) -> Result<()> {
+    let row = token.row();
+    let genuine = TokenConfig::parse(&row.config).and_then(|config| config.code()) == Some(token_code(&row, key)?);
+    if genuine { Ok(()) } else { Err(Error::Tampered("the token's row in the store was altered".to_owned())) }
+}
+
+/// The code of a token's row.
+pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
+    let (Some(so), Some(user)) = (&row.so, &row.user) else { return Err(Error::TokenNotRecognized) };
+    let (so_name, user_name) = (seal_of(so).name()?, seal_of(user).name()?);
+    let binding = TokenBinding {
+        serial: &row.serial,
+        so_name: &so_name,
+        user_name: &user_name,
+        login_required: row.login_required,
+    };
+    Ok(key.token_code(&binding))
+}
+
 /// A PIN that cannot be right is not tried: it would cost one of the TPM's few tries.
-fn check_try(pin: &Secret) -> Result<()> {
+pub(crate) fn check_try(pin: &Secret) -> Result<()> {
     if pin.is_empty() || pin.len() as u64 > MAX_PIN_LEN { Err(Error::PinIncorrect) } else { Ok(()) }
 }

@@ -8,8 +8,10 @@ use store::ObjectRow;
 
 use crate::draft::Draft;
 use crate::info::{AttributeValue, ObjectSummary};
-use crate::protect::{Binding, TokenKeys};
+use crate::library::Library;
+use crate::protect::{Binding, OfficerKey, TokenKeys};
 use crate::public_key::PublicKey;
+use crate::session::Session;
 use crate::{Error, Result};
 
 /// Handles of session objects start here; those of token objects are their row numbers, far below.
@@ -25,6 +27,7 @@ pub(crate) struct Object {
     pub(crate) key: Option<TpmKey>,
     pub(crate) hidden: Hidden,
     mac: Option<Vec<u8>>,
+    policy: Option<String>,
     genuine: OnceLock<bool>,
 }
 
@@ -58,6 +61,9 @@ impl Object {
     /// An object as the store has it. A row that makes no sense is an error, and no reason to refuse the others.
     pub(crate) fn from_row(row: &ObjectRow) -> Result<Self> {
         let damaged = |what: &str| Error::Tampered(format!("object {} in the store: {what}", row.id));
+        if row.policy.is_some() {
+            return Err(damaged("it has a policy, and this version knows none"));
+        }
         let mut attributes = Attributes::new();
         for (ty, value) in &row.attributes {
             let value = Value::decode(value).ok_or_else(|| damaged("an attribute does not decode"))?;
@@ -95,8 +101,15 @@ impl Object {
             key,
             hidden: row.wrapped_auth.clone().map_or(Hidden::Nothing, Hidden::Wrapped),
             mac: row.mac.clone(),
+            policy: row.policy.clone(),
             genuine: OnceLock::new(),
         };
+        if object.class() == ObjectClass::DATA
+            && object.is_private()
+            && object.attributes.find(AttributeType::VALUE).is_some()
+        {
+            return Err(damaged("the value of a private data object is in clear"));
+        }
         object.check_halves().map_err(|_| damaged("the public key is not that of the TPM's key"))?;
         Ok(object)
     }
@@ -111,6 +124,7 @@ impl Object {
             key: draft.key,
             hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
             mac: None,
+            policy: None,
             genuine: OnceLock::from(true),
         }
     }
@@ -135,7 +149,7 @@ impl Object {
         template.iter().all(|(ty, wanted)| {
             let Some(row) = ty.row() else { return false };
             // A secret must not be found by guessing its value.
-            !row.rule.contains(model::Rule::SECRET)
+            !self.scope().is_some_and(|scope| row.secret.intersects(scope))
                 && self
                     .attributes
                     .find(ty)
@@ -143,22 +157,38 @@ impl Object {
         })
     }
 
+    /// Which rows of the attribute table are its own.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        Scope::of(self.class(), self.key_type())
+    }
+
+    /// A secret whose value is here, and not in the TPM.
+    pub(crate) fn in_memory(&self) -> bool {
+        self.key.is_none() && self.class() == ObjectClass::SECRET_KEY
+    }
+
     /// One answer of `C_GetAttributeValue`.
     pub(crate) fn attribute(&self, ty: AttributeType) -> AttributeValue {
         if let Some(value) = self.attributes.find(ty) {
             return AttributeValue::Value(value.to_native());
         }
-        let secret = ty.row().is_some_and(|row| {
-            row.rule.contains(model::Rule::SECRET)
-                && Scope::of(self.class(), self.key_type()).is_some_and(|scope| row.scope.intersects(scope))
-        });
+        let secret = ty.row().is_some_and(|row| self.scope().is_some_and(|scope| row.secret.intersects(scope)));
         if secret { AttributeValue::Sensitive } else { AttributeValue::Unknown }
     }
 
-    /// The row is the one that the token wrote. Without the keys nobody can say.
+    /// The row is the one that the token wrote: what the user's keys say.
     pub(crate) fn is_genuine(&self, keys: &TokenKeys) -> bool {
+        self.judge(|binding, code| keys.vouches(binding, code))
+    }
+
+    /// The row of a public object is the one that the token wrote: what the security officer's key says.
+    pub(crate) fn is_genuine_to(&self, officer: &OfficerKey) -> bool {
+        !self.is_private() && self.key.is_none() && self.judge(|binding, code| officer.vouches(binding, code))
+    }
+
+    fn judge(&self, vouches: impl FnOnce(&Binding<'_>, &[u8]) -> bool) -> bool {
         *self.genuine.get_or_init(|| {
-            let genuine = self.mac.as_deref().is_some_and(|mac| keys.vouches(&self.binding(), mac));
+            let genuine = self.mac.as_deref().is_some_and(|code| vouches(&self.binding(), code));
             if !genuine {
                 log::error!(
                     "object {} was altered in the store and is not served; restore the store from a backup",
@@ -195,6 +225,15 @@ impl Object {
         }
     }
 
+    /// The value of an object that keeps one here: a secret in memory, a private data object.
+    pub(crate) fn value(&self, library: &Library, session: &Session) -> Result<Option<Secret>> {
+        match &self.hidden {
+            Hidden::Wrapped(_) => self.reveal(&*library.keys(&session.token)?),
+            Hidden::Clear(secret) => Ok(Some(secret.clone())),
+            Hidden::Nothing => Ok(None),
+        }
+    }
+
     /// The public half, from the object's attributes.
     pub(crate) fn public_key(&self) -> Result<PublicKey> {
         PublicKey::from_attributes(&self.attributes)
@@ -222,13 +261,20 @@ impl Object {
             tpm_public: self.key.as_ref().map(|key| key.wrapped.public.as_slice()),
             tpm_private: self.key.as_ref().map(|key| key.wrapped.private.as_slice()),
             tpm_name: self.key.as_ref().map(|key| key.name.as_bytes()),
-            policy: None,
+            policy: self.policy.as_deref(),
+            hidden: match &self.hidden {
+                Hidden::Wrapped(wrapped) => Some(wrapped),
+                Hidden::Nothing | Hidden::Clear(_) => None,
+            },
         }
     }
 
     /// The public key that the row shows must be the one inside the TPM's public area.
     fn check_halves(&self) -> Result<()> {
         let Some(key) = &self.key else { return Ok(()) };
+        if self.class() == ObjectClass::SECRET_KEY {
+            return Ok(());
+        }
         let area = key.wrapped.public_area()?;
         if self.public_key()? == PublicKey::from_area(&area)? { Ok(()) } else { Err(Error::KeyTypeInconsistent) }
     }

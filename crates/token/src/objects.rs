@@ -17,11 +17,12 @@ impl Library {
     /// # Errors
     /// [`Error::OperationActive`], [`Error::AttributeValueInvalid`] for a value that no such attribute can have.
     pub fn find_init(&self, session: SessionHandle, template: &Template) -> Result<()> {
+        // Before the session's operations are locked: what another process did may end some of them.
+        self.refresh()?;
         let session = self.session(session)?;
         session.begin(
             |active| &mut active.find,
             || {
-                self.refresh()?;
                 let objects = session.token.objects();
                 Ok(objects
                     .iter()
@@ -71,7 +72,7 @@ impl Library {
     /// [`Error::UserNotLoggedIn`] for a private object of a token without PIN that nobody opened.
     pub fn destroy_object(&self, session: SessionHandle, object: ObjectHandle) -> Result<()> {
         let session = self.session(session)?;
-        let object = self.object(&session, object)?;
+        let object = self.genuine(&session, object)?;
         if !object.attributes.is_true(AttributeType::DESTROYABLE) {
             return Err(Error::ActionProhibited);
         }
@@ -81,7 +82,14 @@ impl Library {
                 if !session.read_write {
                     return Err(Error::SessionReadOnly);
                 }
-                self.writer()?.remove_object(object.handle.0.cast_signed())?;
+                let id = object.handle.0.cast_signed();
+                self.writer()?.transaction(|store| -> Result<()> {
+                    // The number alone could be another object's, if the file was replaced.
+                    match store.object(id)? {
+                        Some(row) if row.uid == object.uid => Ok(store.remove_object(id)?),
+                        _ => Err(Error::ObjectHandleInvalid),
+                    }
+                })?;
                 self.changed()?;
             }
         }
@@ -92,12 +100,32 @@ impl Library {
     }
 
     fn attribute(&self, session: &Session, object: &Object, ty: AttributeType) -> Result<AttributeValue> {
-        // Only data objects show what they hide, and only to the user, who alone sees private ones.
-        if ty == AttributeType::VALUE && object.class() == ObjectClass::DATA && object.hides() {
-            let value = object.reveal(&*self.keys(&session.token)?)?;
+        // Private data objects show what they hide; so do secrets in memory that may be seen.
+        let visible = match object.class() {
+            ObjectClass::DATA => object.hides(),
+            ObjectClass::SECRET_KEY => {
+                object.in_memory()
+                    && object.attributes.is_true(AttributeType::EXTRACTABLE)
+                    && !object.attributes.is_true(AttributeType::SENSITIVE)
+            }
+            _ => false,
+        };
+        if ty == AttributeType::VALUE && visible {
+            let value = object.value(self, session)?;
             return Ok(value.map_or(AttributeValue::Unknown, |value| AttributeValue::Value(value.expose().to_vec())));
         }
         Ok(object.attribute(ty))
+    }
+
+    /// An object that is about to be changed, copied or destroyed. On a token without PIN the keys are fetched first, which tell
+    /// whether its row is genuine: what somebody else altered is not made ours by writing it anew.
+    pub(crate) fn genuine(&self, session: &Session, handle: ObjectHandle) -> Result<Arc<Object>> {
+        let object = self.object(session, handle)?;
+        if object.home == Home::Token && !session.token.login_required() {
+            self.keys(&session.token)?;
+            return self.object(session, handle);
+        }
+        Ok(object)
     }
 
     pub(crate) fn object(&self, session: &Session, handle: ObjectHandle) -> Result<Arc<Object>> {

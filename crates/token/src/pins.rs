@@ -1,19 +1,21 @@
 //! Making tokens and changing PINs (PKCS#11 v3.1 5.5.8 - 5.5.10).
 //!
-//! A token has two objects in the TPM. The security officer's seals a key that vouches for public objects. The user's seals the
+//! A token has two objects in the TPM. The security officer's seals a key that vouches for public rows. The user's seals the
 //! token's wrapping key, and has a policy by which either PIN may set a new user PIN; unsealing takes the user's alone. So
-//! the security officer can lock the user out, which the user notices, and can never use the user's keys.
+//! the security officer can use the user's keys only by setting another PIN: the user then finds the old one refused, unless
+//! whoever did it can also put the old row back into the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use base::Secret;
 use model::{SessionHandle, SlotId};
-use store::{NewToken, PinRow, PrimaryRow, Role, Store};
+use store::{NewToken, PinRow, PrimaryRow, Role, Store, TokenRow};
 
 use crate::library::Library;
-use crate::login::{NewPin, auth_value};
-use crate::protect::OfficerKey;
-use crate::slot::{ChipFacts, Login, Officer, Token, parent};
+use crate::login::{NewPin, auth_value, check_token, check_try, token_code};
+use crate::protect::{OfficerKey, TokenBinding};
+use crate::slot::{ChipFacts, Login, Officer, Token, TokenConfig, parent, seal_of};
 use crate::{Error, Result};
 
 const WRAPPING_KEY_LEN: usize = 32;
@@ -50,17 +52,19 @@ impl Library {
                 if self.sessions.count(&token).0 > 0 {
                     return Err(Error::SessionExists);
                 }
+                let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
                 self.unlock_officer(&token, &so_pin)?;
                 self.check_label(label, Some(&token))?;
-                let (so, user) = self.pin_rows(&token.primary, &so_pin, &UserPin::Unset)?;
+                let pins = self.new_pins(&token.primary, &so_pin, &UserPin::Unset)?;
+                let config = pins.config(&token.row().serial, true)?;
                 let mut store = self.writer()?;
                 store.transaction(|store| {
-                    for object in store.objects(token.id)? {
-                        store.remove_object(object.id)?;
-                    }
+                    store.remove_objects(token.id)?;
                     store.rename_token(token.id, label)?;
-                    store.set_pin(token.id, Role::So, &so)?;
-                    store.set_pin(token.id, Role::User, &user)
+                    store.set_pin(token.id, Role::So, &pins.so)?;
+                    store.set_pin(token.id, Role::User, &pins.user)?;
+                    store.set_token_state(token.id, true, true)?;
+                    store.set_token_config(token.id, &config)
                 })?;
                 drop(store);
                 self.changed()
@@ -74,9 +78,10 @@ impl Library {
     /// [`Error::UserNotLoggedIn`] unless it is the security officer's session, [`Error::PinLenRange`].
     pub fn init_pin(&self, session: SessionHandle, pin: Option<Secret>) -> Result<()> {
         let session = self.session(session)?;
+        self.refresh()?;
         let Login::So(officer) = session.token.login() else { return Err(Error::UserNotLoggedIn) };
         let pin = pin.ok_or(Error::ArgumentsBad("there is no protected authentication path: give the PIN"))?;
-        self.reset_user_pin(&session.token, &officer.auth, &pin)
+        self.reset_user_pin(&session.token, &officer, &pin)
     }
 
     /// `C_SetPIN`: the security officer's PIN in its session, the user's in any other read/write session.
@@ -91,53 +96,71 @@ impl Library {
         let (Some(old), Some(new)) = (old, new) else {
             return Err(Error::ArgumentsBad("there is no protected authentication path: give both PINs"));
         };
+        self.refresh()?;
         match session.token.login() {
             Login::So(_) => self.change_so_pin(&session.token, &old, &new),
             Login::User(_) | Login::Nobody => self.change_user_pin(&session.token, &old, &new),
         }
     }
 
-    /// Changes the user's PIN by the user's PIN.
+    /// Changes the user's PIN by the user's PIN; a token without one has one afterwards.
     pub(crate) fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let row = token.row();
-        let seal = row.user.filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
-        let so = row.so.ok_or(Error::TokenNotRecognized)?;
+        let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        let so_name = seal_of(row.so.as_ref().ok_or(Error::TokenNotRecognized)?).name()?;
         let new = NewPin::new(new)?;
-        let so_name = wrapped(&so).name()?;
+        let config = if row.login_required {
+            check_try(old)?;
+            None
+        } else {
+            let keys = self.keys(token)?;
+            Some(config_of(&TokenRow { login_required: true, ..row }, keys.officer())?)
+        };
+        let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let old = auth_value(old, &seal.salt, seal.iterations);
         let private = self
             .tpm()?
-            .change_user_auth(&token.primary, &wrapped(&seal), &so_name, &old, &new.auth)
+            .change_user_auth(&token.primary, &seal_of(&seal), &so_name, &old, &new.auth)
             .map_err(|error| self.wrong_pin(token, error, false))?;
-        self.store_pin(token, Role::User, &new.row(seal.public, private, false))
+        self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, false), config)
     }
 
     /// Changes the security officer's PIN.
     pub(crate) fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
+        check_try(old)?;
         let new = NewPin::new(new)?;
+        let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let old = auth_value(old, &seal.salt, seal.iterations);
         let private = self
             .tpm()?
-            .change_auth(&token.primary, &wrapped(&seal), &old, &new.auth)
+            .change_auth(&token.primary, &seal_of(&seal), &old, &new.auth)
             .map_err(|error| self.wrong_pin(token, error, true))?;
-        self.store_pin(token, Role::So, &new.row(seal.public, private, false))?;
-        if let Login::So(officer) = token.login() {
-            token.set_login(Login::So(Officer { auth: Arc::new(new.auth), ..officer }));
-        }
-        Ok(())
+        let row = new.row(seal.public, private, false);
+        // Before the store says so: the officer who changes the PIN stays logged in.
+        token.update_login(|login| match login {
+            Login::So(officer) => {
+                Login::So(Officer { auth: Arc::new(new.auth.clone()), seal: Arc::new(row.private.clone()), ..officer })
+            }
+            other => other,
+        });
+        self.store_pin(token, Role::So, &seal.private, &row, None)
     }
 
-    /// Sets the user's PIN by the auth value of the security officer's.
-    pub(crate) fn reset_user_pin(&self, token: &Token, so_auth: &Secret, new: &Secret) -> Result<()> {
+    /// Sets the user's PIN by the security officer's.
+    pub(crate) fn reset_user_pin(&self, token: &Token, officer: &Officer, new: &Secret) -> Result<()> {
+        // The seal must be the user's own: a PIN set on another's would guard what that other knows.
+        check_token(token, &officer.key)?;
         let row = token.row();
-        let (Some(so), Some(seal)) = (row.so, row.user) else { return Err(Error::TokenNotRecognized) };
+        let (Some(so), Some(seal)) = (row.so.clone(), row.user.clone()) else { return Err(Error::TokenNotRecognized) };
         let new = NewPin::new(new)?;
+        let config = config_of(&TokenRow { login_required: true, ..row }, &officer.key)?;
+        let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let private = self
             .tpm()?
-            .reset_user_auth(&token.primary, &wrapped(&seal), &wrapped(&so), so_auth, &new.auth)
+            .reset_user_auth(&token.primary, &seal_of(&seal), &seal_of(&so), &officer.auth, &new.auth)
             .map_err(|error| self.wrong_pin(token, error, true))?;
-        self.store_pin(token, Role::User, &new.row(seal.public, private, false))
+        self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, false), Some(config))
     }
 
     /// Makes a token below a primary of the store. 3 TPM commands, and those of the primary if there was none.
@@ -168,18 +191,20 @@ impl Library {
             },
         };
         let parent = parent(&primary)?;
-        let (so, user) = self.pin_rows(&parent, so_pin, user_pin)?;
+        let pins = self.new_pins(&parent, so_pin, user_pin)?;
         let serial = crate::object::hex(&base::random::bytes(SERIAL_LEN)?);
+        let login_required = !matches!(user_pin, UserPin::Free);
+        let config = pins.config(&serial, login_required)?;
         let id = store.transaction(|store| {
             store.add_token(&NewToken {
                 primary_id: primary.id,
                 label,
                 serial: &serial,
                 initialized: true,
-                login_required: !matches!(user_pin, UserPin::Free),
-                so: Some(so),
-                user: Some(user),
-                config: "{}",
+                login_required,
+                so: Some(pins.so),
+                user: Some(pins.user),
+                config: &config,
             })
         })?;
         drop(store);
@@ -212,7 +237,7 @@ impl Library {
     }
 
     /// The objects behind both PINs of a new token.
-    fn pin_rows(&self, parent: &tpm::Primary, so_pin: &Secret, user_pin: &UserPin<'_>) -> Result<(PinRow, PinRow)> {
+    fn new_pins(&self, parent: &tpm::Primary, so_pin: &Secret, user_pin: &UserPin<'_>) -> Result<NewPins> {
         let so = NewPin::new(so_pin)?;
         let mut user = match user_pin {
             UserPin::Pin(pin) => NewPin::new(pin)?,
@@ -223,16 +248,17 @@ impl Library {
             user.iterations = NO_PIN;
         }
         let wrapping_key = Secret::new(base::random::bytes(WRAPPING_KEY_LEN)?);
-        let officer_key = OfficerKey::derive(&wrapping_key);
+        let officer = OfficerKey::derive(&wrapping_key);
         let (so_object, user_object) = self.tpm()?.create_pin_objects(
             parent,
-            tpm::SealRequest { auth: &so.auth, data: &officer_key.0 },
+            tpm::SealRequest { auth: &so.auth, data: &officer.0 },
             tpm::SealRequest { auth: &user.auth, data: &wrapping_key },
         )?;
-        Ok((
-            so.row(so_object.public, so_object.private, false),
-            user.row(user_object.public, user_object.private, false),
-        ))
+        Ok(NewPins {
+            so: so.row(so_object.public, so_object.private, false),
+            user: user.row(user_object.public, user_object.private, false),
+            officer,
+        })
     }
 
     fn check_label(&self, label: &str, own: Option<&Token>) -> Result<()> {
@@ -244,9 +270,25 @@ impl Library {
         if taken { Err(Error::ArgumentsBad("another token has this label")) } else { Ok(()) }
     }
 
-    fn store_pin(&self, token: &Token, role: Role, row: &PinRow) -> Result<()> {
-        // The TPM has made a new blob and forgotten nothing: until this commit the old PIN opens the old blob.
-        self.writer()?.set_pin(token.id, role, row)?;
+    /// Puts a new PIN's row in the place of the one it was made from, in one transaction: a crash leaves the old or the new.
+    fn store_pin(&self, token: &Token, role: Role, old: &[u8], row: &PinRow, config: Option<String>) -> Result<()> {
+        let mut store = self.writer()?;
+        store.transaction(|store| -> Result<()> {
+            let now = store.token(token.id)?.and_then(|now| match role {
+                Role::So => now.so,
+                Role::User => now.user,
+            });
+            if now.is_none_or(|now| now.private != old) {
+                return Err(Error::StoreBusy("another process changed the PIN meanwhile; try again".to_owned()));
+            }
+            store.set_pin(token.id, role, row)?;
+            if let Some(config) = &config {
+                store.set_token_state(token.id, true, true)?;
+                store.set_token_config(token.id, config)?;
+            }
+            Ok(())
+        })?;
+        drop(store);
         self.changed()
     }
 
@@ -259,7 +301,8 @@ impl Library {
                 } else {
                     pins.user_failed = true
                 }
-                pins.lockout = self.tpm().ok().and_then(|tpm| tpm.lockout().ok());
+                pins.lockout =
+                    self.tpm().ok().and_then(|tpm| tpm.lockout().ok()).map(|lockout| (lockout, Instant::now()));
                 token.set_pins(pins);
                 if matches!(error, tpm::Error::Lockout) { Error::PinLocked } else { Error::PinIncorrect }
             }
@@ -268,6 +311,21 @@ impl Library {
     }
 }
 
-fn wrapped(pin: &PinRow) -> tpm::Wrapped {
-    tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
+/// The rows of a new token's PINs, and what vouches for them.
+struct NewPins {
+    so: PinRow,
+    user: PinRow,
+    officer: OfficerKey,
+}
+
+impl NewPins {
+    fn config(&self, serial: &str, login_required: bool) -> Result<String> {
+        let (so_name, user_name) = (seal_of(&self.so).name()?, seal_of(&self.user).name()?);
+        let binding = TokenBinding { serial, so_name: &so_name, user_name: &user_name, login_required };
+        TokenConfig::new(&self.officer.token_code(&binding)).to_json()
+    }
+}
+
+fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
+    TokenConfig::new(&token_code(row, key)?).to_json()
 }

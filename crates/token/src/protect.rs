@@ -1,10 +1,10 @@
-//! How rows of the store are bound to the token's secret: nobody without the PIN can change one unnoticed.
+//! How rows of the store are bound to the token's secret: nobody without a PIN can change one unnoticed.
 //!
 //! Three keys are derived from the wrapping key. One wraps what a row hides (the auth value of a key, the value of a private
 //! data object) with what the object may do as associated data: a flag that was flipped, or a blob that was moved to another
-//! row, opens nothing. One computes a code over every row, so that public objects, which anyone may read, are known to be
-//! ours once the user has logged in. The third does so for public objects that the security officer wrote: it is what the
-//! security officer's seal holds, and nothing can be derived from it.
+//! row, opens nothing. One computes a code over every private row. The third computes the codes of public rows, and of the
+//! token's own: it is what the security officer's seal holds, so that both users can tell what is theirs, and nothing else can
+//! be derived from it.
 
 use std::sync::Arc;
 
@@ -21,9 +21,11 @@ pub(crate) struct TokenKeys {
     row_key: Secret,
     officer_key: OfficerKey,
     session_key: Secret,
+    /// The user has a PIN: as the token's code vouches for, whatever its row says now.
+    pub(crate) login_required: bool,
 }
 
-/// What the security officer's PIN unlocks: the key of row codes of public objects. 32 bytes.
+/// What the security officer's PIN unlocks: the key of the codes of public rows. 32 bytes.
 #[derive(Debug)]
 pub(crate) struct OfficerKey(pub(crate) Secret);
 
@@ -35,12 +37,23 @@ pub(crate) enum Signer {
     Officer(Arc<OfficerKey>),
 }
 
+/// What a token's row says, as its code binds it: with it, nobody can put another's seal in the place of the user's, nor
+/// make a token look as if it had no PIN.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenBinding<'a> {
+    pub(crate) serial: &'a str,
+    pub(crate) so_name: &'a tpm::Name,
+    pub(crate) user_name: &'a tpm::Name,
+    pub(crate) login_required: bool,
+}
+
 impl Signer {
     /// The code of a row.
-    pub(crate) fn row_code(&self, binding: &Binding<'_>) -> Secret {
+    pub(crate) fn row_code(&self, binding: &Binding<'_>) -> Result<Secret> {
         match self {
-            Self::User(keys) => keys.row_code(binding),
-            Self::Officer(key) => key.row_code(binding),
+            Self::User(keys) => Ok(keys.row_code(binding)),
+            Self::Officer(key) if binding.is_public() => Ok(key.row_code(binding)),
+            Self::Officer(_) => Err(Error::UserNotLoggedIn),
         }
     }
 
@@ -59,6 +72,22 @@ impl OfficerKey {
         Self(derive(wrapping_key, b"security officer"))
     }
 
+    /// The code of a token's row.
+    pub(crate) fn token_code(&self, binding: &TokenBinding<'_>) -> Secret {
+        let mut out = Vec::new();
+        field(&mut out, b"token");
+        field(&mut out, binding.serial.as_bytes());
+        field(&mut out, binding.so_name.as_bytes());
+        field(&mut out, binding.user_name.as_bytes());
+        field(&mut out, &[u8::from(binding.login_required)]);
+        Hash::Sha256.hmac(self.0.expose(), &[&out])
+    }
+
+    /// Is this the code of a public row? Of others the security officer knows nothing.
+    pub(crate) fn vouches(&self, binding: &Binding<'_>, code: &[u8]) -> bool {
+        binding.is_public() && self.row_code(binding) == Secret::copy_from(code)
+    }
+
     fn row_code(&self, binding: &Binding<'_>) -> Secret {
         Hash::Sha256.hmac(self.0.expose(), &[&binding.all()])
     }
@@ -70,19 +99,25 @@ fn derive(wrapping_key: &Secret, label: &[u8]) -> Secret {
 
 impl TokenKeys {
     /// Derives the keys from the 32 random bytes that the TPM keeps sealed.
-    pub(crate) fn derive(wrapping_key: &Secret) -> Self {
+    pub(crate) fn derive(wrapping_key: &Secret, login_required: bool) -> Self {
         let derive = |label: &[u8]| derive(wrapping_key, label);
         Self {
             auth_key: derive(b"hidden"),
             row_key: derive(b"row"),
             officer_key: OfficerKey::derive(wrapping_key),
             session_key: derive(b"login check"),
+            login_required,
         }
     }
 
+    /// The security officer's part.
+    pub(crate) fn officer(&self) -> &OfficerKey {
+        &self.officer_key
+    }
+
     /// Wraps what a row hides.
-    pub(crate) fn hide(&self, binding: &Binding<'_>, auth: &Secret) -> Result<Vec<u8>> {
-        base::aead::seal(&self.auth_key, &binding.power(), auth.expose())
+    pub(crate) fn hide(&self, binding: &Binding<'_>, secret: &Secret) -> Result<Vec<u8>> {
+        base::aead::seal(&self.auth_key, &binding.power(), secret.expose())
             .map_err(|error| Error::General(format!("the object's secret cannot be wrapped: {error}")))
     }
 
@@ -98,14 +133,15 @@ impl TokenKeys {
 
     /// The code over a whole row.
     pub(crate) fn row_code(&self, binding: &Binding<'_>) -> Secret {
+        if binding.is_public() {
+            return self.officer_key.row_code(binding);
+        }
         Hash::Sha256.hmac(self.row_key.expose(), &[&binding.all()])
     }
 
-    /// Is this the code of a row that the user, or for a public object the security officer, wrote?
+    /// Is this the code of the row?
     pub(crate) fn vouches(&self, binding: &Binding<'_>, code: &[u8]) -> bool {
-        let code = Secret::copy_from(code);
-        let public = binding.tpm_name.is_none() && !binding.attributes.is_true(AttributeType::PRIVATE);
-        self.row_code(binding) == code || (public && self.officer_key.row_code(binding) == code)
+        self.row_code(binding) == Secret::copy_from(code)
     }
 
     /// Is it the same secret as another login gave? Compared in constant time.
@@ -123,9 +159,16 @@ pub(crate) struct Binding<'a> {
     pub(crate) tpm_private: Option<&'a [u8]>,
     pub(crate) tpm_name: Option<&'a [u8]>,
     pub(crate) policy: Option<&'a str>,
+    /// What the row hides, as it stands there.
+    pub(crate) hidden: Option<&'a [u8]>,
 }
 
 impl Binding<'_> {
+    /// A row that either user may write.
+    fn is_public(&self) -> bool {
+        self.tpm_name.is_none() && self.hidden.is_none() && !self.attributes.is_true(AttributeType::PRIVATE)
+    }
+
     /// What decides what the key may do, and which TPM object it is.
     fn power(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -148,7 +191,7 @@ impl Binding<'_> {
         let mut out = Vec::new();
         field(&mut out, b"row");
         field(&mut out, self.uid);
-        for blob in [self.tpm_name, self.tpm_public, self.tpm_private, self.policy.map(str::as_bytes)] {
+        for blob in [self.tpm_name, self.tpm_public, self.tpm_private, self.policy.map(str::as_bytes), self.hidden] {
             out.push(u8::from(blob.is_some()));
             field(&mut out, blob.unwrap_or_default());
         }
@@ -174,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_flipped_permission_or_a_moved_blob_opens_nothing() {
-        let keys = TokenKeys::derive(&Secret::copy_from(&[7; 32]));
+        let keys = TokenKeys::derive(&Secret::copy_from(&[7; 32]), true);
         let mut attributes = Attributes::new();
         attributes.set(AttributeType::SIGN, Value::Bool(true));
         attributes.set(AttributeType::DECRYPT, Value::Bool(false));
@@ -187,6 +230,7 @@ mod tests {
             tpm_private: None,
             tpm_name: Some(b"name"),
             policy: None,
+            hidden: None,
         };
         let auth = Secret::copy_from(&[9; 32]);
         let wrapped = keys.hide(&binding, &auth).unwrap();

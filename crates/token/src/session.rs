@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{ObjectHandle, SessionHandle, SlotId, flags};
+use model::{ObjectHandle, Ops, SessionHandle, SlotId, flags};
 
 use crate::info::SessionInfo;
-use crate::op::{Decrypting, Digesting, Encrypting, Signing, Verifying};
+use crate::op::{Decrypting, Digesting, Encrypting, KeyUse, Messaging, Recovering, SignRecovering, Signing, Verifying};
 use crate::slot::{Login, Token};
 use crate::{Error, Result};
 
@@ -26,9 +26,13 @@ pub(crate) struct Active {
     pub(crate) find: Option<VecDeque<ObjectHandle>>,
     pub(crate) digest: Option<Digesting>,
     pub(crate) sign: Option<Signing>,
+    pub(crate) sign_recover: Option<SignRecovering>,
     pub(crate) verify: Option<Verifying>,
+    pub(crate) recover: Option<Recovering>,
     pub(crate) encrypt: Option<Encrypting>,
     pub(crate) decrypt: Option<Decrypting>,
+    pub(crate) message_encrypt: Option<Messaging>,
+    pub(crate) message_decrypt: Option<Messaging>,
 }
 
 /// Does the operation go on after a call? Decided by this value and nowhere else (PKCS#11 v3.1 5.2, 5.8 - 5.13).
@@ -42,25 +46,60 @@ pub(crate) enum Step<T> {
 
 impl Active {
     /// Does an operation wait for the user to log in once more? (`CKA_ALWAYS_AUTHENTICATE`)
-    pub(crate) fn waits_for_login(&self) -> bool {
-        self.sign.as_ref().is_some_and(|operation| operation.use_.waits())
-            || self.decrypt.as_ref().is_some_and(|operation| operation.use_.waits())
+    pub(crate) fn waits_for_login(&mut self) -> bool {
+        self.uses().any(|use_| use_.waits())
     }
 
     pub(crate) fn login_done(&mut self) {
-        if let Some(operation) = &mut self.sign {
-            operation.use_.allow();
-        }
-        if let Some(operation) = &mut self.decrypt {
-            operation.use_.allow();
-        }
+        self.uses().for_each(KeyUse::allow);
+    }
+
+    /// Private keys in active operations.
+    fn uses(&mut self) -> impl Iterator<Item = &mut KeyUse> {
+        let sign = self.sign.as_mut().and_then(Signing::use_mut);
+        let recover = self.sign_recover.as_mut().map(|operation| &mut operation.use_);
+        let decrypt = self.decrypt.as_mut().and_then(Decrypting::use_mut);
+        sign.into_iter().chain(recover).chain(decrypt)
+    }
+
+    /// Ends the operations of these kinds.
+    pub(crate) fn cancel(&mut self, kinds: Ops, find: bool) {
+        let is = |kind| kinds.intersects(kind);
+        self.find.take_if(|_| find);
+        self.digest.take_if(|_| is(Ops::DIGEST));
+        self.sign.take_if(|_| is(Ops::SIGN));
+        self.sign_recover.take_if(|_| is(Ops::SIGN_RECOVER));
+        self.verify.take_if(|_| is(Ops::VERIFY));
+        self.recover.take_if(|_| is(Ops::VERIFY_RECOVER));
+        self.encrypt.take_if(|_| is(Ops::ENCRYPT));
+        self.decrypt.take_if(|_| is(Ops::DECRYPT));
+        self.message_encrypt.take_if(|_| is(Ops::MESSAGE_ENCRYPT));
+        self.message_decrypt.take_if(|_| is(Ops::MESSAGE_DECRYPT));
+    }
+
+    /// Is any cryptographic operation active?
+    pub(crate) fn any(&self) -> bool {
+        self.digest.is_some()
+            || self.sign.is_some()
+            || self.sign_recover.is_some()
+            || self.verify.is_some()
+            || self.recover.is_some()
+            || self.encrypt.is_some()
+            || self.decrypt.is_some()
+            || self.message_encrypt.is_some()
+            || self.message_decrypt.is_some()
     }
 
     /// What the end of a login ends: operations with private keys, and a search that saw private objects.
     fn end_private(&mut self) {
         self.find = None;
         self.sign = None;
+        self.sign_recover = None;
         self.decrypt = None;
+        self.message_encrypt = None;
+        self.message_decrypt = None;
+        self.encrypt.take_if(|operation| operation.is_secret());
+        self.verify.take_if(|operation| operation.is_secret());
     }
 }
 
@@ -133,6 +172,21 @@ impl Sessions {
         let handle = SessionHandle(self.next.fetch_add(1, Ordering::Relaxed));
         open.insert(handle, Arc::new(Session { handle, token, read_write, active: Mutex::default() }));
         Ok(handle)
+    }
+
+    /// Makes a login take effect, if the session it came through is still open; for the security officer, if no read-only
+    /// session came meanwhile. With the session table locked: no close and no open comes between.
+    pub(crate) fn commit_login(&self, session: &Session, login: Login) -> Result<()> {
+        let open = self.lock();
+        if !open.contains_key(&session.handle) {
+            return Err(Error::SessionHandleInvalid);
+        }
+        let read_only = open.values().any(|other| other.token.id == session.token.id && !other.read_write);
+        if matches!(login, Login::So(_)) && read_only {
+            return Err(Error::SessionReadOnlyExists);
+        }
+        session.token.set_login(login);
+        Ok(())
     }
 
     pub(crate) fn find(&self, handle: SessionHandle) -> Result<Arc<Session>> {

@@ -1,17 +1,19 @@
 //! A token in its slot: what the store says of it, its objects, and who is logged in.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use base::Secret;
 use base::curve::Curve;
 use model::{KeyKind, MECHANISMS, MechanismRow, MechanismType, Ops, SessionHandle, SlotId, flags};
 use model::{ObjectHandle, Scheme};
 use serde::{Deserialize, Serialize};
-use store::{PrimaryRow, Store, TokenRow};
+use store::{PinRow, PrimaryRow, Store, TokenRow};
 
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
-use crate::object::{Home, Object};
+use crate::object::{Home, Object, hex};
 use crate::pins::NO_PIN;
 use crate::protect::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
@@ -33,6 +35,10 @@ pub(crate) struct Token {
     /// One PIN try at a time: two at once would count twice against the TPM's lockout.
     pub(crate) gate: Mutex<()>,
     pins: Mutex<PinState>,
+    /// The user's blob that did not open without a PIN: it is not tried again.
+    not_free: Mutex<Option<Vec<u8>>>,
+    /// Another process removed the token.
+    gone: AtomicBool,
 }
 
 /// Who is logged in.
@@ -50,6 +56,8 @@ pub(crate) struct Officer {
     pub(crate) auth: Arc<Secret>,
     /// What vouches for public objects.
     pub(crate) key: Arc<OfficerKey>,
+    /// The blob that the PIN opened: another one means another PIN.
+    pub(crate) seal: Arc<Vec<u8>>,
 }
 
 /// What is known of the TPM's lockout, from the last failed login of this process.
@@ -57,7 +65,15 @@ pub(crate) struct Officer {
 pub(crate) struct PinState {
     pub(crate) user_failed: bool,
     pub(crate) so_failed: bool,
-    pub(crate) lockout: Option<tpm::Lockout>,
+    pub(crate) lockout: Option<(tpm::Lockout, Instant)>,
+}
+
+impl PinState {
+    /// What the TPM said of its lockout, as long as it has not forgotten a try since.
+    fn lockout(&self) -> Option<tpm::Lockout> {
+        let (lockout, since) = self.lockout?;
+        (since.elapsed() < Duration::from_secs(lockout.recovery_seconds.into())).then_some(lockout)
+    }
 }
 
 /// What was read from the TPM once, when its primary was entered into the store.
@@ -76,7 +92,8 @@ impl ChipFacts {
     /// Can this TPM do what the row needs?
     pub(crate) fn can(&self, row: &MechanismRow) -> bool {
         match row.key {
-            KeyKind::None => true,
+            // What has no key, and secret keys that are session objects, need no TPM.
+            KeyKind::None | KeyKind::Aes | KeyKind::Secret => true,
             KeyKind::Rsa => !self.rsa_bits.is_empty(),
             KeyKind::Ec => self.curves().next().is_some(),
         }
@@ -90,6 +107,8 @@ impl ChipFacts {
         };
         match kind {
             KeyKind::None => None,
+            KeyKind::Aes => return (16, 32),
+            KeyKind::Secret => return (1, MAX_SECRET_LEN),
             KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
             KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
         }
@@ -120,15 +139,49 @@ impl Token {
             login: Mutex::new(Login::Nobody),
             gate: Mutex::default(),
             pins: Mutex::default(),
+            not_free: Mutex::default(),
+            gone: AtomicBool::new(false),
         };
         token.reload_objects(store)?;
         Ok(token)
     }
 
-    /// Takes over what the store says now; the login stays.
-    pub(crate) fn refresh(&self, store: &Store, row: TokenRow) -> Result<()> {
+    /// Takes over what the store says now. The login stays, unless it is that of a PIN or a wrapping key that is no more: then
+    /// `true`, and nobody is logged in.
+    pub(crate) fn refresh(&self, store: &Store, row: TokenRow) -> Result<bool> {
+        let public = |row: &TokenRow| row.user.as_ref().map(|pin| pin.public.clone());
+        let same_user = public(&row) == public(&self.row());
+        let officer_seal = row.so.as_ref().map(|pin| pin.private.clone());
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
-        self.reload_objects(store)
+        let ended = match self.login() {
+            Login::User(_) => !same_user,
+            Login::So(officer) => Some(&*officer.seal) != officer_seal.as_ref(),
+            Login::Nobody => false,
+        };
+        if ended {
+            self.logout();
+        }
+        self.reload_objects(store)?;
+        Ok(ended)
+    }
+
+    /// Another process removed the token: sessions on it find nothing any more.
+    pub(crate) fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.logout();
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Was this blob tried without a PIN, in vain?
+    pub(crate) fn is_known_not_free(&self, blob: &[u8]) -> bool {
+        self.not_free.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(blob)
+    }
+
+    pub(crate) fn remember_not_free(&self, blob: Vec<u8>) {
+        *self.not_free.lock().unwrap_or_else(PoisonError::into_inner) = Some(blob);
     }
 
     fn reload_objects(&self, store: &Store) -> Result<()> {
@@ -146,6 +199,14 @@ impl Token {
         Ok(())
     }
 
+    /// Names of the TPM objects that are this token's.
+    pub(crate) fn tpm_names(&self) -> Vec<tpm::Name> {
+        let row = self.row();
+        let seals = row.so.iter().chain(&row.user).filter_map(|pin| seal_of(pin).name().ok());
+        let keys = self.catalog();
+        seals.chain(keys.values().filter_map(|object| object.key.as_ref().map(|key| key.name.clone()))).collect()
+    }
+
     pub(crate) fn row(&self) -> TokenRow {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -160,6 +221,12 @@ impl Token {
 
     pub(crate) fn set_login(&self, login: Login) {
         *self.login.lock().unwrap_or_else(PoisonError::into_inner) = login;
+    }
+
+    /// Replaces the login by what `change` makes of it, in one step.
+    pub(crate) fn update_login(&self, change: impl FnOnce(Login) -> Login) {
+        let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        *login = change(login.clone());
     }
 
     /// Ends the login: the token's keys are zeroized with their last use, private session objects are gone.
@@ -181,7 +248,8 @@ impl Token {
         match login {
             Login::User(keys) => object.is_genuine(keys),
             Login::Nobody if !self.login_required() => true,
-            Login::Nobody | Login::So(_) => !object.is_private(),
+            Login::Nobody => !object.is_private(),
+            Login::So(officer) => object.is_genuine_to(&officer.key),
         }
     }
 
@@ -240,8 +308,9 @@ impl Token {
         set(row.so.as_ref().is_some_and(|pin| pin.to_be_changed), flags::CKF_SO_PIN_TO_BE_CHANGED);
         set(read_only, flags::CKF_WRITE_PROTECTED);
         let pins = self.pins();
-        let left = pins.lockout.map_or(u32::MAX, |lockout| lockout.max_tries.saturating_sub(lockout.counter));
-        let locked = pins.lockout.is_some_and(|lockout| lockout.in_lockout) || left == 0;
+        let lockout = pins.lockout();
+        let left = lockout.map_or(u32::MAX, |lockout| lockout.max_tries.saturating_sub(lockout.counter));
+        let locked = lockout.is_some_and(|lockout| lockout.in_lockout) || left == 0;
         let user = [flags::CKF_USER_PIN_COUNT_LOW, flags::CKF_USER_PIN_FINAL_TRY, flags::CKF_USER_PIN_LOCKED];
         let so = [flags::CKF_SO_PIN_COUNT_LOW, flags::CKF_SO_PIN_FINAL_TRY, flags::CKF_SO_PIN_LOCKED];
         // The TPM counts wrong tries of all its objects together, so what is locked is locked for both.
@@ -286,11 +355,47 @@ impl Token {
     }
 }
 
+/// What the store's `config` column of a token holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TokenConfig {
+    /// The code of the token's row, in hexadecimal.
+    code: Option<String>,
+}
+
+impl TokenConfig {
+    pub(crate) fn new(code: &Secret) -> Self {
+        Self { code: Some(hex(code.expose())) }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::General(error.to_string()))
+    }
+
+    pub(crate) fn code(&self) -> Option<Secret> {
+        let digits = self.code.as_deref()?;
+        let pairs =
+            digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        pairs.collect::<Option<Vec<u8>>>().map(Secret::new)
+    }
+}
+
+/// The TPM object behind a PIN.
+pub(crate) fn seal_of(pin: &PinRow) -> tpm::Wrapped {
+    tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
+}
+
 /// The primary of a row, with its auth value.
 pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
     let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
     Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()))
 }
+
+/// Longest generic secret, in bytes.
+pub(crate) const MAX_SECRET_LEN: u64 = 64 * 1024;
 
 /// Versions of the C interface have one byte for each part.
 pub(crate) fn version(major: u32, minor: u32) -> (u8, u8) {

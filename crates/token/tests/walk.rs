@@ -1,79 +1,16 @@
 //! One walk through every room: a store, a token, keys, signatures, on a software TPM.
 
-use std::time::Duration;
+mod common;
 
-use base::Secret;
 use base::digest::Hash;
+use common::{World, find, pin};
 use model::{
     AttributeType, Mechanism, MechanismType, ObjectClass, ObjectHandle, Output, Params, SessionHandle, Template,
     UserType, Value,
 };
-use swtpm_fixtures::{Proxy, SwTpm, leftovers};
-use token::admin::{Admin, InitRequest, KeyRequest, Pin};
-use token::{Config, Error, Library};
-
-struct World {
-    tpm: SwTpm,
-    proxy: Proxy,
-    config: Config,
-    _dir: tempfile::TempDir,
-}
-
-fn pin(text: &str) -> Secret {
-    Secret::copy_from(text.as_bytes())
-}
-
-impl World {
-    fn new() -> Self {
-        let tpm = SwTpm::start();
-        let proxy = Proxy::start(&tpm);
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            store_dir: dir.path().join("store"),
-            tcti: Some(proxy.tcti()),
-            bus_protection: true,
-            idle: Duration::from_secs(30),
-            threads: true,
-            empty_slot: true,
-        };
-        Self { tpm, proxy, config, _dir: dir }
-    }
-
-    fn with_token(keys: &[&str]) -> Self {
-        let world = Self::new();
-        let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: false };
-        Admin::init(world.config.clone(), &request).unwrap();
-        let admin = Admin::open(world.config.clone()).unwrap();
-        admin.add_token(None, "server", &pin("sopin"), Some(&pin("userpin"))).unwrap();
-        for key in keys {
-            let request = KeyRequest {
-                label: "server".to_owned(),
-                pin: Pin::User(pin("userpin")),
-                algorithm: key.parse().unwrap(),
-                key_label: Some((*key).to_owned()),
-                id: None,
-                always_authenticate: false,
-            };
-            admin.add_key(&request).unwrap();
-        }
-        world
-    }
-
-    fn marked(&self, names: &[&str]) {
-        assert_eq!(self.proxy.mark().names(), names);
-    }
-}
-
-fn find(library: &Library, session: SessionHandle, class: ObjectClass, label: &str) -> ObjectHandle {
-    let template = Template::new()
-        .with(AttributeType::CLASS, Value::Ulong(class.0))
-        .with(AttributeType::LABEL, Value::Bytes(label.as_bytes().to_vec()));
-    library.find_init(session, &template).unwrap();
-    let found = library.find(session, 10).unwrap();
-    library.find_final(session).unwrap();
-    assert_eq!(found.len(), 1, "{label}");
-    found[0]
-}
+use swtpm_fixtures::leftovers;
+use token::admin::Admin;
+use token::{Error, Library};
 
 fn sign(library: &Library, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle, data: &[u8]) -> Vec<u8> {
     library.sign_init(session, mechanism, key).unwrap();

@@ -18,7 +18,9 @@ pub(crate) fn hash_alg(hash: Hash) -> Result<u16> {
         Hash::Sha256 => Ok(alg::SHA256),
         Hash::Sha384 => Ok(alg::SHA384),
         Hash::Sha512 => Ok(alg::SHA512),
-        Hash::Sha224 => Err(Error::Unsupported("TPM 2.0 has no SHA-224".into())),
+        Hash::Sha224 | Hash::Sha3_224 | Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512 => {
+            Err(Error::Unsupported(format!("{} is not used with a TPM", hash.name())))
+        }
     }
 }
 

@@ -56,9 +56,12 @@ pub enum Error {
     /// The response was not what TPM 2.0 prescribes.
     #[error("the response of the TPM is malformed: {0}")]
     Malformed(&'static str),
-    /// The TPM's memory for "objects" or "sessions" is taken by others.
+    /// The TPM's memory for "objects" or "sessions" is taken by others: programs that run, or that ended without giving back
+    /// what they had. Sessions do not show whose they are, so that even our own of an earlier process are left alone.
     #[error(
-        "the TPM has no room for {0}: others hold them; use the kernel's resource manager (/dev/tpmrm0), or flush what they left (tpm2_flushcontext)"
+        "the TPM has no room for {0}: other programs hold them, or left them behind; {remedy}, or restart the machine; \
+         the kernel's resource manager (/dev/tpmrm0) keeps programs out of each other's way",
+        remedy = remedy(.0)
     )]
     NoRoom(&'static str),
     /// Not possible with this TPM, this build or this key; the text says what.
@@ -87,6 +90,14 @@ pub enum Error {
     Random,
 }
 
+/// What frees the "objects" or "sessions" of programs that are gone.
+fn remedy(what: &str) -> &'static str {
+    match what {
+        "sessions" => "free them with tpm2_flushcontext --loaded-session, then --saved-session",
+        _ => "free them with tpm2_flushcontext --transient-object",
+    }
+}
+
 impl Error {
     /// Whether the connection cannot be trusted to be in step any more.
     pub(crate) fn breaks_connection(&self) -> bool {
@@ -94,6 +105,11 @@ impl Error {
             self,
             Error::Lost(_) | Error::TimedOut(_) | Error::Malformed(_) | Error::ResponseHmac | Error::NotThere(_)
         )
+    }
+
+    /// Whether it is unknown, after trying to flush something, if that is still there.
+    pub(crate) fn leaves_in_doubt(&self) -> bool {
+        self.breaks_connection() || *self == Error::Busy
     }
 
     /// Whether the held handles or the connection are gone, so that doing it all again from the start may succeed.

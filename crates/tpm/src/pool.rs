@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::conf::TctiConf;
-use crate::connection::Connection;
+use crate::connection::{Claims, Connection};
 use crate::descriptors::Descriptors;
 use crate::error::Result;
 use crate::public::Name;
@@ -19,7 +19,7 @@ use crate::tpm::Options;
 /// Connections with a key that are kept, behind a resource manager.
 const MOST_KEYED: usize = 8;
 
-type Shared = Arc<Mutex<Connection>>;
+pub(crate) type Shared = Arc<Mutex<Connection>>;
 
 /// A connection with a space of its own.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(crate) struct Pool {
     conf: TctiConf,
     options: Options,
     descriptors: Arc<Descriptors>,
+    claims: Arc<Claims>,
     general: Shared,
     /// Whether a resource manager is there; unknown before the first connection.
     managed: OnceLock<bool>,
@@ -44,15 +45,21 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(conf: TctiConf, options: Options) -> Pool {
         let descriptors = Arc::new(Descriptors::new());
-        let general = Connection::new(conf.clone(), options.clone(), Arc::clone(&descriptors));
+        let claims = Arc::new(Claims::default());
+        let general = Connection::new(conf.clone(), options.clone(), Arc::clone(&descriptors), Arc::clone(&claims));
         Pool {
             conf,
             options,
             descriptors,
+            claims,
             general: Arc::new(Mutex::new(general)),
             managed: OnceLock::new(),
             spaces: Mutex::new(Vec::new()),
         }
+    }
+
+    pub(crate) fn claim(&self, names: impl IntoIterator<Item = Name>) {
+        self.claims.add(names);
     }
 
     /// Closes all descriptors in a forked child. Takes no lock.
@@ -100,7 +107,12 @@ impl Pool {
     }
 
     fn connection(&self) -> Connection {
-        Connection::new(self.conf.clone(), self.options.clone(), Arc::clone(&self.descriptors))
+        Connection::new(
+            self.conf.clone(),
+            self.options.clone(),
+            Arc::clone(&self.descriptors),
+            Arc::clone(&self.claims),
+        )
     }
 
     /// Flushes one key.

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::public::{Name, PublicArea, check_tpm2b};
 use crate::rc::ResponseCode;
 use crate::session::{Entity, Kind};
-use crate::wire::constants::{cap, cc, hc, rh};
-use crate::wire::{Reader, Writer};
+use crate::wire::Writer;
+use crate::wire::constants::{cc, hc, rh};
 use crate::{seal, template};
 
 /// Where other software keeps, and looks for, the storage primary (TCG TPM v2.0 Provisioning Guidance, 7.8).
@@ -43,11 +43,12 @@ pub struct Primary {
 }
 
 impl Primary {
-    /// A primary with an empty authorisation value; fails when `public` (TPM2B_PUBLIC) is not that of a storage key.
+    /// A primary with an empty authorisation value; fails when `public` (TPM2B_PUBLIC) is not that of a storage key that the TPM
+    /// made and keeps to itself: sessions salted to any other would hide nothing from who put it there.
     pub fn new(location: Location, public: Vec<u8>) -> Result<Primary> {
         let area = PublicArea::parse(&public)?;
-        if !area.is_storage_key() {
-            return Err(Error::Invalid("the primary is not a storage key"));
+        if let Some(reason) = unfit(&area) {
+            return Err(Error::Invalid(reason));
         }
         let name = area.name()?;
         Ok(Primary { location, public, auth: Secret::zeroed(0), name, area })
@@ -67,6 +68,20 @@ impl Primary {
     pub(crate) fn area(&self) -> &PublicArea {
         &self.area
     }
+}
+
+/// Why a key with this public area cannot be a storage primary.
+fn unfit(area: &PublicArea) -> Option<&'static str> {
+    if !area.is_storage_key() {
+        return Some("the primary is not a storage key");
+    }
+    if !area.is_native() {
+        return Some(
+            "the storage key was not made by this TPM for itself alone (fixedTPM, fixedParent, sensitiveDataOrigin): \
+             others may know its private part",
+        );
+    }
+    None
 }
 
 /// Where a primary is kept.
@@ -121,37 +136,43 @@ pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequ
             ));
         }
         let PrimaryRequest { owner_auth, primary_auth, .. } = request;
-        let (handle, area) =
-            create_primary(connection, rh::OWNER, owner_auth, primary_auth, &mut Protection::none())?;
+        let (handle, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, &mut Protection::none())?;
         connection.add_temporary(handle, &area.name()?);
         return Primary::new(Location::Transient, area.marshal()?);
     }
     let mut occupied = false;
     if let Some(area) = read_public(connection, wanted)? {
         occupied = true;
-        if let Some(primary) = adopt(connection, wanted, &area, request)? {
-            return Ok(primary);
-        }
-        if request.handle.is_some() {
-            return Err(Error::Invalid("the object at the requested handle is not a storage primary that can be used"));
+        match adopt(connection, wanted, &area, request)? {
+            Ok(primary) => return Ok(primary),
+            Err(reason) if request.handle.is_some() => return Err(Error::Invalid(reason)),
+            Err(reason) => warn!("the object at {wanted:#010x} is not taken for the storage primary: {reason}"),
         }
     }
     let handle = if occupied { free_handle(connection)? } else { wanted };
     create(connection, handle, request)
 }
 
-/// The primary at `handle`, if it is a storage key and its authorisation value is the given one.
+/// The primary at `handle`, if it is a storage key that can be trusted and its authorisation value is the given one; else why it
+/// is not.
 fn adopt(
     connection: &mut Connection,
     handle: u32,
     area: &PublicArea,
     request: &PrimaryRequest,
-) -> Result<Option<Primary>> {
-    if !area.is_storage_key() || (area.ecc().is_none() && area.rsa().is_none()) {
-        return Ok(None);
+) -> Result<std::result::Result<Primary, &'static str>> {
+    if let Some(reason) = unfit(area) {
+        return Ok(Err(reason));
+    }
+    if area.ecc().is_none() && area.rsa().is_none() {
+        return Ok(Err("the storage key is neither RSA nor ECC on a known curve"));
     }
     let primary = Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(request.primary_auth.clone());
-    Ok(connection.primary_is_usable(&primary)?.then_some(primary))
+    if connection.primary_is_usable(&primary)? {
+        Ok(Ok(primary))
+    } else {
+        Ok(Err("the storage key has another authorisation value than the given one"))
+    }
 }
 
 /// CreatePrimary, EvictControl, FlushContext; and CreatePrimary, StartAuthSession, FlushContext, where there is an
@@ -243,6 +264,16 @@ pub(crate) fn read_public(connection: &mut Connection, handle: u32) -> Result<Op
     }
 }
 
+/// The name of a loaded object; `None` for one that is no name here. Does not look into the public area: somebody else's object
+/// may be of a kind unknown here.
+pub(crate) fn read_name(connection: &mut Connection, handle: u32) -> Result<Option<Name>> {
+    let command = connection.command(cc::READ_PUBLIC, vec![Handle::plain(handle)], Writer::new())?;
+    let response = connection.execute(&command, &mut [])?;
+    let mut reader = response.reader();
+    reader.tpm2b()?;
+    Ok(Name::from_bytes(reader.tpm2b()?).ok())
+}
+
 /// Compares what is at the primary's handle with what is pinned; one command, none for a transient one.
 pub(crate) fn check(connection: &mut Connection, primary: &Primary) -> Result<()> {
     let Location::Persistent(handle) = primary.location else {
@@ -261,10 +292,7 @@ pub(crate) fn check(connection: &mut Connection, primary: &Primary) -> Result<()
 
 /// All persistent handles.
 pub(crate) fn list_persistent(connection: &mut Connection) -> Result<Vec<u32>> {
-    connection.capability_list(cap::HANDLES, hc::PERSISTENT_FIRST, |reader: &mut Reader<'_>| {
-        let handle = reader.u32()?;
-        Ok((handle, handle))
-    })
+    connection.handles(hc::PERSISTENT_FIRST)
 }
 
 fn free_handle(connection: &mut Connection) -> Result<u32> {
@@ -304,4 +332,26 @@ pub(crate) fn load_parameters(public: &[u8], private: &[u8]) -> Result<Writer> {
     check_tpm2b(public)?;
     check_tpm2b(private)?;
     Ok(Writer::new().bytes(private).bytes(public))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::public::Attributes;
+
+    #[test]
+    fn only_what_the_tpm_keeps_to_itself_is_a_primary() {
+        let made = |cleared: u32| {
+            let mut area = template::storage_primary().unwrap();
+            area.attributes = Attributes::from_bits(area.attributes.bits() & !cleared);
+            Primary::new(Location::Persistent(SRK_HANDLE), area.marshal().unwrap())
+        };
+        assert!(made(0).is_ok());
+        for needed in [Attributes::FIXED_TPM, Attributes::FIXED_PARENT, Attributes::SENSITIVE_DATA_ORIGIN] {
+            let refused = made(needed.bits());
+            assert!(matches!(&refused, Err(Error::Invalid(text)) if text.contains("fixedTPM")), "{refused:?}");
+        }
+        let no_storage_key = made(Attributes::RESTRICTED.bits());
+        assert!(matches!(&no_storage_key, Err(Error::Invalid(text)) if text.contains("not a storage key")));
+    }
 }

@@ -318,6 +318,13 @@ impl PublicArea {
             && self.attributes.contains(Attributes::RESTRICTED.union(Attributes::DECRYPT))
             && !self.attributes.contains(Attributes::SIGN)
     }
+
+    /// Whether the TPM vouches that the private part was made in it, and has never been, nor can be, anywhere else. It lets
+    /// nobody have these attributes for a key that was imported or can be duplicated (Part 2, 8.3.3).
+    pub(crate) fn is_native(&self) -> bool {
+        let native = Attributes::FIXED_TPM.union(Attributes::FIXED_PARENT).union(Attributes::SENSITIVE_DATA_ORIGIN);
+        self.attributes.contains(native)
+    }
 }
 
 /// An object outside the TPM: its public area and its sensitive part, wrapped by its parent.

@@ -167,7 +167,7 @@ pub(crate) fn unseal(
         let handle = connection.load(primary, &object.public, &object.private, name, protection.session.as_mut())?;
         // There is place for one session: this one, unless a longer-lived one is there. A resource manager's chip has
         // to swap a held session around each command: that costs it more than a new one for the key.
-        protection.keep = !managed && !connection.holds_session();
+        protection.keep = !managed && !connection.holds_session() && !connection.gives_back_at_once();
         let command = connection.command(cc::UNSEAL, vec![handle], Writer::new())?;
         let entity = Entity { name, auth };
         let response = connection.execute(&command, &mut [protection.authorize(entity, false, true)])?;

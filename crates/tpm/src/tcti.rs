@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::transport::{MAX_RESPONSE, Transport, TransportError, response_size};
 
@@ -37,7 +38,8 @@ pub(crate) fn open(text: &str) -> Result<Box<dyn Transport>, TransportError> {
         _ => return Err(refused(text, rc)),
     };
     // From here on the drop finalizes it.
-    let tcti = Tcti { context, loader, text: text.to_owned(), buffer: vec![0; MAX_RESPONSE], failed: false };
+    let tcti =
+        Tcti { context, loader, text: text.to_owned(), buffer: Zeroizing::new(vec![0; MAX_RESPONSE]), failed: false };
     // SAFETY: an initialized context begins with the common part of version 1 (tss2_tcti.h), and is valid until it is
     // finalized.
     let common = unsafe { context.as_ref() };
@@ -133,7 +135,7 @@ struct Tcti {
     loader: &'static Loader,
     text: String,
     /// As long as any response may be: `cmd` does not look how much room it has.
-    buffer: Vec<u8>,
+    buffer: Zeroizing<Vec<u8>>,
     failed: bool,
 }
 
@@ -157,7 +159,7 @@ impl Drop for Tcti {
 }
 
 impl Transport for Tcti {
-    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Vec<u8>, TransportError> {
+    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, TransportError> {
         if self.failed {
             return Err(TransportError::Lost("the connection was given up after an error".into()));
         }
@@ -201,7 +203,7 @@ impl Tcti {
         }
     }
 
-    fn receive(&mut self, deadline: Duration) -> Result<Vec<u8>, TransportError> {
+    fn receive(&mut self, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, TransportError> {
         let Some(receive) = self.common().receive else {
             return Err(TransportError::Unsupported("a TCTI without receive".into()));
         };
@@ -224,8 +226,8 @@ impl Tcti {
                 _ => return Err(self.lost("receive", rc)),
             }
         };
-        let response = self.buffer.get(..size).unwrap_or_default().to_vec();
-        self.buffer.fill(0);
+        let response = Zeroizing::new(self.buffer.get(..size).unwrap_or_default().to_vec());
+        self.buffer.as_mut_slice().zeroize();
         match response_size(&response)? {
             Some(told) if told == size => Ok(response),
             _ => Err(TransportError::Malformed("a response is not as long as its header says")),
@@ -332,7 +334,7 @@ mod tests {
         // One answer, then silence, then the end.
         let mut tcti =
             open(&format!("cmd:head -c 12 >/dev/null; {response}; head -c 12 >/dev/null; exec sleep 2")).unwrap();
-        assert_eq!(tcti.transact(&GET_RANDOM, PATIENCE).unwrap(), b"\x80\x01\0\0\0\x0c\0\0\0\0ab");
+        assert_eq!(**tcti.transact(&GET_RANDOM, PATIENCE).unwrap(), *b"\x80\x01\0\0\0\x0c\0\0\0\0ab");
         let patience = Duration::from_millis(50);
         assert_eq!(tcti.transact(&GET_RANDOM, patience), Err(TransportError::TimedOut(patience)));
         assert!(matches!(tcti.transact(&GET_RANDOM, PATIENCE), Err(TransportError::Lost(_))), "given up");

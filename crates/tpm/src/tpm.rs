@@ -17,7 +17,7 @@ use crate::connection::{Connection, Repeat};
 use crate::crypto::Direction;
 use crate::error::{Error, Result};
 use crate::import::{self, KeyMaterial};
-use crate::pool::{Pool, lock};
+use crate::pool::{Pool, Shared, lock};
 use crate::primary::{self, Primary, PrimaryRequest};
 use crate::public::{Name, Wrapped};
 use crate::random;
@@ -35,6 +35,10 @@ pub struct Options {
     pub bus_protection: bool,
     /// After how long unused everything held is given back.
     pub idle: Duration,
+    /// Whether a thread may be started, to give back what is idle. If not, `idle` counts for nothing: what is held behind a
+    /// resource manager is kept until [`Tpm::release`], and without one everything is given back, and the connection closed,
+    /// after each operation, which must then load its key anew each time.
+    pub threads: bool,
     /// How long an answer may take.
     pub deadline: Duration,
     /// How long the making of a key may take.
@@ -46,6 +50,7 @@ impl Default for Options {
         Options {
             bus_protection: true,
             idle: Duration::from_secs(1),
+            threads: true,
             deadline: Duration::from_secs(60),
             keygen_deadline: Duration::from_secs(300),
         }
@@ -58,14 +63,16 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Tpm {
     pool: Arc<Pool>,
-    reaper: Reaper,
+    /// Starts threads; `None` where that is forbidden.
+    reaper: Option<Reaper>,
     abandoned: AtomicBool,
 }
 
 impl Tpm {
     /// A TPM that is not connected yet.
     pub fn new(conf: TctiConf, options: Options) -> Tpm {
-        Tpm { pool: Arc::new(Pool::new(conf, options)), reaper: Reaper::default(), abandoned: AtomicBool::new(false) }
+        let reaper = options.threads.then(Reaper::default);
+        Tpm { pool: Arc::new(Pool::new(conf, options)), reaper, abandoned: AtomicBool::new(false) }
     }
 
     /// What the TPM can do. Four commands.
@@ -223,6 +230,18 @@ impl Tpm {
         self.key(key.name, |connection| ecdh::ecdh_z(connection, key, point))
     }
 
+    /// Tells the names of objects that are ours, because it is us who have their blobs. A process that ends without
+    /// [`Tpm::release`] leaves what it had loaded in a TPM without a resource manager, which has room for three or so: when
+    /// there is none left, loaded objects with these names are flushed. All others are somebody else's, and never touched.
+    ///
+    /// Names are added to those told before. A storage primary is not ours alone: everybody who derives it from the same
+    /// template has it under the same name.
+    pub fn claim(&self, names: impl IntoIterator<Item = Name>) {
+        if !self.abandoned.load(Ordering::Acquire) {
+            self.pool.claim(names);
+        }
+    }
+
     /// Flushes a key that will not be used again, if it is loaded.
     pub fn forget(&self, name: &Name) {
         let Ok(_guard) = self.enter() else { return };
@@ -234,12 +253,17 @@ impl Tpm {
     /// Gives back all that is held in the TPM, and closes. It is opened again when it is needed.
     pub fn release(&self) {
         let Ok(_guard) = self.enter() else { return };
-        self.reaper.stop();
+        if let Some(reaper) = &self.reaper {
+            reaper.stop();
+        }
         self.pool.give_back();
     }
 
     /// For the child after a fork: closes the descriptors without a word to the TPM. Takes no lock. The object then refuses
     /// everything, and keeps its memory when it is dropped.
+    ///
+    /// A child that never calls it holds the descriptors until it ends or executes a program. It does not keep others from a
+    /// TPM behind a socket once the parent has closed its connection, which ends it for both; a device stays open.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
         self.pool.abandon();
@@ -247,28 +271,30 @@ impl Tpm {
 
     fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
-        let connection = self.pool.general();
-        let result = lock(&connection).run(repeat, operation);
-        drop(connection);
-        self.reaper.wake(&self.pool);
-        result
+        self.run(self.pool.general(), repeat, operation)
     }
 
     fn session<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
-        let connection = self.pool.for_session()?;
-        let result = lock(&connection).run(repeat, operation);
-        drop(connection);
-        self.reaper.wake(&self.pool);
-        result
+        self.run(self.pool.for_session()?, repeat, operation)
     }
 
     fn key<T>(&self, name: &Name, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
-        let connection = self.pool.for_key(name)?;
-        let result = lock(&connection).run(Repeat::SafeWithRightAuth, operation);
+        self.run(self.pool.for_key(name)?, Repeat::SafeWithRightAuth, operation)
+    }
+
+    fn run<T>(
+        &self,
+        connection: Shared,
+        repeat: Repeat,
+        operation: impl FnMut(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
+        let result = lock(&connection).run(repeat, operation);
         drop(connection);
-        self.reaper.wake(&self.pool);
+        if let Some(reaper) = &self.reaper {
+            reaper.wake(&self.pool);
+        }
         result
     }
 
@@ -285,6 +311,8 @@ impl Drop for Tpm {
         if self.abandoned.load(Ordering::Acquire) {
             // The descriptors are closed, and may be somebody else's by now: nothing may close them again.
             std::mem::forget(Arc::clone(&self.pool));
+            // So is the thread: there is none here to be joined or detached.
+            std::mem::forget(self.reaper.take());
             return;
         }
         self.release();

@@ -56,6 +56,74 @@ fn a_cut_connection_is_made_anew_and_leaves_nothing_behind() {
     }
 }
 
+/// What a broken connection left behind is looked for by the next one: it may break as well.
+#[test]
+fn a_break_while_cleaning_up_after_a_break_loses_nothing() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[p256(), p256()]);
+    let sign = code("Sign");
+    for name in ["ReadPublic", "FlushContext"] {
+        for fault in [
+            Fault::CutBeforeCommand { code: code(name) },
+            Fault::CutAfterCommand { code: code(name) },
+            Fault::TruncateResponse { code: code(name), keep: 7 },
+        ] {
+            let tpm = at(&proxy.tcti());
+            live(&stage, &tpm);
+            stage.sign(&tpm, 1);
+            proxy.inject(Fault::CutBeforeCommand { code: sign });
+            proxy.inject(fault.clone());
+            let result = tpm.sign(&stage.key(0), Hash::Sha256, &[7; 32], SignScheme::Ecdsa);
+            assert!(matches!(result, Err(Error::Lost(_))), "{fault:?} {result:?}");
+            assert!(proxy.pending_faults().is_empty(), "{fault:?}");
+            tpm.random(&mut [0; 8]).unwrap();
+            tpm.release();
+            let left = leftovers(&swtpm);
+            assert!(left.is_clean(), "{fault:?} {left:?}");
+        }
+    }
+    // It is not tried for ever.
+    let tpm = at(&proxy.tcti());
+    stage.sign(&tpm, 0);
+    proxy.inject(Fault::CutBeforeCommand { code: sign });
+    for _ in 0..3 {
+        proxy.inject(Fault::CutBeforeCommand { code: code("ReadPublic") });
+    }
+    let outcomes: Vec<bool> = (0..3).map(|_| tpm.random(&mut [0; 8]).is_ok()).collect();
+    assert_eq!(outcomes, [true; 3]);
+    let outcomes: Vec<bool> =
+        (0..3).map(|_| tpm.sign(&stage.key(0), Hash::Sha256, &[7; 32], SignScheme::Ecdsa).is_ok()).collect();
+    assert_eq!(outcomes, [false, false, true]);
+    tpm.release();
+    flush_all(&swtpm);
+}
+
+/// A TPM may be too busy to flush for longer than we wait.
+#[test]
+fn what_could_not_be_flushed_is_flushed_later() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[p256(), p256()]);
+    let tpm = at(&proxy.tcti());
+    let busy = Fault::Respond { code: code("FlushContext"), rc: 0x922, times: usize::MAX };
+    // At the end of an operation.
+    proxy.inject(busy.clone());
+    stage.login(&tpm);
+    proxy.clear_faults();
+    proxy.mark();
+    stage.sign(&tpm, 0);
+    assert_eq!(proxy.mark().to_string(), "Load Sign FlushContext");
+    // When everything is given back.
+    stage.sign(&tpm, 1);
+    proxy.inject(busy);
+    tpm.release();
+    proxy.clear_faults();
+    assert!(!leftovers(&swtpm).is_clean());
+    tpm.random(&mut [0; 8]).unwrap();
+    tpm.release();
+    let left = leftovers(&swtpm);
+    assert!(left.is_clean(), "{left:?}");
+}
+
 fn flush_all(swtpm: &SwTpm) {
     let left = leftovers(swtpm);
     let mut raw = swtpm.connect().unwrap();

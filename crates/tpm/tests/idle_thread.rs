@@ -42,7 +42,7 @@ fn thread_comes() -> bool {
 
 fn has_idle_thread() -> bool {
     let is_idle = |entry: std::fs::DirEntry| {
-        std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == "tpm-idle")
+        std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == "tpm2-cryptoki")
     };
     std::fs::read_dir("/proc/self/task").unwrap().flatten().any(is_idle)
 }

@@ -306,7 +306,7 @@ fn primaries_of_others_are_adopted() {
         RsaExponent::default(),
     )
     .unwrap();
-    for public in [rsa, ecc_storage(EccCurve::NistP384, HashingAlgorithm::Sha384)] {
+    for public in [rsa, ecc_storage(EccCurve::NistP384, HashingAlgorithm::Sha384, true)] {
         let swtpm = SwTpm::start();
         persist(&swtpm, public, 0x8100_0001);
         let stage = Stage::set(&swtpm, &[p256()]);
@@ -342,10 +342,27 @@ fn what_is_no_storage_key_is_stepped_around() {
     assert!(leftovers(&swtpm).is_clean());
 }
 
-fn ecc_storage(curve: EccCurve, hash: HashingAlgorithm) -> Public {
+/// A storage key that can be duplicated: who put it there may have a copy of all that it is to keep secret.
+#[test]
+fn a_storage_key_that_others_may_have_is_not_adopted() {
+    let swtpm = SwTpm::start();
+    persist(&swtpm, ecc_storage(EccCurve::NistP256, HashingAlgorithm::Sha256, false), 0x8100_0001);
+    let tpm = at(&swtpm.tcti());
+    let request = PrimaryRequest { handle: Some(0x8100_0001), ..PrimaryRequest::default() };
+    let refused = tpm.storage_primary(&request).unwrap_err();
+    assert!(refused.to_string().contains("others may know its private part"), "{refused}");
+    let primary = tpm.storage_primary(&PrimaryRequest::default()).unwrap();
+    assert_eq!(primary.location, Location::Persistent(0x8100_0002));
+    let area = PublicArea::parse(&primary.public).unwrap();
+    assert!(area.attributes().contains(Attributes::FIXED_TPM.union(Attributes::FIXED_PARENT)));
+    tpm.release();
+    assert!(leftovers(&swtpm).is_clean());
+}
+
+fn ecc_storage(curve: EccCurve, hash: HashingAlgorithm, fixed: bool) -> Public {
     let attributes = ObjectAttributesBuilder::new()
-        .with_fixed_tpm(true)
-        .with_fixed_parent(true)
+        .with_fixed_tpm(fixed)
+        .with_fixed_parent(fixed)
         .with_sensitive_data_origin(true)
         .with_user_with_auth(true)
         .with_decrypt(true)

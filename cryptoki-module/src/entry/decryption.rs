@@ -1,11 +1,14 @@
 //! Decryption functions (5.10).
 
+use model::Ops;
+
 use crate::raw::cryptoki_fn;
 
 cryptoki_fn! {
-    /// Starts a decryption (5.10.1).
+    /// Starts a decryption (5.10.1), or cancels the active one.
     C_DecryptInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
-        library.decrypt_init(session, &mechanism.mechanism()?, key)
+        let start = |mechanism: &_| library.decrypt_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::DECRYPT, start)
     }
 }
 

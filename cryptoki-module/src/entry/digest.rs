@@ -1,11 +1,14 @@
 //! Message digesting functions (5.12).
 
+use model::Ops;
+
 use crate::raw::cryptoki_fn;
 
 cryptoki_fn! {
-    /// Starts a digest (5.12.1).
+    /// Starts a digest (5.12.1), or cancels the active one.
     C_DigestInit(session: SessionHandle, mechanism: Mechanism) |library| {
-        library.digest_init(session, &mechanism.mechanism()?)
+        let start = |mechanism: &_| library.digest_init(session, mechanism);
+        mechanism.start_or_cancel(library, session, Ops::DIGEST, start)
     }
 }
 
@@ -23,7 +26,7 @@ cryptoki_fn! {
 
 cryptoki_fn! {
     /// Digests the value of a secret key (5.12.4).
-    C_DigestKey(session: SessionHandle, key: ObjectHandle) unsupported "the value of a key is not outside of the TPM"
+    C_DigestKey(session: SessionHandle, key: ObjectHandle) |library| library.digest_key(session, key)
 }
 
 cryptoki_fn! {

@@ -1,11 +1,14 @@
 //! Encryption functions (5.8).
 
+use model::Ops;
+
 use crate::raw::cryptoki_fn;
 
 cryptoki_fn! {
-    /// Starts an encryption (5.8.1).
+    /// Starts an encryption (5.8.1), or cancels the active one.
     C_EncryptInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
-        library.encrypt_init(session, &mechanism.mechanism()?, key)
+        let start = |mechanism: &_| library.encrypt_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::ENCRYPT, start)
     }
 }
 

@@ -6,8 +6,13 @@ use crate::raw::cryptoki_fn;
 
 cryptoki_fn! {
     /// Makes a secret key (5.18.1).
-    C_GenerateKey(session: SessionHandle, mechanism: Mechanism, template: Attributes, key: Place<CK_OBJECT_HANDLE>)
-    unsupported "there are no secret keys yet"
+    C_GenerateKey(
+        session: SessionHandle, mechanism: Mechanism, template: Attributes, key: Place<CK_OBJECT_HANDLE>
+    ) |library| {
+        let place = key.required()?;
+        place.write(library.generate_key(session, &mechanism.mechanism()?, &template.template()?)?.0);
+        Ok(())
+    }
 }
 
 cryptoki_fn! {
@@ -34,7 +39,10 @@ cryptoki_fn! {
     /// Wraps a key (5.18.3).
     C_WrapKey(
         session: SessionHandle, mechanism: Mechanism, wrapping_key: ObjectHandle, key: ObjectHandle, wrapped: Buffer
-    ) unsupported "no key leaves the TPM"
+    ) |library| {
+        let mechanism = mechanism.mechanism()?;
+        wrapped.fill(|output| library.wrap_key(session, &mechanism, wrapping_key, key, output))
+    }
 }
 
 cryptoki_fn! {
@@ -42,7 +50,12 @@ cryptoki_fn! {
     C_UnwrapKey(
         session: SessionHandle, mechanism: Mechanism, unwrapping_key: ObjectHandle, wrapped: Bytes,
         template: Attributes, key: Place<CK_OBJECT_HANDLE>
-    ) unsupported "no mechanism unwraps"
+    ) |library| {
+        let place = key.required()?;
+        let (mechanism, template) = (mechanism.mechanism()?, template.template()?);
+        place.write(library.unwrap_key(session, &mechanism, unwrapping_key, wrapped.slice()?, &template)?.0);
+        Ok(())
+    }
 }
 
 cryptoki_fn! {
@@ -50,5 +63,10 @@ cryptoki_fn! {
     C_DeriveKey(
         session: SessionHandle, mechanism: Mechanism, base_key: ObjectHandle, template: Attributes,
         key: Place<CK_OBJECT_HANDLE>
-    ) unsupported "no mechanism derives keys yet"
+    ) |library| {
+        let place = key.required()?;
+        let (mechanism, template) = (mechanism.mechanism()?, template.template()?);
+        place.write(library.derive_key(session, &mechanism, base_key, &template)?.0);
+        Ok(())
+    }
 }

@@ -1,10 +1,12 @@
 //! Session management functions (5.6).
 
-use model::UserType;
+use base::Secret;
+use model::{Ops, SessionHandle, UserType};
 use pkcs11_sys::{
-    CK_SESSION_HANDLE, CK_SESSION_INFO, CKF_RW_SESSION, CKF_SERIAL_SESSION, CKU_CONTEXT_SPECIFIC, CKU_SO, CKU_USER,
+    CK_SESSION_HANDLE, CK_SESSION_INFO, CKF_FIND_OBJECTS, CKF_RW_SESSION, CKF_SERIAL_SESSION, CKU_CONTEXT_SPECIFIC,
+    CKU_SO, CKU_USER,
 };
-use token::Error;
+use token::{Error, Library, Result};
 
 use crate::raw::cryptoki_fn;
 
@@ -48,42 +50,58 @@ cryptoki_fn! {
 }
 
 cryptoki_fn! {
-    /// Cancels the active operations of a session (5.6.5).
-    C_SessionCancel(session: SessionHandle, flags: Ulong)
-    unsupported "an operation ends with its last call, or with the session"
+    /// Cancels the active operations of a session (5.6.5). A flag for what is not active, or never stays active, asks
+    /// for nothing.
+    C_SessionCancel(session: SessionHandle, flags: Ulong) |library| {
+        library.cancel(session, Ops::from_bits_truncate(flags), flags & CKF_FIND_OBJECTS != 0)
+    }
 }
 
 cryptoki_fn! {
-    /// Saves the state of an operation (5.6.6).
-    C_GetOperationState(session: SessionHandle, state: Buffer) unsupported "no operation's state leaves the module"
+    /// Saves the state of an operation (5.6.6): none can be saved, which is said as the specification has it.
+    C_GetOperationState(session: SessionHandle, state: Buffer) |library| {
+        state.fill(|_| library.operation_state(session).map(|()| 0))
+    }
 }
 
 cryptoki_fn! {
-    /// Restores the state of an operation (5.6.7).
+    /// Restores the state of an operation (5.6.7): no bytes are one.
     C_SetOperationState(
         session: SessionHandle, state: Bytes, encryption_key: ObjectHandle, authentication_key: ObjectHandle
-    ) unsupported "no operation's state leaves the module"
+    ) |library| {
+        state.slice()?;
+        library.set_operation_state(session)
+    }
 }
 
 cryptoki_fn! {
     /// Logs a user in, in all sessions with the token (5.6.8).
     C_Login(session: SessionHandle, user: Ulong, pin: Bytes) |library| {
-        let pin = pin.secret()?;
-        let user = match user {
-            CKU_SO => UserType::So,
-            CKU_USER => UserType::User,
-            CKU_CONTEXT_SPECIFIC => UserType::ContextSpecific,
-            // A session that does not exist is the graver error.
-            _ => return library.session_info(session).and(Err(Error::UserTypeInvalid)),
-        };
-        library.login(session, user, pin)
+        login(library, session, user, pin.secret()?)
     }
 }
 
+fn login(library: &Library, session: SessionHandle, user: u64, pin: Option<Secret>) -> Result<()> {
+    let user = match user {
+        CKU_SO => UserType::So,
+        CKU_USER => UserType::User,
+        CKU_CONTEXT_SPECIFIC => UserType::ContextSpecific,
+        // A session that does not exist is the graver error.
+        _ => return library.session_info(session).and(Err(Error::UserTypeInvalid)),
+    };
+    library.login(session, user, pin)
+}
+
 cryptoki_fn! {
-    /// Logs a user in by name (5.6.9).
-    C_LoginUser(session: SessionHandle, user: Ulong, pin: Bytes, name: Bytes)
-    unsupported "a token has one user, without a name"
+    /// Logs a user in by name (5.6.9). The users of a token are two, and have no names: without one this is `C_Login`.
+    /// With one it asks for a user who is not there, which no PIN can change; so none is tried and counted.
+    C_LoginUser(session: SessionHandle, user: Ulong, pin: Bytes, name: Bytes) |library| {
+        let pin = pin.secret()?;
+        if !name.slice()?.is_empty() {
+            return library.session_info(session).and(Err(Error::UserTypeInvalid));
+        }
+        login(library, session, user, pin)
+    }
 }
 
 cryptoki_fn! {

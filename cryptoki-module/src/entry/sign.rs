@@ -1,11 +1,14 @@
 //! Signing and MACing functions (5.13).
 
+use model::Ops;
+
 use crate::raw::cryptoki_fn;
 
 cryptoki_fn! {
-    /// Starts a signature (5.13.1).
+    /// Starts a signature (5.13.1), or cancels the active one.
     C_SignInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
-        library.sign_init(session, &mechanism.mechanism()?, key)
+        let start = |mechanism: &_| library.sign_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::SIGN, start)
     }
 }
 
@@ -29,12 +32,16 @@ cryptoki_fn! {
 }
 
 cryptoki_fn! {
-    /// Starts a signature from which the data can be recovered (5.13.5).
-    C_SignRecoverInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle)
-    unsupported "no mechanism has data recovery"
+    /// Starts a signature from which the data can be recovered (5.13.5), or cancels the active one.
+    C_SignRecoverInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
+        let start = |mechanism: &_| library.sign_recover_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::SIGN_RECOVER, start)
+    }
 }
 
 cryptoki_fn! {
     /// Signs so that the data can be recovered (5.13.6).
-    C_SignRecover(session: SessionHandle, data: Bytes, signature: Buffer) unsupported "no mechanism has data recovery"
+    C_SignRecover(session: SessionHandle, data: Bytes, signature: Buffer) |library| {
+        signature.fill_from(data, |data, output| library.sign_recover(session, data, output))
+    }
 }

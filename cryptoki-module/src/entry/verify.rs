@@ -1,11 +1,14 @@
 //! Functions for verifying signatures and MACs (5.15).
 
+use model::Ops;
+
 use crate::raw::cryptoki_fn;
 
 cryptoki_fn! {
-    /// Starts a verification (5.15.1).
+    /// Starts a verification (5.15.1), or cancels the active one.
     C_VerifyInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
-        library.verify_init(session, &mechanism.mechanism()?, key)
+        let start = |mechanism: &_| library.verify_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::VERIFY, start)
     }
 }
 
@@ -27,12 +30,16 @@ cryptoki_fn! {
 }
 
 cryptoki_fn! {
-    /// Starts a verification that recovers the data (5.15.5).
-    C_VerifyRecoverInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle)
-    unsupported "no mechanism has data recovery"
+    /// Starts a verification that recovers the data (5.15.5), or cancels the active one.
+    C_VerifyRecoverInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
+        let start = |mechanism: &_| library.verify_recover_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::VERIFY_RECOVER, start)
+    }
 }
 
 cryptoki_fn! {
     /// Recovers the data of a signature (5.15.6).
-    C_VerifyRecover(session: SessionHandle, signature: Bytes, data: Buffer) unsupported "no mechanism has data recovery"
+    C_VerifyRecover(session: SessionHandle, signature: Bytes, data: Buffer) |library| {
+        data.fill_from(signature, |signature, output| library.verify_recover(session, signature, output))
+    }
 }

@@ -4,11 +4,14 @@
 #![allow(unsafe_code, dead_code, missing_debug_implementations, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pkcs11_sys::*;
 use tpm2_cryptoki as _;
+
+pub mod world;
 
 /// Calls a function of the interface.
 #[macro_export]
@@ -27,24 +30,27 @@ pub struct Turn(#[allow(dead_code)] MutexGuard<'static, ()>);
 /// Waits for the turn, in an environment with no store, and with a TPM that is not there: nothing may touch a real one.
 pub fn turn() -> Turn {
     static TURN: Mutex<()> = Mutex::new(());
-    static ENVIRONMENT: Once = Once::new();
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
     let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    ENVIRONMENT.call_once(|| {
-        let dir = tempfile::tempdir().unwrap().keep();
-        for (name, value) in [
-            ("HOME", dir.clone()),
-            ("XDG_CONFIG_HOME", dir.join("config")),
-            ("XDG_DATA_HOME", dir.join("data")),
-            ("TPM2_CRYPTOKI_CONFIG", dir.join("config.toml")),
-            ("TPM2_CRYPTOKI_STORE", dir.join("store")),
-            ("TPM2_CRYPTOKI_TCTI", format!("swtpm:path={}/none", dir.display()).into()),
-        ] {
-            // SAFETY: before any other thread of the test is started that reads the environment.
-            unsafe { std::env::set_var(name, value) };
-        }
-        std::fs::write(dir.join("config.toml"), "").unwrap();
-    });
+    let dir = DIR.get_or_init(|| tempfile::tempdir().unwrap().keep());
+    set_environment(dir, &format!("swtpm:path={}/none", dir.display()));
     Turn(guard)
+}
+
+/// Makes the module of this process look into `dir`, and nowhere else.
+fn set_environment(dir: &Path, tcti: &str) {
+    std::fs::write(dir.join("config.toml"), "").unwrap();
+    for (name, value) in [
+        ("HOME", dir.to_owned()),
+        ("XDG_CONFIG_HOME", dir.join("config")),
+        ("XDG_DATA_HOME", dir.join("data")),
+        ("TPM2_CRYPTOKI_CONFIG", dir.join("config.toml")),
+        ("TPM2_CRYPTOKI_STORE", dir.join("store")),
+        ("TPM2_CRYPTOKI_TCTI", tcti.into()),
+    ] {
+        // SAFETY: whoever has the turn is the only thread of the test that reads the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
 }
 
 impl Drop for Turn {
@@ -126,6 +132,8 @@ pub enum Kind {
     Mechanism,
     /// Input bytes and their length.
     Bytes,
+    /// The parameter of a message and its length.
+    Parameter,
     /// Attributes and their number.
     Attributes,
     /// An output buffer or list, and a pointer to its length.
@@ -161,7 +169,8 @@ impl Function {
 /// Every function, with its parameters.
 pub fn functions() -> Vec<Function> {
     use Kind::{
-        Attributes as A, Bytes as B, Mechanism as M, Number as N, Output as O, Pointer as P, Text as T, UpTo as U,
+        Attributes as A, Bytes as B, Mechanism as M, Number as N, Output as O, Parameter as Q, Pointer as P, Text as T,
+        UpTo as U,
     };
     macro_rules! functions {
         ($($name:ident($($kind:ident)*))*) => {
@@ -194,13 +203,13 @@ pub fn functions() -> Vec<Function> {
         C_SeedRandom(N B) C_GenerateRandom(N B)
         C_GetFunctionStatus(N) C_CancelFunction(N)
         C_GetInterfaceList(O) C_GetInterface(T P P N)
-        C_MessageEncryptInit(N M N) C_EncryptMessage(N B B B O) C_EncryptMessageBegin(N B B)
-        C_EncryptMessageNext(N B B O N) C_MessageEncryptFinal(N)
-        C_MessageDecryptInit(N M N) C_DecryptMessage(N B B B O) C_DecryptMessageBegin(N B B)
-        C_DecryptMessageNext(N B B O N) C_MessageDecryptFinal(N)
-        C_MessageSignInit(N M N) C_SignMessage(N B B O) C_SignMessageBegin(N B) C_SignMessageNext(N B B O)
+        C_MessageEncryptInit(N M N) C_EncryptMessage(N Q B B O) C_EncryptMessageBegin(N Q B)
+        C_EncryptMessageNext(N Q B O N) C_MessageEncryptFinal(N)
+        C_MessageDecryptInit(N M N) C_DecryptMessage(N Q B B O) C_DecryptMessageBegin(N Q B)
+        C_DecryptMessageNext(N Q B O N) C_MessageDecryptFinal(N)
+        C_MessageSignInit(N M N) C_SignMessage(N Q B O) C_SignMessageBegin(N Q) C_SignMessageNext(N Q B O)
         C_MessageSignFinal(N)
-        C_MessageVerifyInit(N M N) C_VerifyMessage(N B B B) C_VerifyMessageBegin(N B) C_VerifyMessageNext(N B B B)
+        C_MessageVerifyInit(N M N) C_VerifyMessage(N Q B B) C_VerifyMessageBegin(N Q) C_VerifyMessageNext(N Q B B)
         C_MessageVerifyFinal(N)
     }
 }
@@ -210,7 +219,7 @@ pub struct Loaded(*mut libc::c_void);
 
 impl Loaded {
     /// Loads the file; its symbols become visible to whatever is loaded after it.
-    pub fn globally(path: &std::path::Path) -> Self {
+    pub fn globally(path: &Path) -> Self {
         let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         // SAFETY: a shared object of this project.
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
@@ -240,8 +249,14 @@ impl Loaded {
 
 /// The shared object that was built along with this test, beside it. (The one a directory up is of the last `cargo
 /// build`.)
-pub fn shared_object() -> std::path::PathBuf {
+pub fn shared_object() -> PathBuf {
     std::env::current_exe().unwrap().with_file_name("libtpm2_cryptoki.so")
+}
+
+/// Puts a C structure at any address of the test's memory.
+pub fn write_at<T: Copy>(at: *mut u8, value: T) {
+    // SAFETY: the test has the room there.
+    unsafe { at.cast::<T>().write_unaligned(value) };
 }
 
 /// Calls a function of a list.

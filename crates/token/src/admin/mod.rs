@@ -85,6 +85,7 @@ impl Admin {
             return Err(Error::ArgumentsBad("there is no object with this number; see `ptool listobjects`"));
         }
         store.remove_object(id)?;
+        drop(store);
         self.library.changed()?;
         Ok(vec![id])
     }
@@ -108,7 +109,7 @@ impl Admin {
     pub fn init_pin(&self, label: &str, so_pin: &Secret, new: &Secret) -> Result<()> {
         let token = self.token(label)?;
         let officer = self.library.unlock_officer(&token, so_pin)?;
-        self.library.reset_user_pin(&token, &officer.auth, new)
+        self.library.reset_user_pin(&token, &officer, new)
     }
 
     fn token(&self, label: &str) -> Result<Arc<Token>> {

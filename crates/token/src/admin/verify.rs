@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Admin;
 use crate::Result;
+use crate::object::Object;
 
 /// What was checked. No secret is in it.
 #[derive(Clone, Debug, Serialize)]
@@ -19,7 +20,7 @@ pub struct VerifyReport {
     pub user_pin: Option<bool>,
     /// Number of objects in the store.
     pub objects: usize,
-    /// Numbers of objects whose rows were altered; only the user's PIN can tell.
+    /// Numbers of objects whose rows were altered or damaged; all of them only the user's PIN can tell.
     pub altered: Vec<i64>,
 }
 
@@ -32,21 +33,24 @@ impl Admin {
         let token = self.token(label)?;
         self.library.tpm()?.check_primary(&token.primary)?;
         let so_pin = so_pin.map(|pin| self.library.unlock_officer(&token, pin)).transpose()?.map(|_| true);
-        let catalog = token.catalog();
-        let mut altered = Vec::new();
+        let store = self.reader()?;
+        store.check()?;
+        let rows = store.objects(token.id)?;
         let user_pin = match user_pin {
-            Some(pin) => {
-                let keys = self.library.unlock_user(&token, pin)?;
-                altered.extend(
-                    catalog
-                        .values()
-                        .filter(|object| !object.is_genuine(&keys))
-                        .map(|object| object.handle.0.cast_signed()),
-                );
-                Some(true)
-            }
+            Some(pin) => Some(self.library.unlock_user(&token, pin)?),
             None => None,
         };
-        Ok(VerifyReport { label: label.to_owned(), primary: true, so_pin, user_pin, objects: catalog.len(), altered })
+        let mut altered = Vec::new();
+        for row in &rows {
+            let whole = Object::from_row(row).is_ok_and(|object| {
+                // What a row hides must open, too.
+                user_pin.as_ref().is_none_or(|keys| object.is_genuine(keys) && object.reveal(keys).is_ok())
+            });
+            if !whole {
+                altered.push(row.id);
+            }
+        }
+        let user_pin = user_pin.map(|_| true);
+        Ok(VerifyReport { label: label.to_owned(), primary: true, so_pin, user_pin, objects: rows.len(), altered })
     }
 }

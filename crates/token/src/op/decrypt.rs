@@ -1,20 +1,32 @@
-//! Decrypting with a private key (PKCS#11 v3.1 5.10).
+//! Decrypting with a private or a secret key (PKCS#11 v3.1 5.10).
+
+use std::sync::Arc;
 
 use base::Secret;
+use base::aes::Direction;
 use base::digest::Hash;
 use base::rsa::RsaPublic;
 use model::{AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Output, Params, SessionHandle};
 
-use super::{Input, KeyUse, delivered, key_for, plan, row};
+use super::cipher::Ciphering;
+use super::{Half, Input, KeyUse, Material, delivered, key_for, plan, row};
 use crate::library::Library;
+use crate::object::Object;
 use crate::public_key::PublicKey;
 use crate::session::{Session, Step};
 use crate::{Error, Result};
 
 /// A decryption in the making.
 #[derive(Debug)]
-pub(crate) struct Decrypting {
-    pub(crate) use_: KeyUse,
+pub(crate) enum Decrypting {
+    Rsa(RsaDecrypting),
+    Aes(Ciphering),
+}
+
+/// A decryption with a private key.
+#[derive(Debug)]
+pub(crate) struct RsaDecrypting {
+    use_: KeyUse,
     row: &'static MechanismRow,
     params: Params,
     key: RsaPublic,
@@ -35,12 +47,15 @@ impl Library {
             |active| &mut active.decrypt,
             || {
                 let row = row(&session, mechanism, Ops::DECRYPT)?;
-                let key = key_for(&session, key, ObjectClass::PRIVATE_KEY, AttributeType::DECRYPT, row)?;
+                let key = key_for(&session, key, Half::Private, AttributeType::DECRYPT, row)?;
+                if key.class() == ObjectClass::SECRET_KEY {
+                    let material = Material::new(self, &session, key)?;
+                    let ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
+                    return Ok(Decrypting::Aes(ciphering));
+                }
                 let PublicKey::Rsa(public) = key.public_key()? else { return Err(Error::KeyTypeInconsistent) };
                 plan::check_rsa(row, &mechanism.params, &public)?;
-                let use_ = KeyUse::new(self, &session, key)?;
-                let params = mechanism.params.clone();
-                Ok(Decrypting { use_, row, params, key: public, input: Input::new(row), parts: false, kept: None })
+                RsaDecrypting::new(self, &session, row, mechanism.params.clone(), key, public).map(Decrypting::Rsa)
             },
         )
     }
@@ -54,30 +69,31 @@ impl Library {
         let session = self.session(session)?;
         session.step(
             |active| &mut active.decrypt,
-            |decrypting| {
-                if decrypting.parts {
-                    return Step::Done(Err(Error::OperationActive));
-                }
-                decrypting.answer(self, &session, cipher, output)
+            |decrypting| match decrypting {
+                Decrypting::Aes(ciphering) => ciphering.once(self, &session, cipher, output),
+                Decrypting::Rsa(decrypting) if decrypting.parts => Step::Done(Err(Error::OperationActive)),
+                Decrypting::Rsa(decrypting) => decrypting.answer(self, &session, cipher, output),
             },
         )
     }
 
-    /// `C_DecryptUpdate`: the mechanisms take one block, so parts are collected and nothing is written yet.
+    /// `C_DecryptUpdate`. RSA takes one block: its parts are collected, and nothing is written yet.
     ///
     /// # Errors
-    /// [`Error::OperationNotInitialized`], [`Error::EncryptedDataLenRange`].
+    /// [`Error::OperationNotInitialized`], [`Error::BufferTooSmall`], [`Error::EncryptedDataLenRange`].
     pub fn decrypt_update(&self, session: SessionHandle, part: &[u8], output: Output<'_>) -> Result<usize> {
-        self.session(session)?.step(
+        let session = self.session(session)?;
+        session.step(
             |active| &mut active.decrypt,
-            |decrypting| {
-                if output.room().is_none() {
-                    return Step::Keep(Ok(0));
-                }
-                decrypting.parts = true;
-                match decrypting.input.add(part) {
-                    Ok(()) => Step::Keep(Ok(0)),
-                    Err(_) => Step::Done(Err(Error::EncryptedDataLenRange)),
+            |decrypting| match decrypting {
+                Decrypting::Aes(ciphering) => ciphering.update(self, &session, part, output),
+                Decrypting::Rsa(_) if output.room().is_none() => Step::Keep(Ok(0)),
+                Decrypting::Rsa(decrypting) => {
+                    decrypting.parts = true;
+                    match decrypting.input.add(part) {
+                        Ok(()) => Step::Keep(Ok(0)),
+                        Err(_) => Step::Done(Err(Error::EncryptedDataLenRange)),
+                    }
                 }
             },
         )
@@ -91,15 +107,40 @@ impl Library {
         let session = self.session(session)?;
         session.step(
             |active| &mut active.decrypt,
-            |decrypting| {
-                let cipher = decrypting.input.finish();
-                decrypting.answer(self, &session, cipher.expose(), output)
+            |decrypting| match decrypting {
+                Decrypting::Aes(ciphering) => ciphering.finish(self, &session, output),
+                Decrypting::Rsa(decrypting) => {
+                    let cipher = decrypting.input.finish();
+                    decrypting.answer(self, &session, cipher.expose(), output)
+                }
             },
         )
     }
 }
 
 impl Decrypting {
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        match self {
+            Decrypting::Rsa(decrypting) => Some(&mut decrypting.use_),
+            Decrypting::Aes(_) => None,
+        }
+    }
+}
+
+impl RsaDecrypting {
+    pub(crate) fn new(
+        library: &Library,
+        session: &Session,
+        row: &'static MechanismRow,
+        params: Params,
+        key: Arc<Object>,
+        public: RsaPublic,
+    ) -> Result<Self> {
+        let use_ = KeyUse::new(library, session, key)?;
+        Ok(Self { use_, row, params, key: public, input: Input::new(row), parts: false, kept: None })
+    }
+
     fn answer(&mut self, library: &Library, session: &Session, cipher: &[u8], output: Output<'_>) -> Step<usize> {
         if output.room().is_none() {
             let longest = plan::max_plain(self.row.scheme, &self.params, self.key.modulus_len());
@@ -120,7 +161,8 @@ impl Decrypting {
         step
     }
 
-    fn run(&self, library: &Library, session: &Session, cipher: &[u8]) -> Result<Secret> {
+    /// Decrypts one block.
+    pub(crate) fn run(&self, library: &Library, session: &Session, cipher: &[u8]) -> Result<Secret> {
         if cipher.len() != self.key.modulus_len() {
             return Err(Error::EncryptedDataLenRange);
         }

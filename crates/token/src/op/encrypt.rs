@@ -1,12 +1,14 @@
-//! Encrypting with a public key, in software: no TPM command (PKCS#11 v3.1 5.8).
+//! Encrypting: with a public key in software, without a TPM command; with a secret key where that is (PKCS#11 v3.1 5.8).
 
+use base::aes::Direction;
 use base::pad::{PadError, oaep_encode, pkcs1_encrypt_block};
 use base::rsa::RsaPublic;
 use model::{
     AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Output, Params, Scheme, SessionHandle,
 };
 
-use super::{Input, exact, key_for, plan, row};
+use super::cipher::Ciphering;
+use super::{Half, Input, Material, exact, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
 use crate::session::Step;
@@ -14,7 +16,14 @@ use crate::{Error, Result};
 
 /// An encryption in the making.
 #[derive(Debug)]
-pub(crate) struct Encrypting {
+pub(crate) enum Encrypting {
+    Rsa(RsaEncrypting),
+    Aes(Ciphering),
+}
+
+/// An encryption with a public key.
+#[derive(Debug)]
+pub(crate) struct RsaEncrypting {
     row: &'static MechanismRow,
     params: Params,
     key: RsaPublic,
@@ -33,10 +42,16 @@ impl Library {
             |active| &mut active.encrypt,
             || {
                 let row = row(&session, mechanism, Ops::ENCRYPT)?;
-                let key = key_for(&session, key, ObjectClass::PUBLIC_KEY, AttributeType::ENCRYPT, row)?;
+                let key = key_for(&session, key, Half::Public, AttributeType::ENCRYPT, row)?;
+                if key.class() == ObjectClass::SECRET_KEY {
+                    let material = Material::new(self, &session, key)?;
+                    let ciphering = Ciphering::new(material, Direction::Encrypt, row, &mechanism.params)?;
+                    return Ok(Encrypting::Aes(ciphering));
+                }
                 let PublicKey::Rsa(key) = key.public_key()? else { return Err(Error::KeyTypeInconsistent) };
                 plan::check_rsa(row, &mechanism.params, &key)?;
-                Ok(Encrypting { row, params: mechanism.params.clone(), key, input: Input::new(row), parts: false })
+                let params = mechanism.params.clone();
+                Ok(Encrypting::Rsa(RsaEncrypting { row, params, key, input: Input::new(row), parts: false }))
             },
         )
     }
@@ -46,35 +61,37 @@ impl Library {
     /// # Errors
     /// [`Error::OperationNotInitialized`], [`Error::BufferTooSmall`], [`Error::DataLenRange`], [`Error::DataInvalid`].
     pub fn encrypt(&self, session: SessionHandle, data: &[u8], output: Output<'_>) -> Result<usize> {
-        self.session(session)?.step(
+        let session = self.session(session)?;
+        session.step(
             |active| &mut active.encrypt,
-            |encrypting| {
-                if encrypting.parts {
-                    return Step::Done(Err(Error::OperationActive));
-                }
-                exact(output, encrypting.key.modulus_len(), || {
+            |encrypting| match encrypting {
+                Encrypting::Aes(ciphering) => ciphering.once(self, &session, data, output),
+                Encrypting::Rsa(encrypting) if encrypting.parts => Step::Done(Err(Error::OperationActive)),
+                Encrypting::Rsa(encrypting) => exact(output, encrypting.key.modulus_len(), || {
                     encrypting.input.add(data)?;
                     encrypting.run()
-                })
+                }),
             },
         )
     }
 
-    /// `C_EncryptUpdate`: the mechanisms take one block, so parts are collected and nothing is written yet.
+    /// `C_EncryptUpdate`. RSA takes one block: its parts are collected, and nothing is written yet.
     ///
     /// # Errors
-    /// [`Error::OperationNotInitialized`], [`Error::DataLenRange`].
+    /// [`Error::OperationNotInitialized`], [`Error::BufferTooSmall`], [`Error::DataLenRange`].
     pub fn encrypt_update(&self, session: SessionHandle, part: &[u8], output: Output<'_>) -> Result<usize> {
-        self.session(session)?.step(
+        let session = self.session(session)?;
+        session.step(
             |active| &mut active.encrypt,
-            |encrypting| {
-                if output.room().is_none() {
-                    return Step::Keep(Ok(0));
-                }
-                encrypting.parts = true;
-                match encrypting.input.add(part) {
-                    Ok(()) => Step::Keep(Ok(0)),
-                    Err(error) => Step::Done(Err(error)),
+            |encrypting| match encrypting {
+                Encrypting::Aes(ciphering) => ciphering.update(self, &session, part, output),
+                Encrypting::Rsa(_) if output.room().is_none() => Step::Keep(Ok(0)),
+                Encrypting::Rsa(encrypting) => {
+                    encrypting.parts = true;
+                    match encrypting.input.add(part) {
+                        Ok(()) => Step::Keep(Ok(0)),
+                        Err(error) => Step::Done(Err(error)),
+                    }
                 }
             },
         )
@@ -85,27 +102,42 @@ impl Library {
     /// # Errors
     /// Those of [`Library::encrypt`].
     pub fn encrypt_final(&self, session: SessionHandle, output: Output<'_>) -> Result<usize> {
-        self.session(session)?.step(
+        let session = self.session(session)?;
+        session.step(
             |active| &mut active.encrypt,
-            |encrypting| exact(output, encrypting.key.modulus_len(), || encrypting.run()),
+            |encrypting| match encrypting {
+                Encrypting::Aes(ciphering) => ciphering.finish(self, &session, output),
+                Encrypting::Rsa(encrypting) => exact(output, encrypting.key.modulus_len(), || encrypting.run()),
+            },
         )
     }
 }
 
 impl Encrypting {
-    fn run(&self) -> Result<Vec<u8>> {
-        let input = self.input.finish();
-        let k = self.key.modulus_len();
-        let block = match (self.row.scheme, &self.params) {
-            (Scheme::RsaRaw, _) => plan::raw_block(&self.key, input.expose())?,
-            (Scheme::RsaPkcs1, _) => pkcs1_encrypt_block(input.expose(), k).map_err(pad_error)?.expose().to_vec(),
-            (Scheme::RsaOaep, Params::Oaep { hash, mgf, label }) => {
-                oaep_encode(input.expose(), *hash, *mgf, label, k).map_err(pad_error)?
-            }
-            _ => return Err(Error::MechanismInvalid),
-        };
-        self.key.raw(&block).map_err(|_| Error::DataInvalid("it is not below the modulus"))
+    /// Is it done with a secret key?
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self, Encrypting::Aes(_))
     }
+}
+
+impl RsaEncrypting {
+    fn run(&self) -> Result<Vec<u8>> {
+        rsa_encrypt(self.row, &self.params, &self.key, self.input.finish().expose())
+    }
+}
+
+/// RSA encryption of one block (RFC 8017 7).
+pub(crate) fn rsa_encrypt(row: &MechanismRow, params: &Params, key: &RsaPublic, input: &[u8]) -> Result<Vec<u8>> {
+    let k = key.modulus_len();
+    let block = match (row.scheme, params) {
+        (Scheme::RsaRaw, _) => plan::raw_block(key, input)?,
+        (Scheme::RsaPkcs1, _) => pkcs1_encrypt_block(input, k).map_err(pad_error)?.expose().to_vec(),
+        (Scheme::RsaOaep, Params::Oaep { hash, mgf, label }) => {
+            oaep_encode(input, *hash, *mgf, label, k).map_err(pad_error)?
+        }
+        _ => return Err(Error::MechanismInvalid),
+    };
+    key.raw(&block).map_err(|_| Error::DataInvalid("it is not below the modulus"))
 }
 
 fn pad_error(error: PadError) -> Error {

@@ -1,9 +1,15 @@
 //! Cryptographic operations (PKCS#11 v3.1 5.8 - 5.13): one file for each kind, and what they share.
 
+mod cipher;
 mod decrypt;
 mod digest;
+mod dual;
 mod encrypt;
+mod mac;
+mod message;
 mod plan;
+mod recover;
+mod secret;
 mod sign;
 mod verify;
 
@@ -16,9 +22,14 @@ use model::{
     Params, Value,
 };
 
-pub(crate) use decrypt::Decrypting;
+pub(crate) use cipher::Ciphering;
+pub(crate) use decrypt::{Decrypting, RsaDecrypting};
 pub(crate) use digest::Digesting;
-pub(crate) use encrypt::Encrypting;
+pub(crate) use encrypt::{Encrypting, rsa_encrypt};
+pub(crate) use message::Messaging;
+pub use message::{MessageIv, Sealed};
+pub(crate) use recover::{Recovering, SignRecovering};
+pub(crate) use secret::Material;
 pub(crate) use sign::Signing;
 pub(crate) use verify::Verifying;
 
@@ -29,29 +40,47 @@ use crate::{Error, Result};
 
 /// Most bytes that an operation collects before it can run. Mechanisms without a hash take short input.
 const MAX_COLLECTED: usize = 64 * 1024;
+/// Longest message for a code, whose key is in the TPM or may be.
+const MAX_MESSAGE: usize = 256 << 20;
 
 /// The row of a mechanism for this operation, its parameters being of the right shape.
-fn row(session: &Session, mechanism: &Mechanism, op: Ops) -> Result<&'static MechanismRow> {
+pub(crate) fn row(session: &Session, mechanism: &Mechanism, op: Ops) -> Result<&'static MechanismRow> {
     let row = mechanism.ty.row().filter(|row| row.ops.contains(op) && session.token.chip.can(row));
     let row = row.ok_or(Error::MechanismInvalid)?;
-    match (row.params, &mechanism.params) {
-        (ParamKind::None, Params::None)
+    let fits = match (row.params, &mechanism.params) {
+        (ParamKind::None | ParamKind::WrapIv, Params::None)
         | (ParamKind::Pss, Params::Pss { .. })
-        | (ParamKind::Oaep, Params::Oaep { .. }) => Ok(row),
-        (ParamKind::PssOf(hash), Params::Pss { hash: given, .. }) if hash == *given => Ok(row),
-        (ParamKind::PssOf(_), Params::Pss { .. }) => {
-            Err(Error::MechanismParamInvalid("the hash is not the mechanism's"))
+        | (ParamKind::Oaep, Params::Oaep { .. })
+        | (ParamKind::Iv, Params::Iv(_))
+        | (ParamKind::WrapIv, Params::WrapIv(_))
+        | (ParamKind::MacLen, Params::MacLen(_))
+        | (ParamKind::Ecdh, Params::Ecdh { .. })
+        | (ParamKind::Hkdf, Params::Hkdf { .. })
+        | (ParamKind::Data, Params::Data(_))
+        | (ParamKind::Key, Params::Key(_)) => true,
+        (ParamKind::PssOf(hash), Params::Pss { hash: given, .. }) => hash == *given,
+        // All 128 bits count, as in a TPM; a counter that is said to be shorter must not run over, which is the caller's care.
+        (ParamKind::Counter, Params::Counter { bits, .. }) => (1..=128).contains(bits),
+        (ParamKind::Gcm, Params::Gcm { iv, tag_bits, .. }) => {
+            !iv.is_empty() && matches!(tag_bits, 32 | 64 | 96 | 104 | 112 | 120 | 128)
         }
-        (ParamKind::None, _) => Err(Error::MechanismParamInvalid("the mechanism has no parameters")),
-        _ => Err(Error::MechanismParamInvalid("parameters are missing or of the wrong kind")),
-    }
+        _ => false,
+    };
+    if fits { Ok(row) } else { Err(Error::MechanismParamInvalid("missing, of the wrong kind, or out of range")) }
+}
+
+/// Which half of a pair an operation takes; secret keys have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    Public,
+    Private,
 }
 
 /// The key for this operation, if the key permits it.
-fn key_for(
+pub(crate) fn key_for(
     session: &Session,
     handle: ObjectHandle,
-    class: ObjectClass,
+    half: Half,
     usage: AttributeType,
     row: &MechanismRow,
 ) -> Result<Arc<Object>> {
@@ -59,12 +88,15 @@ fn key_for(
     if !matches!(key.class(), ObjectClass::PRIVATE_KEY | ObjectClass::PUBLIC_KEY | ObjectClass::SECRET_KEY) {
         return Err(Error::KeyHandleInvalid);
     }
-    let fits = match row.key {
-        KeyKind::Rsa => key.key_type() == Some(KeyType::RSA),
-        KeyKind::Ec => key.key_type() == Some(KeyType::EC),
-        KeyKind::None => false,
+    let pair = if half == Half::Public { ObjectClass::PUBLIC_KEY } else { ObjectClass::PRIVATE_KEY };
+    let (key_type, class) = match row.key {
+        KeyKind::Rsa => (KeyType::RSA, pair),
+        KeyKind::Ec => (KeyType::EC, pair),
+        KeyKind::Aes => (KeyType::AES, ObjectClass::SECRET_KEY),
+        KeyKind::Secret => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
+        KeyKind::None => return Err(Error::KeyTypeInconsistent),
     };
-    if !fits {
+    if key.key_type() != Some(key_type) {
         return Err(Error::KeyTypeInconsistent);
     }
     if key.class() != class || !key.attributes.is_true(usage) {
@@ -88,11 +120,11 @@ pub(crate) struct KeyUse {
 }
 
 impl KeyUse {
-    fn new(library: &Library, session: &Session, key: Arc<Object>) -> Result<Self> {
+    pub(crate) fn new(library: &Library, session: &Session, key: Arc<Object>) -> Result<Self> {
         // Opening the key's auth value now finds an altered row before anything is sent.
         let keys = library.keys(&session.token)?;
         let auth = key.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
-        let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && session.token.login_required();
+        let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && keys.login_required;
         Ok(Self { key, auth, waiting })
     }
 
@@ -105,7 +137,7 @@ impl KeyUse {
     }
 
     /// Runs one TPM operation with the key.
-    fn with<T>(&self, session: &Session, run: impl FnOnce(tpm::Key<'_>) -> tpm::Result<T>) -> Result<T> {
+    pub(crate) fn with<T>(&self, session: &Session, run: impl FnOnce(tpm::Key<'_>) -> tpm::Result<T>) -> Result<T> {
         if self.waiting {
             return Err(Error::UserNotLoggedIn);
         }
@@ -124,22 +156,30 @@ impl KeyUse {
 #[derive(Debug)]
 enum Input {
     Hashed(Hasher),
-    Collected(Secret),
+    Collected { data: Secret, most: usize },
 }
 
 impl Input {
     fn new(row: &MechanismRow) -> Self {
-        row.hash.map_or_else(|| Self::Collected(Secret::zeroed(0)), |hash| Self::Hashed(hash.hasher()))
+        row.hash.map_or_else(
+            || Self::Collected { data: Secret::zeroed(0), most: MAX_COLLECTED },
+            |hash| Self::Hashed(hash.hasher()),
+        )
+    }
+
+    /// Collects whatever the mechanism: for codes, which hash with a key.
+    fn collected() -> Self {
+        Self::Collected { data: Secret::zeroed(0), most: MAX_MESSAGE }
     }
 
     fn add(&mut self, part: &[u8]) -> Result<()> {
         match self {
             Self::Hashed(hasher) => hasher.update(part),
-            Self::Collected(collected) => {
-                if collected.len().saturating_add(part.len()) > MAX_COLLECTED {
+            Self::Collected { data, most } => {
+                if data.len().saturating_add(part.len()) > *most {
                     return Err(Error::DataLenRange);
                 }
-                *collected = Secret::new([collected.expose(), part].concat());
+                data.extend(part);
             }
         }
         Ok(())
@@ -149,7 +189,7 @@ impl Input {
     fn finish(&self) -> Secret {
         match self {
             Self::Hashed(hasher) => Secret::new(hasher.clone().finish()),
-            Self::Collected(collected) => collected.clone(),
+            Self::Collected { data, .. } => data.clone(),
         }
     }
 }

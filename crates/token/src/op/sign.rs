@@ -6,7 +6,8 @@ use model::{
     AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Output, Params, Scheme, SessionHandle,
 };
 
-use super::{Input, KeyUse, exact, key_for, plan, row};
+use super::mac::Coding;
+use super::{Half, Input, KeyUse, Material, exact, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
 use crate::session::{Session, Step};
@@ -15,13 +16,18 @@ use crate::{Error, Result};
 /// A signature in the making.
 #[derive(Debug)]
 pub(crate) struct Signing {
-    pub(crate) use_: KeyUse,
+    key: SigningKey,
     row: &'static MechanismRow,
     params: Params,
-    public: PublicKey,
     input: Input,
     /// A part came: the signature can no longer be asked for in one call.
     parts: bool,
+}
+
+#[derive(Debug)]
+enum SigningKey {
+    Pair { use_: KeyUse, public: PublicKey },
+    Secret(Coding),
 }
 
 impl Library {
@@ -35,20 +41,19 @@ impl Library {
             |active| &mut active.sign,
             || {
                 let row = row(&session, mechanism, Ops::SIGN)?;
-                let key = key_for(&session, key, ObjectClass::PRIVATE_KEY, AttributeType::SIGN, row)?;
-                let public = key.public_key()?;
-                if let PublicKey::Rsa(public) = &public {
-                    plan::check_rsa(row, &mechanism.params, public)?;
-                }
-                let use_ = KeyUse::new(self, &session, key)?;
-                Ok(Signing {
-                    use_,
-                    row,
-                    params: mechanism.params.clone(),
-                    public,
-                    input: Input::new(row),
-                    parts: false,
-                })
+                let key = key_for(&session, key, Half::Private, AttributeType::SIGN, row)?;
+                let params = mechanism.params.clone();
+                let (key, input) = if key.class() == ObjectClass::SECRET_KEY {
+                    let material = Material::new(self, &session, key)?;
+                    (SigningKey::Secret(Coding::new(material, row, &params)?), Input::collected())
+                } else {
+                    let public = key.public_key()?;
+                    if let PublicKey::Rsa(public) = &public {
+                        plan::check_rsa(row, &params, public)?;
+                    }
+                    (SigningKey::Pair { use_: KeyUse::new(self, &session, key)?, public }, Input::new(row))
+                };
+                Ok(Signing { key, row, params, input, parts: false })
             },
         )
     }
@@ -102,32 +107,62 @@ impl Library {
 }
 
 impl Signing {
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        match &mut self.key {
+            SigningKey::Pair { use_, .. } => Some(use_),
+            SigningKey::Secret(_) => None,
+        }
+    }
+
     /// Length of the signature in bytes.
     fn len(&self) -> usize {
-        signature_len(&self.public)
+        match &self.key {
+            SigningKey::Pair { public, .. } => signature_len(public),
+            SigningKey::Secret(coding) => coding.len(),
+        }
     }
 
     fn run(&self, library: &Library, session: &Session) -> Result<Vec<u8>> {
         let input = self.input.finish();
-        match &self.public {
-            PublicKey::Rsa(key) => self.rsa(library, session, key, input.expose()),
-            PublicKey::Ec(key) => self.ecdsa(library, session, key.curve(), input.expose()),
+        match &self.key {
+            SigningKey::Pair { use_, public: PublicKey::Rsa(key) } => {
+                self.rsa(library, session, use_, key, input.expose())
+            }
+            SigningKey::Pair { use_, public: PublicKey::Ec(key) } => {
+                self.ecdsa(library, session, use_, key.curve(), input.expose())
+            }
+            SigningKey::Secret(coding) => Ok(coding.run(library, session, input.expose())?.expose().to_vec()),
         }
     }
 
-    fn rsa(&self, library: &Library, session: &Session, key: &RsaPublic, input: &[u8]) -> Result<Vec<u8>> {
+    fn rsa(
+        &self,
+        library: &Library,
+        session: &Session,
+        use_: &KeyUse,
+        key: &RsaPublic,
+        input: &[u8],
+    ) -> Result<Vec<u8>> {
         let block = plan::rsa_block(self.row, &self.params, key, input)?;
         let tpm = library.tpm()?;
-        let signature = self.use_.with(session, |key| tpm.rsa_decrypt(&key, tpm::DecryptScheme::Raw, &block))?;
+        let signature = use_.with(session, |key| tpm.rsa_decrypt(&key, tpm::DecryptScheme::Raw, &block))?;
         Ok(signature.expose().to_vec())
     }
 
-    fn ecdsa(&self, library: &Library, session: &Session, curve: Curve, input: &[u8]) -> Result<Vec<u8>> {
+    fn ecdsa(
+        &self,
+        library: &Library,
+        session: &Session,
+        use_: &KeyUse,
+        curve: Curve,
+        input: &[u8],
+    ) -> Result<Vec<u8>> {
         debug_assert_eq!(self.row.scheme, Scheme::Ecdsa);
         let capabilities = &session.token.chip.capabilities;
         let (hash, digest) = plan::ecdsa_digest(curve, |hash| capabilities.has_hash(hash), input)?;
         let tpm = library.tpm()?;
-        match self.use_.with(session, |key| tpm.sign(&key, hash, &digest, tpm::SignScheme::Ecdsa))? {
+        match use_.with(session, |key| tpm.sign(&key, hash, &digest, tpm::SignScheme::Ecdsa))? {
             tpm::Signature::Ecc { r, s } => {
                 let len = curve.field_len();
                 Ok([plan::left_pad(&r, len), plan::left_pad(&s, len)].concat())

@@ -1,14 +1,16 @@
-//! Verifying with a public key, in software: no TPM command (PKCS#11 v3.1 5.15).
+//! Verifying: with a public key in software, without a TPM command; with a secret key where that is (PKCS#11 v3.1 5.15).
 
+use base::Secret;
 use base::pad::{pkcs1_sign_check, pss_verify};
 use base::rsa::RsaPublic;
 use model::{AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Params, Scheme, SessionHandle};
 
+use super::mac::Coding;
 use super::sign::signature_len;
-use super::{Input, key_for, plan, row};
+use super::{Half, Input, Material, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
-use crate::session::Step;
+use crate::session::{Session, Step};
 use crate::{Error, Result};
 
 /// A signature being checked.
@@ -16,9 +18,15 @@ use crate::{Error, Result};
 pub(crate) struct Verifying {
     row: &'static MechanismRow,
     params: Params,
-    key: PublicKey,
+    key: VerifyingKey,
     input: Input,
     parts: bool,
+}
+
+#[derive(Debug)]
+enum VerifyingKey {
+    Public(PublicKey),
+    Secret(Coding),
 }
 
 impl Library {
@@ -32,11 +40,19 @@ impl Library {
             |active| &mut active.verify,
             || {
                 let row = row(&session, mechanism, Ops::VERIFY)?;
-                let key = key_for(&session, key, ObjectClass::PUBLIC_KEY, AttributeType::VERIFY, row)?.public_key()?;
-                if let PublicKey::Rsa(public) = &key {
-                    plan::check_rsa(row, &mechanism.params, public)?;
-                }
-                Ok(Verifying { row, params: mechanism.params.clone(), key, input: Input::new(row), parts: false })
+                let key = key_for(&session, key, Half::Public, AttributeType::VERIFY, row)?;
+                let params = mechanism.params.clone();
+                let (key, input) = if key.class() == ObjectClass::SECRET_KEY {
+                    let material = Material::new(self, &session, key)?;
+                    (VerifyingKey::Secret(Coding::new(material, row, &params)?), Input::collected())
+                } else {
+                    let public = key.public_key()?;
+                    if let PublicKey::Rsa(public) = &public {
+                        plan::check_rsa(row, &params, public)?;
+                    }
+                    (VerifyingKey::Public(public), Input::new(row))
+                };
+                Ok(Verifying { row, params, key, input, parts: false })
             },
         )
     }
@@ -47,13 +63,14 @@ impl Library {
     /// [`Error::SignatureInvalid`], [`Error::SignatureLenRange`], [`Error::DataLenRange`],
     /// [`Error::OperationNotInitialized`].
     pub fn verify(&self, session: SessionHandle, data: &[u8], signature: &[u8]) -> Result<()> {
-        self.session(session)?.step(
+        let session = self.session(session)?;
+        session.step(
             |active| &mut active.verify,
             |verifying| {
                 if verifying.parts {
                     return Step::Done(Err(Error::OperationActive));
                 }
-                Step::Done(verifying.input.add(data).and_then(|()| verifying.check(signature)))
+                Step::Done(verifying.input.add(data).and_then(|()| verifying.check(self, &session, signature)))
             },
         )
     }
@@ -80,19 +97,33 @@ impl Library {
     /// # Errors
     /// Those of [`Library::verify`].
     pub fn verify_final(&self, session: SessionHandle, signature: &[u8]) -> Result<()> {
-        self.session(session)?.step(|active| &mut active.verify, |verifying| Step::Done(verifying.check(signature)))
+        let session = self.session(session)?;
+        session.step(|active| &mut active.verify, |verifying| Step::Done(verifying.check(self, &session, signature)))
     }
 }
 
 impl Verifying {
-    fn check(&self, signature: &[u8]) -> Result<()> {
-        if signature.len() != signature_len(&self.key) {
+    /// Is it done with a secret key?
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self.key, VerifyingKey::Secret(_))
+    }
+
+    fn check(&self, library: &Library, session: &Session, signature: &[u8]) -> Result<()> {
+        let len = match &self.key {
+            VerifyingKey::Public(key) => signature_len(key),
+            VerifyingKey::Secret(coding) => coding.len(),
+        };
+        if signature.len() != len {
             return Err(Error::SignatureLenRange);
         }
         let input = self.input.finish();
         let good = match &self.key {
-            PublicKey::Ec(key) => key.verify(input.expose(), signature),
-            PublicKey::Rsa(key) => self.rsa(key, input.expose(), signature)?,
+            VerifyingKey::Public(PublicKey::Ec(key)) => key.verify(input.expose(), signature),
+            VerifyingKey::Public(PublicKey::Rsa(key)) => self.rsa(key, input.expose(), signature)?,
+            // Secrets compare in constant time.
+            VerifyingKey::Secret(coding) => {
+                coding.run(library, session, input.expose())? == Secret::copy_from(signature)
+            }
         };
         if good { Ok(()) } else { Err(Error::SignatureInvalid) }
     }

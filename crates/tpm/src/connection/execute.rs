@@ -9,7 +9,7 @@ use super::{Connection, Loaded};
 use crate::command::{self, Answer, Authorization, Command, Handle, Prepared, Response};
 use crate::error::{Error, Result};
 use crate::rc::ResponseCode;
-use crate::wire::constants::{SU_CLEAR, cc, command_name};
+use crate::wire::constants::{SU_CLEAR, cap, cc, command_name};
 use crate::wire::{Reader, Writer};
 
 /// How long a command is repeated while the TPM asks for it.
@@ -34,6 +34,7 @@ impl Connection {
         let prepared = command::prepare(command, authorizations)?;
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
+        let mut reclaimed = false;
         loop {
             let code = match self.exchange(command, authorizations, &prepared)? {
                 Answer::Success(response) => return Ok(response),
@@ -47,7 +48,12 @@ impl Connection {
                 thread::sleep(pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
             } else if code.is_object_memory() {
-                self.evict_object(command)?;
+                // A TPM that has no room all the same is not searched for ever.
+                let room = self.evict_object(command)?
+                    || (!std::mem::replace(&mut reclaimed, true) && self.reclaim(command)?);
+                if !room {
+                    return Err(Error::NoRoom("objects"));
+                }
             } else if code.is_session_memory() {
                 self.evict_session()?;
             } else if code == ResponseCode::INITIALIZE && self.may_start_up() {
@@ -131,18 +137,26 @@ impl Connection {
         Err(Error::Malformed("a capability list without end"))
     }
 
-    /// Makes room by flushing our least recently used object that `command` does not use.
-    fn evict_object(&mut self, command: &Command) -> Result<()> {
+    /// All handles of the type of `first`, from there on.
+    pub(crate) fn handles(&mut self, first: u32) -> Result<Vec<u32>> {
+        self.capability_list(cap::HANDLES, first, |reader| {
+            let handle = reader.u32()?;
+            Ok((handle, handle))
+        })
+    }
+
+    /// Makes room by flushing our least recently used object that `command` does not use. Whether there was one.
+    fn evict_object(&mut self, command: &Command) -> Result<bool> {
         let free = |loaded: &Loaded| !command.handles.iter().any(|handle| handle.value == loaded.handle);
         let victim = match self.keys.iter().position(free) {
             Some(position) => self.keys.remove(position),
             None => match self.primary.take_if(|loaded| free(loaded)) {
                 Some(primary) => primary,
-                None => return Err(Error::NoRoom("objects")),
+                None => return Ok(false),
             },
         };
         debug!("flushing {} to make room", victim.name);
-        self.flush_object(victim)
+        self.flush_object(victim).map(|()| true)
     }
 
     /// Makes room by flushing the held session, unless the present operation has taken it.

@@ -1,9 +1,11 @@
 //! One connection to the TPM: the transport, what is loaded through it, how it is given back, and how it is recovered.
 
+mod claims;
 mod execute;
 mod objects;
 mod sessions;
 
+pub(crate) use claims::Claims;
 pub(crate) use sessions::Protection;
 
 use std::os::fd::RawFd;
@@ -43,11 +45,15 @@ struct Loaded {
     handle: u32,
 }
 
+/// So often what is left of a connection is looked for when doing so breaks the next one.
+const MOST_SALVAGES: u32 = 3;
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     conf: TctiConf,
     options: Options,
     descriptors: Arc<Descriptors>,
+    claims: Arc<Claims>,
     transport: Option<Box<dyn Transport>>,
     /// The transport's descriptor, when it is among `descriptors`.
     registered: Option<RawFd>,
@@ -60,9 +66,13 @@ pub(crate) struct Connection {
     /// Objects and sessions of the present operation.
     temporaries: Vec<Loaded>,
     temporary_sessions: Vec<Session>,
-    /// What was held when the connection broke: still in the TPM unless it was restarted.
+    /// What was held when the connection ended without giving it back: still in the TPM unless that was restarted.
     orphans: Vec<Loaded>,
     orphan_sessions: Vec<Session>,
+    /// How many connections in a row broke while orphans were looked for.
+    broken_salvages: u32,
+    /// Whether leftovers are being looked for.
+    reclaiming: bool,
     /// Whether the present operation used something held from before it.
     reused: bool,
     startup_sent: bool,
@@ -72,11 +82,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(conf: TctiConf, options: Options, descriptors: Arc<Descriptors>) -> Connection {
+    pub(crate) fn new(
+        conf: TctiConf,
+        options: Options,
+        descriptors: Arc<Descriptors>,
+        claims: Arc<Claims>,
+    ) -> Connection {
         Connection {
             conf,
             options,
             descriptors,
+            claims,
             transport: None,
             registered: None,
             session: None,
@@ -86,6 +102,8 @@ impl Connection {
             temporary_sessions: Vec::new(),
             orphans: Vec::new(),
             orphan_sessions: Vec::new(),
+            broken_salvages: 0,
+            reclaiming: false,
             reused: false,
             startup_sent: false,
             close_after_use: false,
@@ -100,6 +118,12 @@ impl Connection {
     /// Makes this a connection for one operation behind a resource manager.
     pub(crate) fn close_after_use(&mut self) {
         self.close_after_use = true;
+    }
+
+    /// Whether nothing may be held between two operations: nobody would give it back when it is idle, and a TPM without a
+    /// resource manager has room for few.
+    pub(crate) fn gives_back_at_once(&self) -> bool {
+        !self.options.threads && self.transport.as_ref().is_some_and(|transport| !transport.resource_managed())
     }
 
     /// Whether closing gives back what is held; connects first.
@@ -137,7 +161,7 @@ impl Connection {
     fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
         match &result {
             Err(error) if error.breaks_connection() || error.is_stale() => self.forsake(),
-            _ if self.close_after_use => self.give_back(),
+            _ if self.close_after_use || self.gives_back_at_once() => self.give_back(),
             _ => self.flush_temporaries(),
         }
         self.last_used = Instant::now();
@@ -156,20 +180,21 @@ impl Connection {
                 // Closing gave them back.
                 self.orphans.clear();
                 self.orphan_sessions.clear();
-            } else {
-                self.salvage();
+            } else if let Err(error) = self.salvage() {
+                self.close();
+                return Err(error);
             }
         }
         self.transport.as_mut().ok_or(Error::Malformed("the transport vanished"))
     }
 
     fn close(&mut self) {
-        let Some(transport) = self.transport.take() else { return };
-        if let Some(fd) = self.registered.take()
-            && !self.descriptors.remove(fd)
-        {
+        let Some(mut transport) = self.transport.take() else { return };
+        if self.registered.take().is_some_and(|fd| !self.descriptors.remove(fd)) {
             // Abandoned: the descriptor is closed, and its number may be another file's by now.
             std::mem::forget(transport);
+        } else {
+            transport.hang_up();
         }
     }
 
@@ -183,26 +208,62 @@ impl Connection {
         self.orphan_sessions.extend(self.session.take());
     }
 
-    /// After a break: flushes what is still ours; others may have got our handles after a restart. An object is ours if its
-    /// name is; the sessions are, if one of the objects was, because then there was no restart. Without such a witness a
-    /// session has to show that it knows its key.
-    fn salvage(&mut self) {
+    /// After a break: flushes what is still ours. What could not be tried stays an orphan, for the next connection; fails when
+    /// this one broke.
+    fn salvage(&mut self) -> Result<()> {
+        let result = self.flush_orphans();
+        match &result {
+            Err(error) if error.breaks_connection() => {
+                self.broken_salvages += 1;
+                if self.broken_salvages >= MOST_SALVAGES {
+                    warn!("what was held before the connection broke is left in the TPM: {error}");
+                    self.orphans.clear();
+                    self.orphan_sessions.clear();
+                    self.broken_salvages = 0;
+                }
+                return result;
+            }
+            Err(error) => debug!("not everything was flushed: {error}"),
+            Ok(()) => {}
+        }
+        self.broken_salvages = 0;
+        Ok(())
+    }
+
+    /// Others may have got our handles after a restart. An object is ours if its name is; the sessions are, if one of the
+    /// objects was, because then there was no restart: they go before that witness does. Without one a session has to show
+    /// that it knows its key.
+    fn flush_orphans(&mut self) -> Result<()> {
         let mut ours = false;
-        for orphan in std::mem::take(&mut self.orphans) {
-            let is_ours = match primary::read_public(self, orphan.handle) {
-                Ok(Some(area)) => area.name().is_ok_and(|name| name == orphan.name),
+        while let Some(orphan) = self.orphans.first().cloned() {
+            let is_ours = match primary::read_name(self, orphan.handle) {
+                Ok(Some(name)) => name == orphan.name,
                 // A sequence object has no name; its key was found before it.
                 Err(Error::Response(ResponseCode::SEQUENCE)) => ours,
+                Err(error) if error.leaves_in_doubt() => return Err(error),
                 _ => false,
             };
             if is_ours {
-                ours = true;
-                let _ = self.flush(orphan.handle);
+                if !ours {
+                    ours = true;
+                    self.end_orphan_sessions(|connection, session| connection.flush(session.handle))?;
+                }
+                self.flush(orphan.handle).or_else(unless_in_doubt)?;
+            }
+            self.orphans.remove(0);
+        }
+        self.end_orphan_sessions(Connection::end_by_use)
+    }
+
+    fn end_orphan_sessions(&mut self, mut end: impl FnMut(&mut Connection, &mut Session) -> Result<()>) -> Result<()> {
+        while let Some(mut session) = self.orphan_sessions.pop() {
+            let ended = end(self, &mut session).or_else(unless_in_doubt);
+            if ended.is_err() {
+                self.orphan_sessions.push(session);
+                return ended;
             }
         }
-        for mut session in std::mem::take(&mut self.orphan_sessions) {
-            let _ = if ours { self.flush(session.handle) } else { self.end_by_use(&mut session) };
-        }
+        Ok(())
     }
 
     /// Ends a session by a last use that only our own session can stand.
@@ -236,11 +297,12 @@ impl Connection {
             self.temporaries.extend(self.primary.take());
             self.temporary_sessions.extend(self.session.take());
             self.flush_temporaries();
-            if self.transport.is_none() && !self.orphans.is_empty() {
+            if self.transport.is_none() && !(self.orphans.is_empty() && self.orphan_sessions.is_empty()) {
                 // The connection broke meanwhile: a new one is there to flush what is left.
                 let _ = self.transport();
             }
-            self.close();
+            // What the TPM was too busy to flush is left to the next connection.
+            self.forsake();
         }
         debug!("gave everything back, and closed");
     }
@@ -269,19 +331,24 @@ impl Connection {
         self.execute(&command, &mut []).map(drop)
     }
 
-    /// An object that may still be there because the connection broke is an orphan.
+    /// An object that may still be there because the connection broke is an orphan; one that the TPM was too busy to flush goes
+    /// with the temporaries.
     fn flush_object(&mut self, object: Loaded) -> Result<()> {
         let result = self.flush(object.handle);
-        if result.as_ref().is_err_and(Error::breaks_connection) {
-            self.orphans.push(object);
+        match &result {
+            Err(Error::Busy) => self.temporaries.push(object),
+            Err(error) if error.breaks_connection() => self.orphans.push(object),
+            _ => {}
         }
         result
     }
 
     fn flush_session(&mut self, session: Session) -> Result<()> {
         let result = self.flush(session.handle);
-        if result.as_ref().is_err_and(Error::breaks_connection) {
-            self.orphan_sessions.push(session);
+        match &result {
+            Err(Error::Busy) => self.temporary_sessions.push(session),
+            Err(error) if error.breaks_connection() => self.orphan_sessions.push(session),
+            _ => {}
         }
         result
     }
@@ -301,6 +368,7 @@ impl Connection {
                     debug!("not everything was flushed: {error}");
                     return self.forsake();
                 }
+                Err(Error::Busy) => return debug!("the TPM is too busy to flush anything now"),
                 Err(error) => debug!("something was not flushed: {error}"),
                 Ok(()) => {}
             }
@@ -311,4 +379,15 @@ impl Connection {
     pub(crate) fn add_temporary(&mut self, handle: u32, name: &Name) {
         self.temporaries.push(Loaded { name: name.clone(), handle });
     }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// An answer that says that nothing is left to flush is as good as a success.
+fn unless_in_doubt(error: Error) -> Result<()> {
+    if error.leaves_in_doubt() { Err(error) } else { Ok(()) }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
+use zeroize::Zeroizing;
 
 use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, receive, stream};
 
@@ -48,7 +49,7 @@ struct Device {
 }
 
 impl Transport for Device {
-    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Vec<u8>, TransportError> {
+    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, TransportError> {
         let fd = self.fd.as_fd();
         self.once.run(|| {
             let deadline = Deadline::after(deadline);
@@ -100,12 +101,12 @@ fn send(
 
 /// The kernel's resource manager answers ENOMEM when a client has no slot left (three for objects, three for sessions), and the
 /// new handle is flushed. It is the same thing as the TPM's own answer, which the layer above knows how to treat.
-fn no_slot_response(command: &[u8]) -> Vec<u8> {
+fn no_slot_response(command: &[u8]) -> Zeroizing<Vec<u8>> {
     let rc = match command.get(6..10) {
         Some(code) if code == CC_START_AUTH_SESSION => RC_SESSION_MEMORY,
         _ => RC_OBJECT_MEMORY,
     };
-    vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, rc]
+    Zeroizing::new(vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, rc])
 }
 
 /// The kernel names them `tpmrm0`, `tpmrm1` and so on; a link to one may have any name.
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn no_slot_left_is_what_the_tpm_would_say() {
-        let code = |rc: u8| vec![0x80, 1, 0, 0, 0, 10, 0, 0, 9, rc];
+        let code = |rc: u8| Zeroizing::new(vec![0x80, 1, 0, 0, 0, 10, 0, 0, 9, rc]);
         assert_eq!(no_slot_response(&[0x80, 2, 0, 0, 0, 10, 0, 0, 1, 0x57]), code(2));
         assert_eq!(no_slot_response(&[0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0x76]), code(3));
     }

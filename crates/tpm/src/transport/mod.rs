@@ -4,6 +4,8 @@
 //! error: what comes after a lost or late response could not be told from it, so that a connection that failed once refuses
 //! everything, and its owner drops it and opens another.
 //!
+//! A response may hold what is secret, and is wiped when it was read.
+//!
 //! Descriptors are close-on-exec and never 0, 1 or 2; no signal is raised in the host; an interrupted system call is
 //! repeated.
 
@@ -16,13 +18,21 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use zeroize::Zeroizing;
 
 use crate::TctiConf;
 
 /// A connection to a TPM.
 pub(crate) trait Transport: Send + fmt::Debug {
     /// Sends one command and returns the whole response to it: its size is what its header says, and at least a header's.
-    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Vec<u8>, TransportError>;
+    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, TransportError>;
+
+    /// Says good-bye, before the drop: a process that was forked off has the descriptor too, and closing ours would not end a
+    /// connection that it keeps open without knowing. Sockets are shut down, for all who have them. A device has nothing of
+    /// that kind: it stays open, and `/dev/tpm0` busy, until that process ends, executes a program, or closes it
+    /// ([`Tpm::abandon`](crate::Tpm::abandon)); what its resource manager keeps for the connection stays as long. So does a
+    /// connection of somebody else's code.
+    fn hang_up(&mut self) {}
 
     /// Whether a resource manager stands between here and the TPM: the connection has a space of its own, and closing it
     /// gives back everything that it held.
@@ -105,8 +115,8 @@ fn receive(
     fd: BorrowedFd<'_>,
     deadline: &Deadline,
     mut read: impl FnMut(&mut [u8]) -> nix::Result<usize>,
-) -> Result<Vec<u8>, TransportError> {
-    let mut response = vec![0; USUAL_RESPONSE];
+) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+    let mut response = Zeroizing::new(vec![0; USUAL_RESPONSE]);
     let mut got = 0;
     loop {
         deadline.wait(fd, PollFlags::POLLIN)?;
@@ -125,12 +135,20 @@ fn receive(
                 return Ok(response);
             }
             // At most MAX_RESPONSE.
-            Some(size) if size > response.len() => response.resize(size, 0),
+            Some(size) if size > response.len() => response = longer(&response, size),
             _ => {}
         }
         // One byte every now and then is always in time for the next wait.
         deadline.check()?;
     }
+}
+
+/// A buffer that begins with what `bytes` holds. Growing in place could leave a copy behind.
+fn longer(bytes: &[u8], size: usize) -> Zeroizing<Vec<u8>> {
+    let mut longer = Zeroizing::new(Vec::with_capacity(size));
+    longer.extend_from_slice(bytes);
+    longer.resize(size, 0);
+    longer
 }
 
 /// The moment at which patience ends.
@@ -300,7 +318,7 @@ mod tests {
             let mut bytes = vec![7; size];
             bytes[2..6].copy_from_slice(&u32::try_from(size).unwrap().to_be_bytes());
             proxy.inject(Fault::Replace { code: CODE, bytes: bytes.clone() });
-            assert!(opened(&proxy.tcti()).transact(&GET_RANDOM, SECOND).unwrap() == bytes, "{size}");
+            assert!(*opened(&proxy.tcti()).transact(&GET_RANDOM, SECOND).unwrap() == bytes, "{size}");
         }
     }
 
@@ -387,7 +405,7 @@ mod tests {
             }
             proxy.inject(Fault::Replace { code: CODE, bytes: bytes.clone() });
             match opened(&proxy.tcti()).transact(&GET_RANDOM, Duration::from_millis(10)) {
-                Ok(response) => assert_eq!(response, bytes),
+                Ok(response) => assert_eq!(*response, bytes),
                 Err(TransportError::Malformed(_) | TransportError::TimedOut(_) | TransportError::Lost(_)) => {}
                 Err(other) => panic!("{other:?}"),
             }

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, send, shutdown, socket,
+};
+use zeroize::Zeroizing;
 
 use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, receive};
 
@@ -36,13 +39,18 @@ impl Stream {
 }
 
 impl Transport for Stream {
-    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Vec<u8>, TransportError> {
+    fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, TransportError> {
         let fd = self.fd.as_fd();
         self.once.run(|| {
             let deadline = Deadline::after(deadline);
             send_all(fd, command, &deadline)?;
             receive(fd, &deadline, |buffer| nix::unistd::read(fd, buffer))
         })
+    }
+
+    fn hang_up(&mut self) {
+        // Fails where the other side has hung up already.
+        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 
     fn resource_managed(&self) -> bool {

@@ -118,8 +118,10 @@ pub(crate) mod rh {
     pub(crate) const PW: u32 = 0x4000_0009;
 }
 
-/// Ranges of handles (TPM_HC): the owner's part of the persistent ones.
+/// Ranges of handles (TPM_HC): transient objects; persistent ones, with the owner's part of them.
 pub(crate) mod hc {
+    pub(crate) const TRANSIENT_FIRST: u32 = 0x8000_0000;
+    pub(crate) const TRANSIENT_LAST: u32 = 0x80ff_ffff;
     pub(crate) const PERSISTENT_FIRST: u32 = 0x8100_0000;
     pub(crate) const OWNER_PERSISTENT_LAST: u32 = 0x817f_ffff;
     pub(crate) const PERSISTENT_LAST: u32 = 0x81ff_ffff;

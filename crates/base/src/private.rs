@@ -1,0 +1,90 @@
+//! Private keys on their way into a TPM: read from PKCS #8, or put together from their parts. Nothing is computed with them
+//! but their public halves.
+
+use pkcs8::der::Decode;
+use rsa::traits::PrivateKeyParts;
+
+use crate::Secret;
+use crate::curve::{Curve, EcPublic};
+use crate::rsa::RsaPublic;
+
+/// A private key with its public half.
+#[derive(Clone, Debug)]
+pub enum PrivateKey {
+    /// RSA with two primes.
+    Rsa {
+        /// The public key.
+        public: RsaPublic,
+        /// One of the primes, big-endian.
+        p: Secret,
+    },
+    /// A scalar and its point.
+    Ec {
+        /// The public key.
+        public: EcPublic,
+        /// The scalar, as long as the field.
+        d: Secret,
+    },
+}
+
+/// The bytes are no private key of a kind that is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no private key of a kind that is known here")]
+pub struct NotAPrivateKey;
+
+const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
+const EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
+
+impl PrivateKey {
+    /// Reads a PrivateKeyInfo (RFC 5208, RFC 5958) in DER, not encrypted.
+    ///
+    /// # Errors
+    /// Not such a structure, another algorithm or curve, or halves that do not belong together.
+    pub fn from_pkcs8(der: &Secret) -> Result<PrivateKey, NotAPrivateKey> {
+        let info = pkcs8::PrivateKeyInfo::from_der(der.expose()).map_err(|_| NotAPrivateKey)?;
+        let oid = info.algorithm.oid.to_string();
+        match oid.as_str() {
+            RSA_ENCRYPTION => {
+                let key = pkcs1::RsaPrivateKey::from_der(info.private_key).map_err(|_| NotAPrivateKey)?;
+                let public = RsaPublic::new(key.modulus.as_bytes(), key.public_exponent.as_bytes());
+                PrivateKey::rsa(public.map_err(|_| NotAPrivateKey)?, Some(key.prime1.as_bytes()), None)
+            }
+            EC_PUBLIC_KEY => {
+                let key = sec1::EcPrivateKey::from_der(info.private_key).map_err(|_| NotAPrivateKey)?;
+                let curve = info.algorithm.parameters_oid().map_err(|_| NotAPrivateKey)?;
+                let curve = Curve::ALL.into_iter().find(|known| known.oid_der().ends_with(curve.as_bytes()));
+                PrivateKey::ec(curve.ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
+            }
+            _ => Err(NotAPrivateKey),
+        }
+    }
+
+    /// An RSA key from its public half and a prime, or the private exponent, from which the primes are found.
+    ///
+    /// # Errors
+    /// Neither is given, or they do not belong to the public key.
+    pub fn rsa(public: RsaPublic, prime: Option<&[u8]>, exponent: Option<&[u8]>) -> Result<PrivateKey, NotAPrivateKey> {
+        if let Some(prime) = prime {
+            return Ok(PrivateKey::Rsa { public, p: Secret::copy_from(prime) });
+        }
+        let number = rsa::BigUint::from_bytes_be;
+        let exponent = exponent.ok_or(NotAPrivateKey)?;
+        let key =
+            rsa::RsaPrivateKey::from_components(number(public.n()), number(public.e()), number(exponent), Vec::new());
+        let key = key.map_err(|_| NotAPrivateKey)?;
+        let p = key.primes().first().ok_or(NotAPrivateKey)?.to_bytes_be();
+        Ok(PrivateKey::Rsa { public, p: Secret::new(p) })
+    }
+
+    /// An EC key from its scalar.
+    ///
+    /// # Errors
+    /// The scalar is zero, or not below the order.
+    pub fn ec(curve: Curve, d: &Secret) -> Result<PrivateKey, NotAPrivateKey> {
+        let public = EcPublic::of_private(curve, d).map_err(|_| NotAPrivateKey)?;
+        let zeros = d.expose().iter().take_while(|byte| **byte == 0).count();
+        let mut scalar = Secret::zeroed(curve.field_len().saturating_sub(d.len() - zeros));
+        scalar.extend(d.expose().get(zeros..).unwrap_or_default());
+        Ok(PrivateKey::Ec { public, d: scalar })
+    }
+}

@@ -1,0 +1,205 @@
+//! `C_DeriveKey` (PKCS#11 v3.1 5.18.5): Diffie-Hellman in the TPM, the rest from secrets in memory.
+
+use base::Secret;
+use base::curve::EcPublic;
+use base::digest::Hash;
+use model::{
+    AttributeType, Attributes, HkdfSalt, Kdf, KeyType, Mechanism, MechanismRow, ObjectHandle, Ops, Params, Rule,
+    Scheme, Scope, SessionHandle, Template, Value,
+};
+
+use crate::library::Library;
+use crate::object::Object;
+use crate::op::{self, Half, KeyUse, Material};
+use crate::public_key::PublicKey;
+use crate::secret::{Origin, settle_secret};
+use crate::session::Session;
+use crate::template;
+use crate::{Error, Result};
+
+impl Library {
+    /// `C_DeriveKey`: one TPM command for Diffie-Hellman with a loaded key. The result can be a session object of a read-only
+    /// session, or a token object, which goes into the TPM.
+    ///
+    /// # Errors
+    /// [`Error::KeyFunctionNotPermitted`] for a base key that cannot derive, [`Error::MechanismParamInvalid`] for a point
+    /// that is not on the key's curve, [`Error::KeySizeRange`] for more bytes than there are, and the template errors.
+    pub fn derive_key(
+        &self,
+        session: SessionHandle,
+        mechanism: &Mechanism,
+        base: ObjectHandle,
+        template: &Template,
+    ) -> Result<ObjectHandle> {
+        let session = self.session(session)?;
+        let row = op::row(&session, mechanism, Ops::DERIVE)?;
+        let base = op::key_for(&session, base, Half::Private, AttributeType::DERIVE, row)?;
+        let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, template)?;
+        let key_type = attributes.ulong(AttributeType::KEY_TYPE).map_or(KeyType::GENERIC_SECRET, KeyType);
+        if Scope::of(model::ObjectClass::SECRET_KEY, Some(key_type)).is_none() {
+            return Err(Error::AttributeValueInvalid(AttributeType::KEY_TYPE));
+        }
+        let wanted = wanted_len(&attributes)?;
+        // Value and flags of a concatenation tell about the base key, so the result is guarded as the base is.
+        if matches!(row.scheme, Scheme::BaseAndKey | Scheme::BaseAndData | Scheme::DataAndBase | Scheme::XorData) {
+            guard_as(&mut attributes, &base)?;
+        }
+        let origin = Origin::Derived {
+            always_sensitive: base.attributes.is_true(AttributeType::ALWAYS_SENSITIVE),
+            never_extractable: base.attributes.is_true(AttributeType::NEVER_EXTRACTABLE),
+        };
+        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
+        settle_secret(&mut attributes, key_type, origin)?;
+        self.new_secret(&session, attributes, value)
+    }
+
+    fn derived_value(
+        &self,
+        session: &Session,
+        row: &MechanismRow,
+        params: &Params,
+        base: std::sync::Arc<Object>,
+        wanted: Option<usize>,
+        attributes: &mut Attributes,
+    ) -> Result<Secret> {
+        let value = |key: &Object| Material::value(self, session, key);
+        let all = |bytes: Secret| match wanted {
+            Some(len) if len > bytes.len() => Err(Error::KeySizeRange),
+            // Concatenations keep the leading bytes (PKCS#11 mechanisms v3.1 2.43).
+            Some(len) => Ok(cut(bytes, len)),
+            None => Ok(bytes),
+        };
+        match (row.scheme, params) {
+            (Scheme::Ecdh, Params::Ecdh { kdf, shared, public }) => {
+                let PublicKey::Ec(own) = base.public_key()? else { return Err(Error::KeyTypeInconsistent) };
+                let point = EcPublic::from_point(own.curve(), public)
+                    .map_err(|_| Error::MechanismParamInvalid("the point is not on the key's curve"))?;
+                let len = match (kdf, wanted) {
+                    (Kdf::Null, None) => own.curve().field_len(),
+                    (Kdf::Null, Some(len)) if len > own.curve().field_len() => return Err(Error::KeySizeRange),
+                    (Kdf::X963(_), None) => return Err(Error::TemplateIncomplete(AttributeType::VALUE_LEN)),
+                    (_, Some(len)) => len,
+                };
+                let tpm = self.tpm()?;
+                let z = KeyUse::new(self, session, base)?.with(session, |key| tpm.ecdh_z(&key, &point))?;
+                Ok(match kdf {
+                    // Truncation removes leading bytes (2.3.10).
+                    Kdf::Null => Secret::copy_from(z.expose().get(z.len() - len..).unwrap_or_default()),
+                    Kdf::X963(hash) => x963(*hash, &z, shared, len),
+                })
+            }
+            (Scheme::BaseAndKey, Params::Key(other)) => {
+                let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
+                guard_as(attributes, &other)?;
+                all(joined(value(&base)?.expose(), value(&other)?.expose()))
+            }
+            (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data)),
+            (Scheme::DataAndBase, Params::Data(data)) => all(joined(data, value(&base)?.expose())),
+            (Scheme::XorData, Params::Data(data)) => {
+                let mut mixed = value(&base)?;
+                let len = mixed.len().min(data.len());
+                mixed.truncate(len);
+                for (byte, other) in mixed.expose_mut().iter_mut().zip(data) {
+                    *byte ^= other;
+                }
+                all(mixed)
+            }
+            (Scheme::Hkdf, Params::Hkdf { extract, expand, hash, salt, info }) => {
+                let mut key = value(&base)?;
+                if *extract {
+                    let salt = match salt {
+                        HkdfSalt::Null => Secret::zeroed(hash.len()),
+                        HkdfSalt::Data(salt) => Secret::copy_from(salt),
+                        HkdfSalt::Key(salt) => value(&*session.token.object(*salt).ok_or(Error::KeyHandleInvalid)?)?,
+                    };
+                    key = hash.hmac(salt.expose(), &[key.expose()]);
+                }
+                match (expand, wanted) {
+                    (true, Some(len)) if len <= 255 * hash.len() => Ok(hkdf_expand(*hash, &key, info, len)),
+                    (true, Some(_)) => Err(Error::KeySizeRange),
+                    (true, None) => Err(Error::TemplateIncomplete(AttributeType::VALUE_LEN)),
+                    (false, _) if *extract => all(key),
+                    (false, _) => Err(Error::MechanismParamInvalid("neither extract nor expand")),
+                }
+            }
+            _ => Err(Error::MechanismInvalid),
+        }
+    }
+}
+
+fn wanted_len(attributes: &Attributes) -> Result<Option<usize>> {
+    match attributes.ulong(AttributeType::VALUE_LEN) {
+        None => Ok(None),
+        Some(len) if (1..=crate::slot::MAX_SECRET_LEN).contains(&len) => Ok(usize::try_from(len).ok()),
+        Some(_) => Err(Error::KeySizeRange),
+    }
+}
+
+/// What comes from a sensitive key is sensitive, what comes from one that cannot be extracted cannot be.
+fn guard_as(attributes: &mut Attributes, base: &Object) -> Result<()> {
+    if base.attributes.is_true(AttributeType::SENSITIVE) {
+        template::settle(attributes, AttributeType::SENSITIVE, Value::Bool(true))?;
+    }
+    if !base.attributes.is_true(AttributeType::EXTRACTABLE) {
+        template::settle(attributes, AttributeType::EXTRACTABLE, Value::Bool(false))?;
+    }
+    Ok(())
+}
+
+fn joined(first: &[u8], second: &[u8]) -> Secret {
+    let mut out = Secret::copy_from(first);
+    out.extend(second);
+    out
+}
+
+fn cut(mut bytes: Secret, len: usize) -> Secret {
+    bytes.truncate(len);
+    bytes
+}
+
+/// The key derivation function of ANSI X9.63 (SEC 1, 3.6.1).
+fn x963(hash: Hash, z: &Secret, shared: &[u8], len: usize) -> Secret {
+    let mut out = Secret::zeroed(0);
+    let mut counter = 1_u32;
+    while out.len() < len {
+        out.extend(&hash.digest(&[z.expose(), &counter.to_be_bytes(), shared]));
+        counter = counter.saturating_add(1);
+    }
+    cut(out, len)
+}
+
+/// HKDF-Expand (RFC 5869 2.3).
+fn hkdf_expand(hash: Hash, key: &Secret, info: &[u8], len: usize) -> Secret {
+    let mut out = Secret::zeroed(0);
+    let mut block = Secret::zeroed(0);
+    let mut counter = 1_u8;
+    while out.len() < len {
+        block = hash.hmac(key.expose(), &[block.expose(), info, &[counter]]);
+        out.extend(block.expose());
+        counter = counter.saturating_add(1);
+    }
+    cut(out, len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5869, A.1.
+    #[test]
+    fn hkdf_of_the_rfc() {
+        let prk = Hash::Sha256.hmac(&(0..=12).collect::<Vec<u8>>(), &[&[0x0b; 22]]);
+        let info: Vec<u8> = (0xf0..=0xf9).collect();
+        let okm = hkdf_expand(Hash::Sha256, &prk, &info, 42);
+        assert_eq!(okm.expose()[..8], [0x3c, 0xb2, 0x5f, 0x25, 0xfa, 0xac, 0xd5, 0x7a]);
+        assert_eq!(okm.expose()[34..], [0x34, 0x00, 0x72, 0x08, 0xd5, 0xb8, 0x87, 0x18, 0x58, 0x65][2..]);
+    }
+
+    #[test]
+    fn x963_is_a_chain_of_digests() {
+        let z = Secret::copy_from(b"shared secret");
+        let long = x963(Hash::Sha256, &z, b"info", 50);
+        assert_eq!(long.expose()[..32], Hash::Sha256.digest(&[b"shared secret", &[0, 0, 0, 1], b"info"]));
+        assert_eq!(long.expose()[32..], Hash::Sha256.digest(&[b"shared secret", &[0, 0, 0, 2], b"info"])[..18]);
+    }
+}

@@ -1,0 +1,396 @@
+//! Messages one after another under one key, each with an initialisation vector, associated data and a tag of its own:
+//! AES-GCM (PKCS#11 v3.1 5.9, 5.11; mechanisms v3.1 2.13.4).
+//!
+//! A message ends with the call that gives its result or finds it wrong; the operation, which holds the key, goes on with
+//! the next one until its `Final`. A message in parts gives nothing before its end, as everywhere with this mode: what was
+//! not yet found authentic must not get out.
+
+use base::Secret;
+use base::aes::{Direction, Refused, gcm_decrypt, gcm_encrypt};
+use model::{AttributeType, Delivery, Mechanism, ObjectHandle, Ops, Output, Params, SessionHandle};
+
+use super::cipher::MAX_WHOLE;
+use super::{Half, Material, key_for};
+use crate::library::Library;
+use crate::session::{Active, Session, Step};
+use crate::{Error, Result};
+
+/// Longest initialisation vector, in bytes (mechanisms v3.1 2.13.3).
+const MAX_IV: usize = 256;
+/// Random bits that a made vector has at least: with fewer, two messages soon share one (NIST SP 800-38D 8.2.2).
+const MIN_RANDOM_BITS: usize = 96;
+
+/// Where the initialisation vector of a message comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageIv {
+    /// From the caller, who answers for using it once.
+    Given(Vec<u8>),
+    /// The first bits from the caller, the others at random.
+    Random {
+        /// A vector of the length that is wanted.
+        start: Vec<u8>,
+        /// How many of its bits stay.
+        fixed_bits: usize,
+    },
+}
+
+/// What an encryption gives beside the ciphertext.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Length of the ciphertext in bytes, written or only asked for.
+    pub len: usize,
+    /// The message's initialisation vector and tag, if the message was encrypted by this call.
+    pub done: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Messages under one key.
+#[derive(Debug)]
+pub(crate) struct Messaging {
+    key: Material,
+    /// The message that comes in parts.
+    open: Option<Open>,
+}
+
+/// A message, with the parts that came.
+#[derive(Debug)]
+struct Open {
+    iv: Vec<u8>,
+    associated: Vec<u8>,
+    collected: Secret,
+}
+
+impl Library {
+    /// `C_MessageEncryptInit`. The parameters come with each message.
+    ///
+    /// # Errors
+    /// [`Error::OperationActive`], and whatever is wrong with mechanism or key.
+    pub fn message_encrypt_init(&self, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle) -> Result<()> {
+        let session = self.session(session)?;
+        let make = || Messaging::new(self, &session, mechanism, key, Ops::MESSAGE_ENCRYPT, AttributeType::ENCRYPT);
+        session.begin(encrypting, make)
+    }
+
+    /// `C_EncryptMessage`: a whole message, with a tag of `tag_len` bytes.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`], [`Error::OperationActive`] while a message comes in parts,
+    /// [`Error::MechanismParamInvalid`] for vector or tag length, [`Error::BufferTooSmall`], [`Error::DataLenRange`].
+    pub fn encrypt_message(
+        &self,
+        session: SessionHandle,
+        iv: MessageIv,
+        associated: &[u8],
+        plain: &[u8],
+        tag_len: usize,
+        output: Output<'_>,
+    ) -> Result<Sealed> {
+        let session = self.session(session)?;
+        session.step(encrypting, |messaging| {
+            let message = messaging.message(iv, associated);
+            let seal = |mut message: Open| message.seal(&messaging.key, self, &session, plain, tag_len, output);
+            Step::Keep(message.and_then(seal))
+        })
+    }
+
+    /// `C_EncryptMessageBegin`: starts a message that comes in parts, and tells its initialisation vector.
+    ///
+    /// # Errors
+    /// Those of [`Library::encrypt_message`].
+    pub fn encrypt_message_begin(&self, session: SessionHandle, iv: MessageIv, associated: &[u8]) -> Result<Vec<u8>> {
+        self.session(session)?.step(encrypting, |messaging| Step::Keep(messaging.begin(iv, associated)))
+    }
+
+    /// `C_EncryptMessageNext`: a part, or with a tag length the last part, which gives the ciphertext of them all.
+    ///
+    /// # Errors
+    /// Those of [`Library::encrypt_message`].
+    pub fn encrypt_message_next(
+        &self,
+        session: SessionHandle,
+        part: &[u8],
+        tag_len: Option<usize>,
+        output: Output<'_>,
+    ) -> Result<Sealed> {
+        let session = self.session(session)?;
+        session.step(encrypting, |messaging| {
+            let Messaging { key, open } = messaging;
+            let seal = |open: &mut Open, tag_len, output: Output<'_>| {
+                let sealed = open.seal(key, self, &session, part, tag_len, output)?;
+                Ok((sealed.done.is_some(), sealed))
+            };
+            Step::Keep(next(open, part, output, tag_len, Sealed { len: 0, done: None }, Error::DataLenRange, seal))
+        })
+    }
+
+    /// `C_MessageEncryptFinal`. A message of which parts came is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`].
+    pub fn message_encrypt_final(&self, session: SessionHandle) -> Result<()> {
+        self.session(session)?.step(encrypting, |_| Step::Done(Ok(())))
+    }
+
+    /// `C_MessageDecryptInit`. The parameters come with each message.
+    ///
+    /// # Errors
+    /// [`Error::OperationActive`], and whatever is wrong with mechanism or key.
+    pub fn message_decrypt_init(&self, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle) -> Result<()> {
+        let session = self.session(session)?;
+        let make = || Messaging::new(self, &session, mechanism, key, Ops::MESSAGE_DECRYPT, AttributeType::DECRYPT);
+        session.begin(decrypting, make)
+    }
+
+    /// `C_DecryptMessage`: a whole message.
+    ///
+    /// # Errors
+    /// [`Error::AeadDecryptFailed`] and nothing else for what is not authentic; those of [`Library::encrypt_message`].
+    pub fn decrypt_message(
+        &self,
+        session: SessionHandle,
+        iv: &[u8],
+        associated: &[u8],
+        cipher: &[u8],
+        tag: &[u8],
+        output: Output<'_>,
+    ) -> Result<usize> {
+        let session = self.session(session)?;
+        session.step(decrypting, |messaging| {
+            let message = messaging.message(MessageIv::Given(iv.to_vec()), associated);
+            let unseal = |mut message: Open| message.unseal(&messaging.key, self, &session, cipher, tag, output);
+            Step::Keep(message.and_then(unseal).map(|(_, len)| len))
+        })
+    }
+
+    /// `C_DecryptMessageBegin`: starts a message that comes in parts.
+    ///
+    /// # Errors
+    /// Those of [`Library::decrypt_message`].
+    pub fn decrypt_message_begin(&self, session: SessionHandle, iv: &[u8], associated: &[u8]) -> Result<()> {
+        let iv = MessageIv::Given(iv.to_vec());
+        self.session(session)?.step(decrypting, |messaging| Step::Keep(messaging.begin(iv, associated).map(drop)))
+    }
+
+    /// `C_DecryptMessageNext`: a part, or with the tag the last part, which gives the plaintext of them all.
+    ///
+    /// # Errors
+    /// Those of [`Library::decrypt_message`].
+    pub fn decrypt_message_next(
+        &self,
+        session: SessionHandle,
+        part: &[u8],
+        tag: Option<&[u8]>,
+        output: Output<'_>,
+    ) -> Result<usize> {
+        let session = self.session(session)?;
+        session.step(decrypting, |messaging| {
+            let Messaging { key, open } = messaging;
+            let unseal =
+                |open: &mut Open, tag: &[u8], output: Output<'_>| open.unseal(key, self, &session, part, tag, output);
+            Step::Keep(next(open, part, output, tag, 0, Error::EncryptedDataLenRange, unseal))
+        })
+    }
+
+    /// `C_MessageDecryptFinal`. A message of which parts came is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`].
+    pub fn message_decrypt_final(&self, session: SessionHandle) -> Result<()> {
+        self.session(session)?.step(decrypting, |_| Step::Done(Ok(())))
+    }
+}
+
+fn encrypting(active: &mut Active) -> &mut Option<Messaging> {
+    &mut active.message_encrypt
+}
+
+fn decrypting(active: &mut Active) -> &mut Option<Messaging> {
+    &mut active.message_decrypt
+}
+
+/// One part of a message: collected, or with `end` the last, which `finish` processes; `finish` says whether the message
+/// is over. An error ends the message, unless it is about the caller's buffer.
+fn next<E, T>(
+    open: &mut Option<Open>,
+    part: &[u8],
+    output: Output<'_>,
+    end: Option<E>,
+    nothing: T,
+    too_long: Error,
+    finish: impl FnOnce(&mut Open, E, Output<'_>) -> Result<(bool, T)>,
+) -> Result<T> {
+    let message = open.as_mut().ok_or(Error::OperationNotInitialized)?;
+    let outcome = match end {
+        // A question about the length of nothing.
+        None if output.room().is_none() => return Ok(nothing),
+        None => message.collect(part, too_long).map(|()| (false, nothing)),
+        Some(end) => finish(message, end, output),
+    };
+    match outcome {
+        Ok((over, result)) => {
+            open.take_if(|_| over);
+            Ok(result)
+        }
+        Err(error) => {
+            open.take_if(|_| !matches!(error, Error::BufferTooSmall { .. }));
+            Err(error)
+        }
+    }
+}
+
+impl Messaging {
+    fn new(
+        library: &Library,
+        session: &Session,
+        mechanism: &Mechanism,
+        key: ObjectHandle,
+        op: Ops,
+        usage: AttributeType,
+    ) -> Result<Self> {
+        let row = mechanism.ty.row().filter(|row| row.ops.contains(op) && session.token.chip.can(row));
+        let row = row.ok_or(Error::MechanismInvalid)?;
+        if mechanism.params != Params::None {
+            return Err(Error::MechanismParamInvalid("the parameters come with each message"));
+        }
+        let key = key_for(session, key, Half::Public, usage, row)?;
+        Ok(Self { key: Material::new(library, session, key)?, open: None })
+    }
+
+    /// A message that is yet empty.
+    fn message(&self, iv: MessageIv, associated: &[u8]) -> Result<Open> {
+        if self.open.is_some() {
+            return Err(Error::OperationActive);
+        }
+        Ok(Open { iv: iv.settle()?, associated: associated.to_vec(), collected: Secret::zeroed(0) })
+    }
+
+    /// Starts a message that comes in parts; tells its initialisation vector.
+    fn begin(&mut self, iv: MessageIv, associated: &[u8]) -> Result<Vec<u8>> {
+        let message = self.message(iv, associated)?;
+        Ok(self.open.insert(message).iv.clone())
+    }
+}
+
+impl MessageIv {
+    fn settle(self) -> Result<Vec<u8>> {
+        let check_len = |iv: &[u8]| match iv.len() {
+            1..=MAX_IV => Ok(()),
+            _ => Err(Error::MechanismParamInvalid("the initialisation vector has 1 to 256 bytes")),
+        };
+        match self {
+            Self::Given(iv) => check_len(&iv).map(|()| iv),
+            Self::Random { start, fixed_bits } => {
+                check_len(&start)?;
+                if (start.len() * 8).checked_sub(fixed_bits).is_none_or(|random| random < MIN_RANDOM_BITS) {
+                    return Err(Error::MechanismParamInvalid("a generated vector has at least 96 random bits"));
+                }
+                let mut iv = base::random::bytes(start.len())?;
+                for (index, (byte, given)) in iv.iter_mut().zip(start).enumerate() {
+                    let fixed = fixed_bits.saturating_sub(index * 8).min(8);
+                    // `fixed` ones from the left.
+                    let mask = !u8::try_from(0xff_u16 >> fixed).unwrap_or_default();
+                    *byte = (given & mask) | (*byte & !mask);
+                }
+                Ok(iv)
+            }
+        }
+    }
+}
+
+impl Open {
+    fn collect(&mut self, part: &[u8], too_long: Error) -> Result<()> {
+        if self.collected.len().saturating_add(part.len()) > MAX_WHOLE {
+            return Err(too_long);
+        }
+        self.collected.extend(part);
+        Ok(())
+    }
+
+    /// Encrypts what was collected and the last part.
+    fn seal(
+        &mut self,
+        key: &Material,
+        library: &Library,
+        session: &Session,
+        last: &[u8],
+        tag_len: usize,
+        output: Output<'_>,
+    ) -> Result<Sealed> {
+        check_tag(tag_len)?;
+        let len = self.collected.len().saturating_add(last.len());
+        if let Some(refusal) = output.refuse(len) {
+            return refused(refusal).map(|len| Sealed { len, done: None });
+        }
+        self.collect(last, Error::DataLenRange)?;
+        let sealed = key.aes(library, session, |key| {
+            gcm_encrypt(key, &self.iv, &self.associated, self.collected.expose(), tag_len)
+        })?;
+        let sealed = sealed.map_err(|error| crypt_error(error, Direction::Encrypt))?;
+        let (cipher, tag) = sealed.split_at_checked(len).ok_or(Error::DataLenRange)?;
+        output.deliver(cipher);
+        Ok(Sealed { len, done: Some((self.iv.clone(), tag.to_vec())) })
+    }
+
+    /// Decrypts what was collected and the last part. The message is over if it was.
+    fn unseal(
+        &mut self,
+        key: &Material,
+        library: &Library,
+        session: &Session,
+        last: &[u8],
+        tag: &[u8],
+        output: Output<'_>,
+    ) -> Result<(bool, usize)> {
+        check_tag(tag.len())?;
+        let len = self.collected.len().saturating_add(last.len());
+        if let Some(refusal) = output.refuse(len) {
+            return refused(refusal).map(|len| (false, len));
+        }
+        self.collect(last, Error::EncryptedDataLenRange)?;
+        self.collected.extend(tag);
+        let plain = key.aes(library, session, |key| {
+            gcm_decrypt(key, &self.iv, &self.associated, self.collected.expose(), tag.len())
+        })?;
+        let plain = plain.map_err(|error| crypt_error(error, Direction::Decrypt))?;
+        output.deliver(plain.expose());
+        Ok((true, len))
+    }
+}
+
+fn check_tag(len: usize) -> Result<()> {
+    let fits = matches!(len, 4 | 8 | 12..=16);
+    if fits { Ok(()) } else { Err(Error::MechanismParamInvalid("a tag has 32, 64 or 96 to 128 bits")) }
+}
+
+/// A length query, or a buffer that is too short: the message stays as it is.
+fn refused(refusal: Delivery) -> Result<usize> {
+    match refusal {
+        Delivery::Length(len) | Delivery::Written(len) => Ok(len),
+        Delivery::TooSmall { needed } => Err(Error::BufferTooSmall { needed }),
+    }
+}
+
+fn crypt_error(refused: Refused<Error>, direction: Direction) -> Error {
+    match (refused, direction) {
+        (Refused::Length, Direction::Encrypt) => Error::DataLenRange,
+        (Refused::Length, Direction::Decrypt) => Error::EncryptedDataLenRange,
+        (Refused::Integrity, _) => Error::AeadDecryptFailed,
+        (Refused::Key(error), _) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_vector_keeps_the_fixed_bits() {
+        let made = |len, fixed_bits| MessageIv::Random { start: vec![0xa5; len], fixed_bits }.settle();
+        let iv = made(16, 20).unwrap();
+        assert_eq!((iv.len(), &iv[..2], iv[2] & 0xf0), (16, &[0xa5; 2][..], 0xa0));
+        assert_ne!(iv[3..], made(16, 20).unwrap()[3..]);
+        assert_eq!(made(12, 0).unwrap().len(), 12);
+        for (len, fixed_bits) in [(0, 0), (11, 0), (12, 1), (16, 33), (16, usize::MAX), (257, 0)] {
+            assert!(matches!(made(len, fixed_bits), Err(Error::MechanismParamInvalid(_))), "{len} {fixed_bits}");
+        }
+    }
+}
