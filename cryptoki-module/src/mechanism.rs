@@ -14,8 +14,16 @@ impl Place<'_, CK_MECHANISM> {
     /// The mechanism with its parameters. One that has no row keeps none: the token says that it is invalid.
     ///
     /// # Errors
-    /// `ArgumentsBad` for a null pointer, `MechanismParamInvalid` for a parameter that is not what the row says.
-    pub(crate) fn mechanism(&self) -> Result<Mechanism> {
+    /// `ArgumentsBad` for a null pointer, `SessionHandleInvalid` before what is wrong with the mechanism (5.1.6),
+    /// `MechanismParamInvalid` for a parameter that is not what the row says.
+    pub(crate) fn mechanism(&self, library: &Library, session: SessionHandle) -> Result<Mechanism> {
+        self.parts()?;
+        library.session_info(session)?;
+        self.typed()
+    }
+
+    /// The mechanism, whatever the session.
+    pub(crate) fn typed(&self) -> Result<Mechanism> {
         let (number, parameter) = self.parts()?;
         let ty = MechanismType(number);
         let params = match ty.row().map(|row| row.params) {
@@ -41,9 +49,11 @@ impl Place<'_, CK_MECHANISM> {
     /// looked at.
     ///
     /// # Errors
-    /// `ArgumentsBad` for a null pointer, `MechanismParamInvalid` for what is not the structure of messages.
-    pub(crate) fn message_mechanism(&self) -> Result<Mechanism> {
+    /// `ArgumentsBad` for a null pointer, `SessionHandleInvalid` before what is wrong with the mechanism (5.1.6),
+    /// `MechanismParamInvalid` for what is not the structure of messages.
+    pub(crate) fn message_mechanism(&self, library: &Library, session: SessionHandle) -> Result<Mechanism> {
         let (number, parameter) = self.parts()?;
+        library.session_info(session)?;
         if !parameter.is_absent() {
             parameter.structure::<CK_GCM_MESSAGE_PARAMS>()?;
         }
@@ -65,7 +75,13 @@ impl Place<'_, CK_MECHANISM> {
         if self.is_null() {
             return library.cancel(session, kind, false);
         }
-        start(&self.mechanism()?)
+        let ty = MechanismType(self.parts()?.0);
+        if ty.row().is_none_or(|row| row.ops.contains(kind)) {
+            start(&self.mechanism(library, session)?)
+        } else {
+            // Whatever its parameter is, it does not do this: the token says so.
+            start(&Mechanism::plain(ty))
+        }
     }
 }
 
@@ -99,7 +115,12 @@ fn oaep(parameter: &Bytes<'_>) -> Result<Params> {
     if given.source != CKZ_DATA_SPECIFIED && !(given.source == 0 && label.is_empty()) {
         return Err(Error::MechanismParamInvalid("the source is not CKZ_DATA_SPECIFIED"));
     }
-    Ok(Params::Oaep { hash: hash(given.hashAlg)?, mgf: mask(given.mgf)?, label: label.to_vec() })
+    // Whoever says nothing means the defaults of RFC 8017 A.2.1: pkcs11-provider passes zeros on.
+    let (hash, mgf) = match (given.hashAlg, given.mgf) {
+        (0, 0) => (Hash::Sha1, Hash::Sha1),
+        (algorithm, mgf) => (hash(algorithm)?, mask(mgf)?),
+    };
+    Ok(Params::Oaep { hash, mgf, label: label.to_vec() })
 }
 
 fn counter(parameter: &Bytes<'_>) -> Result<Params> {

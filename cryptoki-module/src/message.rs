@@ -1,7 +1,8 @@
 //! `CK_GCM_MESSAGE_PARAMS`: the parameter that comes with every message and takes results back.
 
+use model::SessionHandle;
 use pkcs11_sys::{CK_GCM_MESSAGE_PARAMS, CK_ULONG, CKG_GENERATE, CKG_GENERATE_RANDOM, CKG_NO_GENERATE};
-use token::{Error, MessageIv, Result};
+use token::{Error, Library, MessageIv, Result};
 
 use crate::raw::Bytes;
 
@@ -23,10 +24,12 @@ impl<'call> Bytes<'call> {
     /// The parameter of a message.
     ///
     /// # Errors
-    /// `ArgumentsBad` for null with a length, `MechanismParamInvalid` for a structure of another length, a null pointer
-    /// in it, or a tag that is too long or not of whole bytes.
-    pub(crate) fn gcm_message(&'call self) -> Result<GcmMessage<'call>> {
+    /// `ArgumentsBad` for null with a length, `SessionHandleInvalid` before what is wrong with the parameter (5.1.6),
+    /// `MechanismParamInvalid` for a structure of another length, a null pointer in it, or a tag that is too long or not
+    /// of whole bytes.
+    pub(crate) fn gcm_message(&'call self, library: &Library, session: SessionHandle) -> Result<GcmMessage<'call>> {
         self.slice()?;
+        library.session_info(session)?;
         let given: CK_GCM_MESSAGE_PARAMS = self.structure()?;
         if given.ulTagBits > MAX_TAG_BITS || !given.ulTagBits.is_multiple_of(8) {
             return Err(Error::MechanismParamInvalid("the tag has at most 128 bits, in whole bytes"));

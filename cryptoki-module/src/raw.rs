@@ -757,7 +757,7 @@ mod tests {
     fn mechanism(ty: CK_ULONG, at: *const c_void, len: usize) -> Result<Params> {
         let mechanism = CK_MECHANISM { mechanism: ty, pParameter: at.cast_mut(), ulParameterLen: len as CK_ULONG };
         // SAFETY: the tests pass memory of theirs, or a length that is refused.
-        let parsed = unsafe { Place::new((&raw const mechanism).cast_mut()) }.mechanism()?;
+        let parsed = unsafe { Place::new((&raw const mechanism).cast_mut()) }.typed()?;
         assert_eq!(parsed.ty, MechanismType(ty));
         Ok(parsed.params)
     }

@@ -98,10 +98,12 @@ errors! {
         "what is to be unwrapped is not a key that this one wrapped", "check key, mechanism and parameters";
     WrappedKeyLenRange => CKR_WRAPPED_KEY_LEN_RANGE,
         "the wrapped key has a length that mechanism or template cannot have", "check the input and `CKA_VALUE_LEN`";
+    KeyNotNeeded => CKR_KEY_NOT_NEEDED,
+        "a key was given where none belongs", "give none";
     StateUnsaveable => CKR_STATE_UNSAVEABLE,
-        "the state of an operation stays in the session", "start the operation again";
+        "only digests can be saved", "start the operation again";
     SavedStateInvalid => CKR_SAVED_STATE_INVALID,
-        "no state of an operation was ever given out", "start the operation again";
+        "this is no state that this process saved, or it was long ago", "start the operation again";
     OperationCancelFailed => CKR_OPERATION_CANCEL_FAILED,
         "the operation cannot be cancelled", "finish it, or close the session";
     KeySizeRange => CKR_KEY_SIZE_RANGE,

@@ -141,6 +141,7 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::UnwrappingKeyTypeInconsistent
         | Error::WrappedKeyInvalid
         | Error::WrappedKeyLenRange
+        | Error::KeyNotNeeded
         | Error::StateUnsaveable
         | Error::SavedStateInvalid
         | Error::OperationCancelFailed

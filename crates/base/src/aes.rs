@@ -346,7 +346,7 @@ const WRAP_PAD_IV: [u8; 4] = [0xa6, 0x59, 0x59, 0xa6];
 /// # Errors
 /// [`Refused::Length`].
 pub fn wrap<K: AesKey>(key: &K, iv: Option<[u8; 8]>, plain: &[u8]) -> Result<Vec<u8>, Refused<K::Error>> {
-    if plain.len() < 16 || plain.len() % 8 != 0 {
+    if plain.len() < 16 || !plain.len().is_multiple_of(8) {
         return Err(Refused::Length);
     }
     Ok(wrap_blocks(key, iv.unwrap_or(WRAP_IV), plain)?)
@@ -357,7 +357,7 @@ pub fn wrap<K: AesKey>(key: &K, iv: Option<[u8; 8]>, plain: &[u8]) -> Result<Vec
 /// # Errors
 /// [`Refused::Length`], [`Refused::Integrity`].
 pub fn unwrap<K: AesKey>(key: &K, iv: Option<[u8; 8]>, wrapped: &[u8]) -> Result<Secret, Refused<K::Error>> {
-    if wrapped.len() < 24 || wrapped.len() % 8 != 0 {
+    if wrapped.len() < 24 || !wrapped.len().is_multiple_of(8) {
         return Err(Refused::Length);
     }
     let (found, plain) = unwrap_blocks(key, wrapped)?;
@@ -389,7 +389,7 @@ pub fn wrap_pad<K: AesKey>(key: &K, plain: &[u8]) -> Result<Vec<u8>, Refused<K::
 /// # Errors
 /// [`Refused::Length`], [`Refused::Integrity`].
 pub fn unwrap_pad<K: AesKey>(key: &K, wrapped: &[u8]) -> Result<Secret, Refused<K::Error>> {
-    if wrapped.len() < 16 || wrapped.len() % 8 != 0 {
+    if wrapped.len() < 16 || !wrapped.len().is_multiple_of(8) {
         return Err(Refused::Length);
     }
     let (iv, mut plain) = if wrapped.len() == 16 {

@@ -56,7 +56,7 @@ fn oaep<T: 'static + Digest + DynDigest + Send + Sync>(mgf: Hash, label: &str) -
     }
 }
 
-fn v15<T: Digest + rsa::pkcs8::AssociatedOid>() -> Pkcs1v15Sign {
+fn v15<T: Digest + pkcs8::AssociatedOid>() -> Pkcs1v15Sign {
     Pkcs1v15Sign::new::<T>()
 }
 

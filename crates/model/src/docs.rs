@@ -39,7 +39,8 @@ pub fn mechanisms() -> String {
         };
         let hash = row.hash.map_or("", base::digest::Hash::name);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| `{}` | {does} | {keys} | {hash} | {params} |", row.ty);
+        let listed = if row.listed { "" } else { "; works, but is not listed" };
+        let _ = writeln!(text, "| `{}` | {does}{listed} | {keys} | {hash} | {params} |", row.ty);
     }
     text
 }

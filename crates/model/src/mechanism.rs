@@ -340,6 +340,8 @@ pub struct MechanismRow {
     pub hash: Option<Hash>,
     /// The C structure of its parameters.
     pub params: ParamKind,
+    /// Is it in the list that clients take for what the token is to be used for?
+    pub listed: bool,
 }
 
 /// Every mechanism. `C_GetMechanismList` is this table without what the token's TPM cannot do.
@@ -360,10 +362,11 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::KeyPair,
             hash: None,
             params: ParamKind::None,
+            listed: true,
         }
     }
     const fn rsa(ty: M, ops: Ops, scheme: Scheme, params: ParamKind) -> MechanismRow {
-        MechanismRow { ty, ops, key: KeyKind::Rsa, scheme, hash: None, params }
+        MechanismRow { ty, ops, key: KeyKind::Rsa, scheme, hash: None, params, listed: true }
     }
     const fn hash_rsa(ty: M, hash: Hash) -> MechanismRow {
         MechanismRow {
@@ -373,6 +376,7 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::RsaPkcs1,
             hash: Some(hash),
             params: ParamKind::None,
+            listed: true,
         }
     }
     const fn hash_pss(ty: M, hash: Hash) -> MechanismRow {
@@ -383,10 +387,19 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::RsaPss,
             hash: Some(hash),
             params: ParamKind::PssOf(hash),
+            listed: true,
         }
     }
     const fn ecdsa(ty: M, hash: Option<Hash>) -> MechanismRow {
-        MechanismRow { ty, ops: SIGN_VERIFY, key: KeyKind::Ec, scheme: Scheme::Ecdsa, hash, params: ParamKind::None }
+        MechanismRow {
+            ty,
+            ops: SIGN_VERIFY,
+            key: KeyKind::Ec,
+            scheme: Scheme::Ecdsa,
+            hash,
+            params: ParamKind::None,
+            listed: true,
+        }
     }
     const fn digest(ty: M, hash: Hash) -> MechanismRow {
         MechanismRow {
@@ -396,13 +409,22 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::Digest,
             hash: Some(hash),
             params: ParamKind::None,
+            listed: true,
         }
     }
     const fn secret(ty: M, ops: Ops, key: KeyKind, scheme: Scheme, params: ParamKind) -> MechanismRow {
-        MechanismRow { ty, ops, key, scheme, hash: None, params }
+        MechanismRow { ty, ops, key, scheme, hash: None, params, listed: true }
     }
     const fn hmac(ty: M, hash: Hash, params: ParamKind) -> MechanismRow {
-        MechanismRow { ty, ops: SIGN_VERIFY, key: KeyKind::Secret, scheme: Scheme::Hmac, hash: Some(hash), params }
+        MechanismRow {
+            ty,
+            ops: SIGN_VERIFY,
+            key: KeyKind::Secret,
+            scheme: Scheme::Hmac,
+            hash: Some(hash),
+            params,
+            listed: true,
+        }
     }
 
     &[
@@ -473,7 +495,12 @@ pub static MECHANISMS: &[MechanismRow] = {
         secret(M::CONCATENATE_BASE_AND_DATA, Ops::DERIVE, KeyKind::Secret, Scheme::BaseAndData, ParamKind::Data),
         secret(M::CONCATENATE_DATA_AND_BASE, Ops::DERIVE, KeyKind::Secret, Scheme::DataAndBase, ParamKind::Data),
         secret(M::XOR_BASE_AND_DATA, Ops::DERIVE, KeyKind::Secret, Scheme::XorData, ParamKind::Data),
-        secret(M::HKDF_DERIVE, Ops::DERIVE, KeyKind::Secret, Scheme::Hkdf, ParamKind::Hkdf),
+        // Not in the list: pkcs11-provider would take over every HKDF of its host with it, that of TLS 1.3 too, which it does
+        // not manage (its version 1.0: "KDF parameter error" before any call of ours).
+        MechanismRow {
+            listed: false,
+            ..secret(M::HKDF_DERIVE, Ops::DERIVE, KeyKind::Secret, Scheme::Hkdf, ParamKind::Hkdf)
+        },
     ]
 };
 

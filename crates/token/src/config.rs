@@ -156,7 +156,9 @@ fn read_file(path: &Path) -> Result<Option<File>> {
 }
 
 /// The environment variables of the process, or none of them when it runs with raised rights.
-struct Environment(Box<dyn Fn(&str) -> Option<OsString>>);
+struct Environment(Lookup);
+
+type Lookup = Box<dyn Fn(&str) -> Option<OsString>>;
 
 impl Environment {
     fn of_process() -> Self {

@@ -77,6 +77,9 @@ pub enum Error {
     /// `CKR_WRAPPED_KEY_LEN_RANGE`
     #[error("the length of the wrapped key does not fit")]
     WrappedKeyLenRange,
+    /// `CKR_KEY_NOT_NEEDED`
+    #[error("no key belongs to this")]
+    KeyNotNeeded,
     /// `CKR_STATE_UNSAVEABLE`
     #[error("the state of the operation cannot be saved")]
     StateUnsaveable,

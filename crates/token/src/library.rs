@@ -12,6 +12,7 @@ use store::{OpenMode, Store};
 use crate::config::Config;
 use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 use crate::object::FIRST_SESSION_HANDLE;
+use crate::op::SavedDigests;
 use crate::session::{Session, Sessions};
 use crate::slot::{Token, version};
 use crate::{Error, Result};
@@ -25,6 +26,7 @@ pub struct Library {
     tokens: RwLock<Vec<Arc<Token>>>,
     reader: Mutex<Reader>,
     next_object: AtomicU64,
+    pub(crate) saved: SavedDigests,
 }
 
 /// The connection that sees what is in the store, and what it saw last.
@@ -50,6 +52,7 @@ impl Library {
             tokens: RwLock::default(),
             reader: Mutex::default(),
             next_object: AtomicU64::new(FIRST_SESSION_HANDLE),
+            saved: SavedDigests::default(),
         };
         library.refresh()?;
         Ok(library)
@@ -184,24 +187,6 @@ impl Library {
     pub fn cancel(&self, session: SessionHandle, kinds: model::Ops, find: bool) -> Result<()> {
         self.session(session)?.active().cancel(kinds, find);
         Ok(())
-    }
-
-    /// `C_GetOperationState`: what runs in a TPM, or over keys, cannot be put into bytes, and digests are not worth it.
-    ///
-    /// # Errors
-    /// [`Error::StateUnsaveable`] with an operation active, [`Error::OperationNotInitialized`] without.
-    pub fn operation_state(&self, session: SessionHandle) -> Result<()> {
-        let active = self.session(session)?.active().any();
-        Err(if active { Error::StateUnsaveable } else { Error::OperationNotInitialized })
-    }
-
-    /// `C_SetOperationState`: no state was ever given out.
-    ///
-    /// # Errors
-    /// [`Error::SavedStateInvalid`], always, for a valid session.
-    pub fn set_operation_state(&self, session: SessionHandle) -> Result<()> {
-        self.session(session)?;
-        Err(Error::SavedStateInvalid)
     }
 
     /// `C_GetSessionInfo`.

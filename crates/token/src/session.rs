@@ -79,8 +79,12 @@ impl Active {
 
     /// Is any cryptographic operation active?
     pub(crate) fn any(&self) -> bool {
-        self.digest.is_some()
-            || self.sign.is_some()
+        self.digest.is_some() || self.any_with_key()
+    }
+
+    /// Is any operation with a key active?
+    pub(crate) fn any_with_key(&self) -> bool {
+        self.sign.is_some()
             || self.sign_recover.is_some()
             || self.verify.is_some()
             || self.recover.is_some()

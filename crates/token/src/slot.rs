@@ -335,7 +335,7 @@ impl Token {
     }
 
     pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
-        MECHANISMS.iter().filter(|row| self.chip.can(row)).map(|row| row.ty).collect()
+        MECHANISMS.iter().filter(|row| row.listed && self.chip.can(row)).map(|row| row.ty).collect()
     }
 
     pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {

@@ -435,3 +435,38 @@ fn a_signature_gives_its_data_back() {
     );
     library.close();
 }
+
+#[test]
+fn a_running_digest_is_copied_by_its_state() {
+    let world = World::new();
+    let request = token::admin::InitRequest {
+        owner_auth: common::pin(""),
+        primary_auth: common::pin(""),
+        handle: None,
+        transient: false,
+    };
+    token::admin::Admin::init(world.config.clone(), &request).unwrap();
+    let admin = token::admin::Admin::open(world.config.clone()).unwrap();
+    admin.add_token(None, "server", &common::pin("sopin"), Some(&common::pin("userpin"))).unwrap();
+    let library = Library::open(world.config.clone()).unwrap();
+    let slot = library.slot_list(true).unwrap()[0];
+    let (first, second) = (library.open_session(slot, false).unwrap(), library.open_session(slot, false).unwrap());
+    assert_eq!(library.operation_state(first, Output::Length), Err(Error::OperationNotInitialized));
+    library.digest_init(first, &Mechanism::plain(M::SHA256)).unwrap();
+    library.digest_update(first, b"hello ").unwrap();
+    let len = library.operation_state(first, Output::Length).unwrap();
+    let mut state = vec![0; len];
+    assert_eq!(library.operation_state(first, Output::Buffer(&mut state)), Ok(len));
+    library.set_operation_state(second, &state, false).unwrap();
+    for (session, rest) in [(first, &b"world"[..]), (second, b"there")] {
+        library.digest_update(session, rest).unwrap();
+        let mut digest = [0; 32];
+        library.digest_final(session, Output::Buffer(&mut digest)).unwrap();
+        assert_eq!(digest.to_vec(), Hash::Sha256.digest(&[b"hello ", rest]));
+    }
+    assert_eq!(library.set_operation_state(second, &state, true), Err(Error::KeyNotNeeded));
+    state[len - 1] ^= 1;
+    assert_eq!(library.set_operation_state(second, &state, false), Err(Error::SavedStateInvalid));
+    assert_eq!(library.set_operation_state(second, b"", false), Err(Error::SavedStateInvalid));
+    library.close();
+}

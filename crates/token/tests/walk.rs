@@ -1,4 +1,5 @@
 //! One walk through every room: a store, a token, keys, signatures, on a software TPM.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 

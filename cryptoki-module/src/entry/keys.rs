@@ -10,7 +10,7 @@ cryptoki_fn! {
         session: SessionHandle, mechanism: Mechanism, template: Attributes, key: Place<CK_OBJECT_HANDLE>
     ) |library| {
         let place = key.required()?;
-        place.write(library.generate_key(session, &mechanism.mechanism()?, &template.template()?)?.0);
+        place.write(library.generate_key(session, &mechanism.mechanism(library, session)?, &template.template()?)?.0);
         Ok(())
     }
 }
@@ -22,7 +22,7 @@ cryptoki_fn! {
         public_key: Place<CK_OBJECT_HANDLE>, private_key: Place<CK_OBJECT_HANDLE>
     ) |library| {
         let (public_place, private_place) = (public_key.required()?, private_key.required()?);
-        let mechanism = mechanism.mechanism()?;
+        let mechanism = mechanism.mechanism(library, session)?;
         let (public, private) = library.generate_key_pair(
             session,
             &mechanism,
@@ -40,7 +40,7 @@ cryptoki_fn! {
     C_WrapKey(
         session: SessionHandle, mechanism: Mechanism, wrapping_key: ObjectHandle, key: ObjectHandle, wrapped: Buffer
     ) |library| {
-        let mechanism = mechanism.mechanism()?;
+        let mechanism = mechanism.mechanism(library, session)?;
         wrapped.fill(|output| library.wrap_key(session, &mechanism, wrapping_key, key, output))
     }
 }
@@ -52,7 +52,7 @@ cryptoki_fn! {
         template: Attributes, key: Place<CK_OBJECT_HANDLE>
     ) |library| {
         let place = key.required()?;
-        let (mechanism, template) = (mechanism.mechanism()?, template.template()?);
+        let (mechanism, template) = (mechanism.mechanism(library, session)?, template.template()?);
         place.write(library.unwrap_key(session, &mechanism, unwrapping_key, wrapped.slice()?, &template)?.0);
         Ok(())
     }
@@ -65,7 +65,7 @@ cryptoki_fn! {
         key: Place<CK_OBJECT_HANDLE>
     ) |library| {
         let place = key.required()?;
-        let (mechanism, template) = (mechanism.mechanism()?, template.template()?);
+        let (mechanism, template) = (mechanism.mechanism(library, session)?, template.template()?);
         place.write(library.derive_key(session, &mechanism, base_key, &template)?.0);
         Ok(())
     }

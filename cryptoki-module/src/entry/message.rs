@@ -14,7 +14,7 @@ cryptoki_fn! {
         if mechanism.is_null() {
             return library.cancel(session, Ops::MESSAGE_ENCRYPT, false);
         }
-        library.message_encrypt_init(session, &mechanism.message_mechanism()?, key)
+        library.message_encrypt_init(session, &mechanism.message_mechanism(library, session)?, key)
     }
 }
 
@@ -23,7 +23,7 @@ cryptoki_fn! {
     C_EncryptMessage(
         session: SessionHandle, parameter: Parameter, associated: Bytes, plain: Bytes, encrypted: Buffer
     ) |library| {
-        let message = parameter.gcm_message()?;
+        let message = parameter.gcm_message(library, session)?;
         let (iv, tag_len) = (message.iv_source()?, message.tag.len());
         let associated = associated.slice()?.to_vec();
         let mut done = None;
@@ -41,7 +41,7 @@ cryptoki_fn! {
 cryptoki_fn! {
     /// Starts a message (5.9.3), and makes its vector.
     C_EncryptMessageBegin(session: SessionHandle, parameter: Parameter, associated: Bytes) |library| {
-        let message = parameter.gcm_message()?;
+        let message = parameter.gcm_message(library, session)?;
         let associated = associated.slice()?;
         let iv = library.encrypt_message_begin(session, message.iv_source()?, associated)?;
         message.write_iv(&iv)
@@ -55,7 +55,7 @@ cryptoki_fn! {
     ) |library| {
         parameter.slice()?;
         let last = flags & CKF_END_OF_MESSAGE != 0;
-        let message = last.then(|| parameter.gcm_message()).transpose()?;
+        let message = last.then(|| parameter.gcm_message(library, session)).transpose()?;
         let mut done = None;
         encrypted.fill_from(plain, |plain, output| {
             let tag_len = message.as_ref().map(|message| message.tag.len());
@@ -81,7 +81,7 @@ cryptoki_fn! {
         if mechanism.is_null() {
             return library.cancel(session, Ops::MESSAGE_DECRYPT, false);
         }
-        library.message_decrypt_init(session, &mechanism.message_mechanism()?, key)
+        library.message_decrypt_init(session, &mechanism.message_mechanism(library, session)?, key)
     }
 }
 
@@ -90,7 +90,7 @@ cryptoki_fn! {
     C_DecryptMessage(
         session: SessionHandle, parameter: Parameter, associated: Bytes, encrypted: Bytes, plain: Buffer
     ) |library| {
-        let message = parameter.gcm_message()?;
+        let message = parameter.gcm_message(library, session)?;
         let associated = associated.slice()?.to_vec();
         plain.fill_from(encrypted, |encrypted, output| {
             library.decrypt_message(session, &message.iv, &associated, encrypted, &message.tag, output)
@@ -101,7 +101,7 @@ cryptoki_fn! {
 cryptoki_fn! {
     /// Starts a message (5.11.3).
     C_DecryptMessageBegin(session: SessionHandle, parameter: Parameter, associated: Bytes) |library| {
-        let message = parameter.gcm_message()?;
+        let message = parameter.gcm_message(library, session)?;
         library.decrypt_message_begin(session, &message.iv, associated.slice()?)
     }
 }
@@ -113,7 +113,7 @@ cryptoki_fn! {
     ) |library| {
         parameter.slice()?;
         let last = flags & CKF_END_OF_MESSAGE != 0;
-        let message = last.then(|| parameter.gcm_message()).transpose()?;
+        let message = last.then(|| parameter.gcm_message(library, session)).transpose()?;
         let tag = message.as_ref().map(|message| message.tag.as_slice());
         plain.fill_from(encrypted, |part, output| library.decrypt_message_next(session, part, tag, output))
     }

@@ -58,19 +58,19 @@ cryptoki_fn! {
 }
 
 cryptoki_fn! {
-    /// Saves the state of an operation (5.6.6): none can be saved, which is said as the specification has it.
+    /// Saves the state of a digest (5.6.6).
     C_GetOperationState(session: SessionHandle, state: Buffer) |library| {
-        state.fill(|_| library.operation_state(session).map(|()| 0))
+        state.fill(|output| library.operation_state(session, output))
     }
 }
 
 cryptoki_fn! {
-    /// Restores the state of an operation (5.6.7): no bytes are one.
+    /// Restores the state of a digest (5.6.7).
     C_SetOperationState(
         session: SessionHandle, state: Bytes, encryption_key: ObjectHandle, authentication_key: ObjectHandle
     ) |library| {
-        state.slice()?;
-        library.set_operation_state(session)
+        let keys = encryption_key.0 != 0 || authentication_key.0 != 0;
+        library.set_operation_state(session, state.slice()?, keys)
     }
 }
 

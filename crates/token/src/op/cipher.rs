@@ -160,10 +160,10 @@ impl Ciphering {
         let result = match self.kept.take() {
             Some(kept) => kept,
             None => {
-                if output.room().is_none() || exact {
-                    if let Some(refusal) = output.refuse(longest) {
-                        return delivered(refusal);
-                    }
+                if (output.room().is_none() || exact)
+                    && let Some(refusal) = output.refuse(longest)
+                {
+                    return delivered(refusal);
                 }
                 match work(self) {
                     Ok(result) => result,
@@ -243,14 +243,14 @@ impl Ciphering {
         let fits = match (&self.work, self.direction) {
             (Work::Stream { mode, pad, .. }, direction) => match (mode.takes_part_blocks(), pad, direction) {
                 (true, _, _) | (_, true, Direction::Encrypt) => true,
-                (false, false, _) => len % BLOCK == 0,
-                (false, true, Direction::Decrypt) => len % BLOCK == 0 && len > 0,
+                (false, false, _) => len.is_multiple_of(BLOCK),
+                (false, true, Direction::Decrypt) => len.is_multiple_of(BLOCK) && len > 0,
             },
             (Work::Whole { kind: Whole::Gcm { tag_len, .. }, .. }, Direction::Decrypt) => len >= *tag_len,
             (Work::Whole { kind: Whole::Gcm { .. }, .. }, Direction::Encrypt) => len <= MAX_WHOLE,
-            (Work::Whole { kind: Whole::Wrap(_), .. }, Direction::Encrypt) => len % 8 == 0 && len >= 16,
+            (Work::Whole { kind: Whole::Wrap(_), .. }, Direction::Encrypt) => len.is_multiple_of(8) && len >= 16,
             (Work::Whole { kind: Whole::WrapPad, .. }, Direction::Encrypt) => len > 0,
-            (Work::Whole { .. }, Direction::Decrypt) => len % 8 == 0 && len >= 16,
+            (Work::Whole { .. }, Direction::Decrypt) => len.is_multiple_of(8) && len >= 16,
         };
         if fits { Ok(()) } else { Err(len_error(self.direction)) }
     }

@@ -15,6 +15,18 @@ pub(crate) struct Digesting {
     parts: bool,
 }
 
+impl Digesting {
+    /// A digest that goes on from a saved state.
+    pub(super) fn resumed(hasher: Hasher) -> Self {
+        Self { hasher, parts: true }
+    }
+
+    /// Its state now.
+    pub(super) fn hasher(&self) -> Hasher {
+        self.hasher.clone()
+    }
+}
+
 impl Library {
     /// `C_DigestInit`.
     ///

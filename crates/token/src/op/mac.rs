@@ -18,7 +18,12 @@ pub(crate) struct Coding {
 }
 
 impl Coding {
-    pub(crate) fn new(key: Material, row: &'static MechanismRow, params: &Params) -> Result<Self> {
+    pub(crate) fn new(session: &Session, key: Material, row: &'static MechanismRow, params: &Params) -> Result<Self> {
+        // A key in the TPM takes the hashes of the TPM.
+        let can_hash = |hash| session.token.chip.capabilities.has_hash(hash);
+        if matches!(key, Material::Tpm(_)) && row.scheme == Scheme::Hmac && !row.hash.is_some_and(can_hash) {
+            return Err(Error::MechanismInvalid);
+        }
         let full = match (row.scheme, row.hash) {
             (Scheme::Hmac, Some(hash)) => hash.len(),
             (Scheme::Cmac, _) => BLOCK,

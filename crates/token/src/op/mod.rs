@@ -11,6 +11,7 @@ mod plan;
 mod recover;
 mod secret;
 mod sign;
+mod state;
 mod verify;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use message::{MessageIv, Sealed};
 pub(crate) use recover::{Recovering, SignRecovering};
 pub(crate) use secret::Material;
 pub(crate) use sign::Signing;
+pub(crate) use state::SavedDigests;
 pub(crate) use verify::Verifying;
 
 use crate::library::Library;
@@ -102,10 +104,10 @@ pub(crate) fn key_for(
     if key.class() != class || !key.attributes.is_true(usage) {
         return Err(Error::KeyFunctionNotPermitted);
     }
-    if let Some(Value::Mechanisms(allowed)) = key.attributes.find(AttributeType::ALLOWED_MECHANISMS) {
-        if !allowed.contains(&row.ty) {
-            return Err(Error::MechanismInvalid);
-        }
+    if let Some(Value::Mechanisms(allowed)) = key.attributes.find(AttributeType::ALLOWED_MECHANISMS)
+        && !allowed.contains(&row.ty)
+    {
+        return Err(Error::MechanismInvalid);
     }
     Ok(key)
 }

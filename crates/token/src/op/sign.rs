@@ -45,7 +45,7 @@ impl Library {
                 let params = mechanism.params.clone();
                 let (key, input) = if key.class() == ObjectClass::SECRET_KEY {
                     let material = Material::new(self, &session, key)?;
-                    (SigningKey::Secret(Coding::new(material, row, &params)?), Input::collected())
+                    (SigningKey::Secret(Coding::new(&session, material, row, &params)?), Input::collected())
                 } else {
                     let public = key.public_key()?;
                     if let PublicKey::Rsa(public) = &public {

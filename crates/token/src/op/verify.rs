@@ -44,7 +44,7 @@ impl Library {
                 let params = mechanism.params.clone();
                 let (key, input) = if key.class() == ObjectClass::SECRET_KEY {
                     let material = Material::new(self, &session, key)?;
-                    (VerifyingKey::Secret(Coding::new(material, row, &params)?), Input::collected())
+                    (VerifyingKey::Secret(Coding::new(&session, material, row, &params)?), Input::collected())
                 } else {
                     let public = key.public_key()?;
                     if let PublicKey::Rsa(public) = &public {
@@ -102,6 +102,16 @@ impl Library {
     }
 }
 
+/// A signature of two numbers may come without their leading zeros, as long as both have the same length (PKCS#11
+/// mechanisms v3.1 2.3.1).
+fn full_length(signature: &[u8], len: usize) -> Result<Vec<u8>> {
+    if signature.is_empty() || !signature.len().is_multiple_of(2) || signature.len() > len {
+        return Err(Error::SignatureLenRange);
+    }
+    let (r, s) = signature.split_at(signature.len() / 2);
+    Ok([plan::left_pad(r, len / 2), plan::left_pad(s, len / 2)].concat())
+}
+
 impl Verifying {
     /// Is it done with a secret key?
     pub(crate) fn is_secret(&self) -> bool {
@@ -113,9 +123,11 @@ impl Verifying {
             VerifyingKey::Public(key) => signature_len(key),
             VerifyingKey::Secret(coding) => coding.len(),
         };
-        if signature.len() != len {
-            return Err(Error::SignatureLenRange);
-        }
+        let signature = &match &self.key {
+            VerifyingKey::Public(PublicKey::Ec(_)) => full_length(signature, len)?,
+            _ if signature.len() == len => signature.to_vec(),
+            _ => return Err(Error::SignatureLenRange),
+        };
         let input = self.input.finish();
         let good = match &self.key {
             VerifyingKey::Public(PublicKey::Ec(key)) => key.verify(input.expose(), signature),
