@@ -247,15 +247,27 @@ fn a_user_without_a_name_logs_in_as_ever() {
 }
 
 #[test]
-fn no_state_is_saved_and_none_restored() {
+fn only_digests_are_saved_and_restored() {
     let world = World::new();
     let session = world.session;
     let (mut room, mut len) = ([0; 64], 64);
-    let mut save = |at: *mut u8| (call!(C_GetOperationState(session, at, &raw mut len)), len);
-    assert_eq!(save(room.as_mut_ptr()), (CKR_OPERATION_NOT_INITIALIZED, 64));
+    let mut save = |at: *mut u8, room: u64| {
+        len = room;
+        (call!(C_GetOperationState(session, at, &raw mut len)), len)
+    };
+    assert_eq!(save(room.as_mut_ptr(), 64), (CKR_OPERATION_NOT_INITIALIZED, 64));
+    let key = world.key(CKK_GENERIC_SECRET, false, b"a key");
+    assert_eq!(call!(C_SignInit(session, &mut plain(CKM_SHA256_HMAC), key)), CKR_OK);
+    assert_eq!(save(room.as_mut_ptr(), 64), (CKR_STATE_UNSAVEABLE, 64));
+    assert_eq!(save(null_mut(), 0), (CKR_STATE_UNSAVEABLE, 0));
+    assert_eq!(call!(C_SessionCancel(session, CKF_SIGN)), CKR_OK);
     assert_eq!(call!(C_DigestInit(session, &mut plain(CKM_SHA256))), CKR_OK);
-    assert_eq!(save(room.as_mut_ptr()), (CKR_STATE_UNSAVEABLE, 64));
-    assert_eq!(save(null_mut()), (CKR_STATE_UNSAVEABLE, 64));
+    let (rv, needed) = save(null_mut(), 0);
+    assert_eq!(rv, CKR_OK);
+    assert_eq!(save(room.as_mut_ptr(), needed - 1), (CKR_BUFFER_TOO_SMALL, needed));
+    assert_eq!(save(room.as_mut_ptr(), 64), (CKR_OK, needed));
+    assert_eq!(call!(C_SetOperationState(session, room.as_mut_ptr(), needed, 0, 0)), CKR_OK);
+    assert_eq!(call!(C_SetOperationState(session, room.as_mut_ptr(), needed, key, 0)), CKR_KEY_NOT_NEEDED);
     assert_eq!(call!(C_SetOperationState(session, room.as_mut_ptr(), 64, 0, 0)), CKR_SAVED_STATE_INVALID);
     assert_eq!(call!(C_SetOperationState(session, null_mut(), 64, 0, 0)), CKR_ARGUMENTS_BAD);
     assert_eq!(call!(C_SetOperationState(0, room.as_mut_ptr(), 64, 0, 0)), CKR_SESSION_HANDLE_INVALID);

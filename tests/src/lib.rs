@@ -1,1 +1,27 @@
-//! placeholder
+//! What the tests of the product share. The product is used from outside only: the module through `dlopen`, the command
+//! line as a program.
+//!
+//! - [`product`]: where the module and `ptool` are.
+//! - [`world`]: a software TPM with a counting proxy, a store with tokens and keys, and the environment that leads there.
+//! - [`probe`]: a process that has loaded the module and makes the calls a test asks of it, good or hostile; its binary is
+//!   `p11probe`, and [`call`] is what the two say to each other.
+//! - [`desk`]: where real programs work.
+//! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
+
+#![forbid(unsafe_code)]
+
+pub mod call;
+pub mod desk;
+mod functions;
+pub mod math;
+pub mod names;
+pub mod openssl;
+pub mod probe;
+pub mod product;
+pub mod signatures;
+pub mod world;
+
+pub use call::{Argument, Memory, Piece};
+pub use names::Ck;
+pub use probe::{Attribute, Mechanism, Probe};
+pub use world::World;

@@ -495,8 +495,8 @@ pub static MECHANISMS: &[MechanismRow] = {
         secret(M::CONCATENATE_BASE_AND_DATA, Ops::DERIVE, KeyKind::Secret, Scheme::BaseAndData, ParamKind::Data),
         secret(M::CONCATENATE_DATA_AND_BASE, Ops::DERIVE, KeyKind::Secret, Scheme::DataAndBase, ParamKind::Data),
         secret(M::XOR_BASE_AND_DATA, Ops::DERIVE, KeyKind::Secret, Scheme::XorData, ParamKind::Data),
-        // Not in the list: pkcs11-provider would take over every HKDF of its host with it, that of TLS 1.3 too, which it does
-        // not manage (its version 1.0: "KDF parameter error" before any call of ours).
+        // Not in the list: with it, pkcs11-provider takes over the key schedule of its host's TLS 1.3, for which it wants
+        // CKM_HKDF_DATA as well.
         MechanismRow {
             listed: false,
             ..secret(M::HKDF_DERIVE, Ops::DERIVE, KeyKind::Secret, Scheme::Hkdf, ParamKind::Hkdf)

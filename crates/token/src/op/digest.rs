@@ -13,12 +13,13 @@ use crate::{Error, Result};
 pub(crate) struct Digesting {
     hasher: Hasher,
     parts: bool,
+    resumed: bool,
 }
 
 impl Digesting {
     /// A digest that goes on from a saved state.
     pub(super) fn resumed(hasher: Hasher) -> Self {
-        Self { hasher, parts: true }
+        Self { hasher, parts: true, resumed: true }
     }
 
     /// Its state now.
@@ -34,11 +35,18 @@ impl Library {
     /// [`Error::OperationActive`], [`Error::MechanismInvalid`], [`Error::MechanismParamInvalid`].
     pub fn digest_init(&self, session: SessionHandle, mechanism: &Mechanism) -> Result<()> {
         let session = self.session(session)?;
+        // pkcs11-provider puts a copy of a digest into a session and forgets it there when nobody goes on with it.
+        {
+            let mut active = session.active();
+            if active.digest.as_ref().is_some_and(|digesting| digesting.resumed) {
+                active.digest = None;
+            }
+        }
         session.begin(
             |active| &mut active.digest,
             || {
                 let hash = row(&session, mechanism, Ops::DIGEST)?.hash.ok_or(Error::MechanismInvalid)?;
-                Ok(Digesting { hasher: hash.hasher(), parts: false })
+                Ok(Digesting { hasher: hash.hasher(), parts: false, resumed: false })
             },
         )
     }

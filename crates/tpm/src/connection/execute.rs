@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 
 use super::{Connection, Loaded};
 use crate::command::{self, Answer, Authorization, Command, Handle, Prepared, Response};
@@ -44,7 +44,7 @@ impl Connection {
                 if started.elapsed() + pause > RETRY_FOR {
                     return Err(Error::Busy);
                 }
-                warn!("{} is repeated after {code}", command_name(command.code));
+                info!("{} is repeated after {code}", command_name(command.code));
                 thread::sleep(pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
             } else if code.is_object_memory() {

@@ -1,0 +1,340 @@
+//! A process that has loaded the module and makes the calls that a test asks of it, over a Unix socket: each connection is a
+//! thread. Started by `tests::probe`; ends with its standard input.
+//!
+//! All memory that a call sees ends right before an unreadable page, so that a read or write beyond it ends the process.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::io::{BufReader, Read};
+use std::num::NonZeroUsize;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::ptr::{NonNull, null_mut};
+use std::sync::{Arc, Mutex};
+
+use libloading::Library;
+use libloading::os::unix::{Library as UnixLibrary, RTLD_LOCAL, RTLD_NOW};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use pkcs11_sys::{CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_INTERFACE, CK_RV};
+use tests::call::{Argument, Memory, Piece, Reply, Request, Via, receive, send};
+
+fn main() {
+    let [_, module, socket] = &*std::env::args().collect::<Vec<_>>() else {
+        panic!("usage: p11probe MODULE SOCKET");
+    };
+    let module: &'static Module = Box::leak(Box::new(Module::new(module)));
+    let listener = UnixListener::bind(socket).expect("a socket to listen on");
+    std::thread::spawn(move || serve_all(module, &listener));
+    // The test that started this holds the other end.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    std::process::exit(0);
+}
+
+fn serve_all(module: &'static Module, listener: &UnixListener) {
+    for stream in listener.incoming() {
+        let stream = stream.expect("a connection");
+        std::thread::spawn(move || serve(module, &stream));
+    }
+}
+
+fn serve(module: &'static Module, stream: &UnixStream) {
+    let mut requests = BufReader::new(stream.try_clone().expect("a descriptor"));
+    let mut replies = stream;
+    while let Ok(Some(request)) = receive(&mut requests) {
+        let reply = match request {
+            Request::Load => answer(module.load()),
+            Request::Unload => answer(module.unload()),
+            Request::Call { function, via, arguments } => match module.address(&function, via) {
+                Ok(address) => call(address, arguments),
+                Err(why) => Reply::Failed(why),
+            },
+            Request::Addresses => module.addresses().map_or_else(Reply::Failed, Reply::Addresses),
+            Request::Fork { socket } => fork(module, &socket),
+            Request::Inspect => inspect(&module.path),
+        };
+        if send(&mut replies, &reply).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(result: Result<(), String>) -> Reply {
+    result.map_or_else(Reply::Failed, |()| Reply::Done)
+}
+
+/// The module, as `dlopen` gave it.
+struct Module {
+    path: String,
+    library: Mutex<Option<Arc<Library>>>,
+}
+
+/// A function of the interface, with as many arguments as any of them has.
+///
+/// On the ABIs this runs on, integers and pointers of up to 64 bits travel alike, and a function that takes fewer does not
+/// look at the rest.
+type Function = extern "C" fn(usize, usize, usize, usize, usize, usize, usize, usize, usize, usize) -> CK_RV;
+
+impl Module {
+    fn new(path: &str) -> Module {
+        let module = Module { path: path.to_owned(), library: Mutex::new(None) };
+        module.load().unwrap_or_else(|error| panic!("{error}"));
+        module
+    }
+
+    fn load(&self) -> Result<(), String> {
+        // SAFETY: the module's constructors are the Rust runtime's.
+        let library = unsafe { UnixLibrary::open(Some(&self.path), RTLD_NOW | RTLD_LOCAL) };
+        *self.library.lock().unwrap() = Some(Arc::new(library.map_err(|error| error.to_string())?.into()));
+        Ok(())
+    }
+
+    fn unload(&self) -> Result<(), String> {
+        let library = self.library.lock().unwrap().take().ok_or("it is not loaded")?;
+        let library = Arc::into_inner(library).ok_or("a call is running")?;
+        library.close().map_err(|error| error.to_string())
+    }
+
+    fn library(&self) -> Result<Arc<Library>, String> {
+        self.library.lock().unwrap().clone().ok_or_else(|| "the module is not loaded".to_owned())
+    }
+
+    fn address(&self, name: &str, via: Via) -> Result<usize, String> {
+        match via {
+            Via::Symbol => self.symbol(name),
+            Via::List240 | Via::List300 => self
+                .addresses()?
+                .get(&via)
+                .and_then(|list| list.get(name))
+                .map(|word| *word as usize)
+                .ok_or_else(|| format!("{name} is not in the list")),
+        }
+    }
+
+    fn symbol(&self, name: &str) -> Result<usize, String> {
+        let library = self.library()?;
+        // SAFETY: only the address is taken.
+        let symbol = unsafe { library.get::<Function>(name) }.map_err(|error| error.to_string())?;
+        Ok(*symbol as usize)
+    }
+
+    fn addresses(&self) -> Result<BTreeMap<Via, BTreeMap<String, u64>>, String> {
+        // SAFETY: the symbols are the functions that PKCS#11 says, and the lists are the module's own, for ever.
+        let (list_240, list_300) = unsafe {
+            let function: Function = std::mem::transmute(self.symbol("C_GetFunctionList")?);
+            let mut list: *const CK_FUNCTION_LIST = null_mut();
+            let rv = function((&raw mut list) as usize, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            if rv != 0 || list.is_null() {
+                return Err(format!("C_GetFunctionList: {rv:#x}"));
+            }
+            let function: Function = std::mem::transmute(self.symbol("C_GetInterface")?);
+            let mut interface: *const CK_INTERFACE = null_mut();
+            let version: [u8; 2] = [3, 0];
+            let rv = function(0, version.as_ptr() as usize, (&raw mut interface) as usize, 0, 0, 0, 0, 0, 0, 0);
+            if rv != 0 || interface.is_null() {
+                return Err(format!("C_GetInterface: {rv:#x}"));
+            }
+            (&*list, &*(*interface).pFunctionList.cast::<CK_FUNCTION_LIST_3_0>())
+        };
+        macro_rules! addresses {
+            ($list:expr, $($name:ident)*) => {
+                BTreeMap::from([$((stringify!($name).to_owned(), $list.$name.map_or(0, |function| function as usize as u64))),*])
+            };
+        }
+        macro_rules! both {
+            ($($old:ident)* | $($new:ident)*) => {{
+                let old = addresses!(list_240, $($old)*);
+                let new = addresses!(list_300, $($old)* $($new)*);
+                let names = new.keys().cloned();
+                let symbols = names.map(|name| { let word = self.symbol(&name).unwrap_or(0) as u64; (name, word) }).collect();
+                BTreeMap::from([(Via::List240, old), (Via::List300, new), (Via::Symbol, symbols)])
+            }};
+        }
+        Ok(both!(
+            C_Initialize C_Finalize C_GetInfo C_GetFunctionList C_GetSlotList C_GetSlotInfo C_GetTokenInfo C_GetMechanismList
+            C_GetMechanismInfo C_InitToken C_InitPIN C_SetPIN C_OpenSession C_CloseSession C_CloseAllSessions C_GetSessionInfo
+            C_GetOperationState C_SetOperationState C_Login C_Logout C_CreateObject C_CopyObject C_DestroyObject C_GetObjectSize
+            C_GetAttributeValue C_SetAttributeValue C_FindObjectsInit C_FindObjects C_FindObjectsFinal C_EncryptInit C_Encrypt
+            C_EncryptUpdate C_EncryptFinal C_DecryptInit C_Decrypt C_DecryptUpdate C_DecryptFinal C_DigestInit C_Digest
+            C_DigestUpdate C_DigestKey C_DigestFinal C_SignInit C_Sign C_SignUpdate C_SignFinal C_SignRecoverInit C_SignRecover
+            C_VerifyInit C_Verify C_VerifyUpdate C_VerifyFinal C_VerifyRecoverInit C_VerifyRecover C_DigestEncryptUpdate
+            C_DecryptDigestUpdate C_SignEncryptUpdate C_DecryptVerifyUpdate C_GenerateKey C_GenerateKeyPair C_WrapKey
+            C_UnwrapKey C_DeriveKey C_SeedRandom C_GenerateRandom C_GetFunctionStatus C_CancelFunction C_WaitForSlotEvent
+            |
+            C_GetInterfaceList C_GetInterface C_LoginUser C_SessionCancel
+            C_MessageEncryptInit C_EncryptMessage C_EncryptMessageBegin C_EncryptMessageNext C_MessageEncryptFinal
+            C_MessageDecryptInit C_DecryptMessage C_DecryptMessageBegin C_DecryptMessageNext C_MessageDecryptFinal
+            C_MessageSignInit C_SignMessage C_SignMessageBegin C_SignMessageNext C_MessageSignFinal
+            C_MessageVerifyInit C_VerifyMessage C_VerifyMessageBegin C_VerifyMessageNext C_MessageVerifyFinal
+        ))
+    }
+}
+
+fn call(address: usize, arguments: Vec<Argument>) -> Reply {
+    let mut words = [0; 10];
+    if arguments.len() > words.len() || address == 0 {
+        return Reply::Failed("there is no such function".to_owned());
+    }
+    let mut built: Vec<Option<Built>> = Vec::new();
+    for (word, argument) in words.iter_mut().zip(&arguments) {
+        match argument {
+            Argument::Word(value) => {
+                *word = *value as usize;
+                built.push(None);
+            }
+            Argument::Pointer(memory) => {
+                let memory = Built::new(memory);
+                *word = memory.address();
+                built.push(Some(memory));
+            }
+        }
+    }
+    // SAFETY: the address is that of a function of the interface; what it is given is the point of the test.
+    let function: Function = unsafe { std::mem::transmute(address) };
+    let [a, b, c, d, e, f, g, h, i, j] = words;
+    let rv = function(a, b, c, d, e, f, g, h, i, j);
+    let arguments = arguments
+        .into_iter()
+        .zip(&built)
+        .map(|(argument, built)| built.as_ref().map_or(argument, |built| Argument::Pointer(built.read())))
+        .collect();
+    Reply::Returned { rv, arguments }
+}
+
+/// Memory as the call sees it.
+struct Built {
+    region: Region,
+    pieces: Vec<BuiltPiece>,
+    misaligned: bool,
+}
+
+enum BuiltPiece {
+    Bytes(usize),
+    Word,
+    Pointer(Built),
+}
+
+const WORD: usize = size_of::<usize>();
+
+impl Built {
+    fn new(memory: &Memory) -> Built {
+        let len =
+            memory.pieces.iter().map(|piece| if let Piece::Bytes(bytes) = piece { bytes.len() } else { WORD }).sum();
+        // The region ends at the end of a page. Lengths of structures are multiples of their alignment; an odd number of bytes
+        // behind them takes it away.
+        let region = Region::new(len, usize::from(memory.misaligned));
+        let mut offset = 0;
+        let mut pieces = Vec::new();
+        for piece in &memory.pieces {
+            let (bytes, built) = match piece {
+                Piece::Bytes(bytes) => (bytes.clone(), BuiltPiece::Bytes(bytes.len())),
+                Piece::Word(word) => ((*word as usize).to_ne_bytes().to_vec(), BuiltPiece::Word),
+                Piece::Pointer(memory) => {
+                    let inner = Built::new(memory);
+                    (inner.address().to_ne_bytes().to_vec(), BuiltPiece::Pointer(inner))
+                }
+            };
+            region.write(offset, &bytes);
+            offset += bytes.len();
+            pieces.push(built);
+        }
+        Built { region, pieces, misaligned: memory.misaligned }
+    }
+
+    fn address(&self) -> usize {
+        self.region.start
+    }
+
+    fn read(&self) -> Memory {
+        let mut offset = 0;
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            BuiltPiece::Bytes(len) => {
+                offset += len;
+                Piece::Bytes(self.region.read(offset - len, *len))
+            }
+            BuiltPiece::Word => {
+                offset += WORD;
+                let bytes = self.region.read(offset - WORD, WORD);
+                Piece::Word(usize::from_ne_bytes(bytes.try_into().unwrap()) as u64)
+            }
+            BuiltPiece::Pointer(inner) => {
+                offset += WORD;
+                Piece::Pointer(inner.read())
+            }
+        });
+        Memory { pieces: pieces.collect(), misaligned: self.misaligned }
+    }
+}
+
+const PAGE: usize = 4096;
+
+/// Pages, the last of which nobody may touch; the memory ends right before it.
+struct Region {
+    map: NonNull<c_void>,
+    size: usize,
+    start: usize,
+}
+
+impl Region {
+    fn new(len: usize, spare: usize) -> Region {
+        let readable = (len + spare).next_multiple_of(PAGE).max(PAGE);
+        let size = readable + PAGE;
+        // SAFETY: new pages, of which the last is made unreadable.
+        let map = unsafe {
+            let map = mmap_anonymous(
+                None,
+                NonZeroUsize::new(size).unwrap(),
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_PRIVATE,
+            )
+            .expect("memory");
+            mprotect(map.byte_add(readable), PAGE, ProtFlags::PROT_NONE).expect("a page that nobody may touch");
+            map
+        };
+        Region { map, size, start: map.as_ptr() as usize + readable - len - spare }
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        // SAFETY: within the region, by the lengths that it was made for.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (self.start + offset) as *mut u8, bytes.len()) }
+    }
+
+    fn read(&self, offset: usize, len: usize) -> Vec<u8> {
+        // SAFETY: within the region, by the lengths that it was made for.
+        unsafe { std::slice::from_raw_parts((self.start + offset) as *const u8, len) }.to_vec()
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and nothing points there any more.
+        unsafe { munmap(self.map, self.size) }.expect("pages to give back");
+    }
+}
+
+fn fork(module: &'static Module, socket: &str) -> Reply {
+    // SAFETY: the child has this thread alone. It makes the calls that a test asks, as a server's worker process does, and
+    // never returns from here.
+    match unsafe { libc::fork() } {
+        -1 => Reply::Failed(std::io::Error::last_os_error().to_string()),
+        0 => {
+            // SAFETY: plain system calls; the child ends with the thread that made it.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let served = UnixListener::bind(socket).and_then(|listener| listener.accept());
+            if let Ok((stream, _)) = served {
+                serve(module, &stream);
+            }
+            // SAFETY: no exit handler of the parent runs here.
+            unsafe { libc::_exit(0) }
+        }
+        child => Reply::Forked(child),
+    }
+}
+
+fn inspect(module: &str) -> Reply {
+    let entries = std::fs::read_dir("/proc/self/fd").expect("/proc");
+    let descriptors = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    Reply::Inspected {
+        descriptors: descriptors.map(|target| target.display().to_string()).collect(),
+        mapped: maps.lines().any(|line| line.ends_with(module)),
+    }
+}
