@@ -56,9 +56,15 @@ for_check() {
     has_command tpm2_getcap tpm2-tools
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     has_command dbus-daemon dbus-daemon
+    # What tests would otherwise install for themselves, several at once.
+    has_command javac default-jdk-headless
+    has_command debootstrap debootstrap
+    has_python venv python3-venv
 }
 
 has_command() { command -v "$1" >/dev/null || need "${@:2}"; }
+
+has_python() { python3 -c "import $1, ensurepip" 2>/dev/null || need "${@:2}"; }
 
 has_file() { [[ -e $1 ]] || need "${@:2}"; }
 
