@@ -6,13 +6,12 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::Serialize;
 use token::Error;
-use token::admin::{Algorithm, KeyRequest, Pin};
+use token::admin::{Algorithm, KeyRequest};
 
-use super::{Context, find_token, note_unused_auth};
+use super::{Context, find_token, key_user, note_unused_auth};
 use crate::cli::AddKey;
 use crate::errors::Failure;
 use crate::output::{self, note};
-use crate::pins::{self, Given, SO_PIN, USER_PIN};
 
 /// As tpm2_ptool prints it.
 #[derive(Serialize)]
@@ -32,18 +31,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
     note_unused_auth(options.hierarchy_auth.as_ref());
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
-    let (user, so) = (Given::from(&options.user), Given::from(&options.so));
-    let (pin, pin_name) = match (token.login_required, so.is_some(), user.is_some()) {
-        (_, true, true) => {
-            return Err(Failure::usage(
-                "two PINs were given",
-                "Give the user PIN alone: it is the user's keys that are made.",
-            ));
-        }
-        (_, true, false) => (Pin::So(pins::current(SO_PIN, so, context.around)?), SO_PIN.name),
-        (true, false, _) => (Pin::User(pins::current(USER_PIN, user, context.around)?), USER_PIN.name),
-        (false, false, _) => (Pin::None, USER_PIN.name),
-    };
+    let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;
     let name = options.algorithm.to_possible_value();
     let name = name.as_ref().map(PossibleValue::get_name).unwrap_or_default();
     // The token's administration goes by the same names.
@@ -82,7 +70,7 @@ fn tell_if_slow(algorithm: Algorithm) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::KeyAlgorithm;
+    use crate::cli::key::KeyAlgorithm;
 
     #[test]
     fn algorithms_have_the_names_of_the_administration() {

@@ -8,12 +8,12 @@ mod token;
 mod verify;
 
 use ::token::Config;
-use ::token::admin::{Admin, TokenSummary};
+use ::token::admin::{Admin, Pin, TokenSummary};
 
-use crate::cli::{Cli, Command, Format, Hidden};
+use crate::cli::{Cli, Command, Format, Hidden, SoPin, UserPin};
 use crate::errors::Failure;
 use crate::output::note;
-use crate::pins::Surroundings;
+use crate::pins::{self, Given, SO_PIN, Surroundings, USER_PIN};
 
 /// What every verb needs.
 struct Context<'a> {
@@ -61,6 +61,25 @@ fn find_token(admin: &Admin, label: &str) -> Result<TokenSummary, Failure> {
             false => format!("The store has {}.", labels.join(", ")),
         };
         Failure::general(format!("there is no token with the label {label:?}"), advice)
+    })
+}
+
+/// The PIN with which keys are made and used, and what to call it when it is wrong. The security officer's is taken as it
+/// is given; the token's administration says why it does not do.
+fn key_user(
+    context: &mut Context<'_>,
+    token: &TokenSummary,
+    user: &UserPin,
+    so: &SoPin,
+) -> Result<(Pin, &'static str), Failure> {
+    let (user, so) = (Given::from(user), Given::from(so));
+    Ok(match (token.login_required, so.is_some(), user.is_some()) {
+        (_, true, true) => {
+            return Err(Failure::usage("two PINs were given", "Give the user PIN alone: the keys are the user's."));
+        }
+        (_, true, false) => (Pin::So(pins::current(SO_PIN, so, context.around)?), SO_PIN.name),
+        (true, false, _) => (Pin::User(pins::current(USER_PIN, user, context.around)?), USER_PIN.name),
+        (false, false, _) => (Pin::None, USER_PIN.name),
     })
 }
 

@@ -2,12 +2,11 @@
 
 use std::str::FromStr;
 
-use base::Secret;
 use base::curve::Curve;
-use model::{AttributeType, Mechanism, MechanismType, ObjectHandle, Template, UserType, Value};
+use model::{AttributeType, Mechanism, MechanismType, ObjectHandle, Template, Value};
 use serde::Serialize;
 
-use super::Admin;
+use super::{Admin, Pin};
 use crate::info::ObjectSummary;
 use crate::{Error, Result};
 
@@ -48,17 +47,6 @@ impl FromStr for Algorithm {
     }
 }
 
-/// Whose PIN was given.
-#[derive(Clone, Debug)]
-pub enum Pin {
-    /// The user's.
-    User(Secret),
-    /// The security officer's, which makes no keys.
-    So(Secret),
-    /// None: the token has no PIN.
-    None,
-}
-
 /// What key to make.
 #[derive(Clone, Debug)]
 pub struct KeyRequest {
@@ -93,17 +81,12 @@ impl Admin {
     /// [`Error::CurveNotSupported`] for what this TPM does not have.
     pub fn add_key(&self, request: &KeyRequest) -> Result<KeyInfo> {
         let token = self.token(&request.label)?;
-        let session = self.library.open_session(token.slot, true)?;
-        match (&request.pin, token.login_required()) {
-            (Pin::User(pin), true) => self.library.login(session, UserType::User, Some(pin.clone()))?,
-            (Pin::So(_), _) => {
-                return Err(Error::PinInvalid(
-                    "the security officer cannot use the user's keys, nor make any; give the user's PIN",
-                ));
-            }
-            (Pin::User(pin), false) if !pin.is_empty() => return Err(Error::PinIncorrect),
-            (Pin::User(_), false) | (Pin::None, _) => {}
+        if matches!(request.pin, Pin::So(_)) {
+            return Err(Error::PinInvalid(
+                "the security officer cannot use the user's keys, nor make any; give the user's PIN",
+            ));
         }
+        let session = self.log_in(&token, &request.pin)?;
         let mut public = Template::new().with(AttributeType::TOKEN, Value::Bool(true));
         let mut private = Template::new().with(AttributeType::TOKEN, Value::Bool(true));
         for template in [&mut public, &mut private] {
@@ -127,13 +110,11 @@ impl Admin {
         if request.always_authenticate {
             private.push(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true).to_native());
         }
-        let made = self.library.generate_key_pair(session, &Mechanism::plain(mechanism), &public, &private);
+        let made = self.library.generate_key_pair(session.handle(), &Mechanism::plain(mechanism), &public, &private);
         let summary = |handle: ObjectHandle| {
             token.object(handle).map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
         };
-        let info =
-            made.and_then(|(public, private)| Ok(KeyInfo { private: summary(private)?, public: summary(public)? }));
-        self.library.close_session(session)?;
-        info
+        let (public, private) = made?;
+        Ok(KeyInfo { private: summary(private)?, public: summary(public)? })
     }
 }

@@ -3,6 +3,7 @@
 mod key;
 mod list;
 mod provision;
+mod session;
 mod verify;
 
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use model::UserType;
 use serde::Serialize;
 use store::Store;
 
-pub use key::{Algorithm, KeyInfo, KeyRequest, Pin};
+pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use provision::InitRequest;
+pub use session::Pin;
 pub use verify::VerifyReport;
 
 use crate::config::Config;

@@ -1,0 +1,51 @@
+//! Options of the verbs that make keys.
+
+use clap::{Args, ValueEnum};
+
+use super::values::parse_id;
+use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
+
+/// `addkey`
+#[derive(Debug, Args)]
+pub(crate) struct AddKey {
+    #[command(flatten)]
+    pub(crate) label: TokenLabel,
+
+    /// The kind of key
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    pub(crate) algorithm: KeyAlgorithm,
+
+    /// CKA_LABEL of the new objects [default: a number]
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) key_label: Option<String>,
+
+    /// CKA_ID of the new objects: text, or hex:... for bytes [default: random]
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    pub(crate) id: Option<KeyId>,
+
+    /// Ask for the PIN again before each private key operation (CKA_ALWAYS_AUTHENTICATE)
+    #[arg(long)]
+    pub(crate) attr_always_authenticate: bool,
+
+    #[command(flatten)]
+    pub(crate) user: UserPin,
+
+    #[command(flatten)]
+    pub(crate) so: SoPin,
+
+    /// Accepted for scripts written for tpm2_ptool; making a key needs no owner authorization
+    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
+    pub(crate) hierarchy_auth: Option<Hidden>,
+}
+
+/// The kinds of key `addkey` makes, under tpm2_ptool's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyAlgorithm {
+    Rsa1024,
+    Rsa2048,
+    Rsa3072,
+    Rsa4096,
+    Ecc256,
+    Ecc384,
+    Ecc521,
+}

@@ -1,0 +1,191 @@
+//! The command line as data: options, subcommands and their help, and nothing else.
+//!
+//! These files depend on clap and the standard library alone, so that the manual page and the shell completions can be made
+//! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
+
+mod common;
+mod init;
+pub(crate) mod key;
+mod object;
+mod token;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use common::{SoPin, TokenLabel, UserPin};
+pub(crate) use init::Init;
+pub(crate) use key::AddKey;
+pub(crate) use object::RemoveObject;
+pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
+pub(crate) use values::{Hidden, KeyId, decode_hex};
+
+const ABOUT: &str = "Manages the PKCS#11 tokens that tpm2-cryptoki keeps in the TPM 2.0";
+
+const AFTER_HELP: &str = "\
+PINs are taken from the first of:
+  --userpin PIN / --sopin PIN (visible to other processes; `-` reads a line of standard input)
+  --userpin-file FILE / --sopin-file FILE
+  TPM2_CRYPTOKI_USERPIN / TPM2_CRYPTOKI_SOPIN
+  $CREDENTIALS_DIRECTORY/tpm2-cryptoki.userpin / .sopin   (systemd credentials)
+  a prompt on the terminal
+
+Exit status:
+  0 done   1 failed   2 wrong usage   3 PIN wrong or locked
+  4 TPM unreachable, or not the TPM of this store
+  5 store missing, unreadable, damaged or newer than this program
+
+Example:
+  ptool init
+  ptool addtoken --label=server-tpm
+  ptool addkey --label=server-tpm --key-label=webserver-key --algorithm=ecc256";
+
+/// Everything the command line can say.
+#[derive(Debug, Parser)]
+#[command(name = "ptool", version, about = ABOUT, after_help = AFTER_HELP, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Directory of the store [default: where the PKCS#11 module looks]
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Common options")]
+    pub(crate) path: Option<PathBuf>,
+
+    /// How results are printed: YAML as tpm2_ptool has it, JSON with the same keys, or text for people
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Yaml, global = true,
+          help_heading = "Common options")]
+    pub(crate) output: Format,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The form of what goes to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Yaml,
+    Json,
+    Text,
+}
+
+/// One verb each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the store and its primary key in the TPM
+    Init(Init),
+    /// Add a token: a slot with a security officer PIN and a user PIN
+    Addtoken(AddToken),
+    /// Make a key pair in the TPM
+    Addkey(AddKey),
+    /// Set the user PIN as security officer
+    Initpin(InitPin),
+    /// Change the user PIN or the security officer PIN
+    Changepin(ChangePin),
+    /// List the primary keys of the store
+    Listprimaries,
+    /// List the tokens of the store
+    Listtokens(ListTokens),
+    /// List the objects of a token
+    Listobjects(TokenLabel),
+    /// Check PINs, and the objects of a token against the TPM
+    Verify(Verify),
+    /// Remove a token and all its objects, without asking
+    Rmtoken(TokenLabel),
+    /// Remove one object
+    Objdel(RemoveObject),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::values::parse_id;
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_written_for_tpm2_ptool_parse() {
+        parse("ptool init --path D").unwrap();
+        parse("ptool addtoken --pid=1 --sopin=adminpin --userpin=userpin --label=server-tpm --path=D").unwrap();
+        parse(
+            "ptool addkey --label=server-tpm --userpin=userpin --key-label=webserver-key --algorithm=rsa2048 --path=D",
+        )
+        .unwrap();
+        parse("ptool init --owner-auth x --primary-auth y --primary-handle --path D").unwrap();
+        parse("ptool init --hierarchy-auth=x --transient-parent --path D").unwrap();
+        parse("ptool addkey --label l --userpin u --algorithm ecc256 --id web --attr-always-authenticate").unwrap();
+        parse("ptool changepin --label l --user so --old a --new b").unwrap();
+        parse("ptool objdel 5 --path D").unwrap();
+    }
+
+    #[test]
+    fn path_stands_before_or_after_the_verb() {
+        for line in ["ptool --path /s listtokens", "ptool listtokens --path=/s", "ptool listtokens --path /s"] {
+            assert_eq!(parse(line).unwrap().path.as_deref(), Some(std::path::Path::new("/s")), "{line}");
+        }
+    }
+
+    #[test]
+    fn pin_values_of_every_shape_arrive() {
+        for (line, expected) in [
+            ("ptool verify --label l --userpin=userpin", "userpin"),
+            ("ptool verify --label l --userpin userpin", "userpin"),
+            ("ptool verify --label l --userpin=", ""),
+            ("ptool verify --label l --userpin ", ""),
+            ("ptool verify --label l --userpin -", "-"),
+            ("ptool verify --label l --userpin=-1234", "-1234"),
+        ] {
+            let Command::Verify(verify) = parse(line).unwrap().command else { panic!("{line}") };
+            assert_eq!(verify.user.userpin.unwrap().0, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn pins_are_not_in_debug_output() {
+        let cli = parse("ptool addtoken --label l --sopin geheim --userpin secret").unwrap();
+        let text = format!("{cli:?}");
+        assert!(!text.contains("geheim") && !text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn unknown_algorithm_is_answered_with_the_list() {
+        let text = parse("ptool addkey --label l --algorithm aes128").unwrap_err().to_string();
+        for name in ["rsa1024", "rsa2048", "rsa3072", "rsa4096", "ecc256", "ecc384", "ecc521"] {
+            assert!(text.contains(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for line in [
+            "ptool addtoken --label l --no-userpin --userpin u",
+            "ptool addtoken --label l --userpin u --userpin-file f",
+            "ptool init --primary-handle 0x81000001 --transient-parent",
+            "ptool init --primary-handle 0x40000001",
+            "ptool init --primary-handle key.ctx",
+            "ptool addkey --label l --algorithm ecc256 --id hex:123",
+            "ptool addkey --label l --algorithm ecc256 --id hex:",
+            "ptool objdel",
+            "ptool objdel 1 --id 2",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn handles_and_ids_have_the_values_written() {
+        let Command::Init(init) = parse("ptool init --primary-handle").unwrap().command else { panic!() };
+        assert_eq!(init.primary_handle, Some(0x8100_0001));
+        let Command::Init(init) = parse("ptool init --primary-handle 0x81010002").unwrap().command else { panic!() };
+        assert_eq!(init.primary_handle, Some(0x8101_0002));
+        let Command::Init(init) = parse("ptool init --primary-handle=2164260865").unwrap().command else { panic!() };
+        assert_eq!(init.primary_handle, Some(0x8100_0001));
+        assert_eq!(parse_id("01"), Ok(KeyId(b"01".to_vec())));
+        assert_eq!(parse_id("hex:01fF"), Ok(KeyId(vec![1, 0xFF])));
+    }
+}

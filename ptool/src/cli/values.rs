@@ -1,0 +1,62 @@
+//! Values of options: what is typed, parsed.
+
+use std::ffi::OsString;
+use std::fmt;
+
+/// An option value that is never printed.
+#[derive(Clone)]
+pub(crate) struct Hidden(pub(crate) OsString);
+
+impl From<OsString> for Hidden {
+    fn from(value: OsString) -> Hidden {
+        Hidden(value)
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+/// The bytes of a CKA_ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyId(pub(crate) Vec<u8>);
+
+pub(super) fn parse_handle(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match number {
+        Ok(handle) if handle >> 24 == 0x81 => Ok(handle),
+        Ok(_) => Err("a persistent handle is 0x81000000 to 0x81FFFFFF".into()),
+        Err(_) => Err("expected a persistent handle such as 0x81000001".into()),
+    }
+}
+
+/// Plain text stands for its bytes, as with tpm2_ptool; the prefix gives access to the ids other tools make.
+pub(super) fn parse_id(text: &str) -> Result<KeyId, String> {
+    let bytes = match text.strip_prefix("hex:") {
+        Some(digits) => {
+            decode_hex(digits.as_bytes()).ok_or("expected an even number of hexadecimal digits after hex:")?
+        }
+        None => text.as_bytes().to_vec(),
+    };
+    match bytes.is_empty() {
+        true => Err("the id is empty".into()),
+        false => Ok(KeyId(bytes)),
+    }
+}
+
+/// The bytes that pairs of hexadecimal digits stand for; None for anything else.
+pub(crate) fn decode_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let nibble = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    digits
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
+            _ => None,
+        })
+        .collect()
+}
