@@ -61,6 +61,13 @@ impl Bench {
         bench
     }
 
+    /// Lets the TPM bear more wrong PINs than the three of the software TPM: clients that are given one PIN try it on all tokens.
+    pub(crate) fn be_patient(&self) {
+        // Not through the resource manager: this client makes a connection for every command.
+        let tcti = self.world.proxy.tcti();
+        self.plain_sh(&format!("tpm2_dictionarylockout -T {tcti} -s -n 100 -t 100 -l 100"));
+    }
+
     /// Sets a variable for all programs that are started from now on.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.more.push((name.to_owned(), value.to_owned()));

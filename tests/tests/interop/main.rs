@@ -2,6 +2,7 @@
 
 mod bench;
 mod openssl;
+mod ssh;
 mod web;
 
 #[path = "../../clients/guest.rs"]
