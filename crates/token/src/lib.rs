@@ -28,7 +28,7 @@ mod slot;
 mod template;
 mod wrap;
 
-pub use config::{Config, STORE_FILE, environment_is_trusted};
+pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};
 pub use error::{Error, Result};
 pub use library::Library;
 pub use op::{MessageIv, Sealed};
