@@ -142,11 +142,6 @@ impl Bench {
         std::fs::set_permissions(self.world.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Reads a file.
-    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.world.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
     /// Reads a file of text; one that is not there is empty.
     pub(crate) fn text(&self, name: &str) -> String {
         String::from_utf8_lossy(&std::fs::read(self.world.path(name)).unwrap_or_default()).into_owned()

@@ -4,6 +4,8 @@ mod bench;
 mod gnutls;
 mod nss;
 mod openssl;
+#[cfg(feature = "clients")]
+mod others;
 mod p11kit;
 mod ssh;
 mod web;
