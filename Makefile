@@ -72,7 +72,7 @@ deb:
 check-deb:
 	@tests/scripts/packages.sh check
 	@tests/scripts/packages.sh deb
-	$(CARGO) build -p swtpm-fixtures
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
 	@TARGET='$(TARGET)' tests/scripts/deb.sh "$$($(MAKE) --no-print-directory deb | tail -n 1)"
 
 # For machines whose C library is another one, and for hosts that want nothing loaded: ptool with all in it, and a module that needs

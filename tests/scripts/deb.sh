@@ -38,6 +38,7 @@ exec chroot /mnt/root /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 '
 
 readonly IN_TREE='
+not() { if "$@"; then return 1; fi; }
 dpkg -i /tmp/package.deb
 module=$(dpkg -L tpm2-cryptoki | grep "/pkcs11/libtpm2_cryptoki.so$")
 [ "$(stat -c %U:%G:%a /etc/tpm2-cryptoki)" = root:tss:750 ]
@@ -61,7 +62,8 @@ chgrp tss /etc/tpm2-cryptoki/*; chmod 640 /etc/tpm2-cryptoki/*.sqlite3
 useradd --create-home --groups tss member; useradd --create-home stranger
 as() { setpriv --reuid="$1" --regid="$1" --init-groups env HOME="/home/$1" "${@:2}"; }
 as member pkcs11-tool --module "$module" --list-token-slots | grep machine
-! as stranger pkcs11-tool --module "$module" --list-token-slots | grep machine
+as stranger pkcs11-tool --module "$module" --list-token-slots >/tmp/seen
+not grep machine /tmp/seen
 as stranger ptool init
 
 # What the administrator wrote stays, whatever happens to the package.
@@ -69,11 +71,11 @@ echo "idle-ms = 500" >>/etc/tpm2-cryptoki/config.toml
 dpkg -i /tmp/package.deb
 grep "^idle-ms = 500" /etc/tpm2-cryptoki/config.toml
 dpkg -r tpm2-cryptoki
-! test -e "$module"
-! test -e /usr/bin/ptool
+not test -e "$module"
+not test -e /usr/bin/ptool
 grep "^idle-ms = 500" /etc/tpm2-cryptoki/config.toml
 dpkg -P tpm2-cryptoki
-! test -e /etc/tpm2-cryptoki/config.toml
+not test -e /etc/tpm2-cryptoki/config.toml
 test -e /etc/tpm2-cryptoki/tpm2_cryptoki.sqlite3
 '
 

@@ -18,6 +18,8 @@ use crate::guest;
 pub(crate) const PIN: &str = "user-alpha";
 /// What they sign and encrypt.
 pub(crate) const LETTER: &[u8] = b"Dear reader, this was written once and read by many programs.\n";
+/// To the shell, what begins with `!` is never a failure.
+const NOT: &str = "not() { if \"$@\"; then return 1; fi; }\n";
 /// No command takes this long unless it hangs.
 const SECONDS: &str = "120";
 
@@ -173,16 +175,16 @@ impl Bench {
         Run::of(self.command(program).args(arguments))
     }
 
-    /// Lines for a shell that stops at the first failure.
+    /// Lines for a shell that stops at the first failure; `not` is for a command that must fail.
     pub(crate) fn try_sh(&self, lines: &str) -> Run {
-        self.run("bash", &["-euc", lines])
+        self.run("bash", &["-euc", &format!("{NOT}{lines}")])
     }
 
     /// The same, which must succeed.
     #[track_caller]
     pub(crate) fn sh(&self, lines: &str) -> Run {
         // -x says on standard error which line it was.
-        let run = self.run("bash", &["-euxc", lines]);
+        let run = self.run("bash", &["-euxc", &format!("{NOT}{lines}")]);
         assert!(run.success(), "{lines}\n{run:?}\n--- log\n{}", end_of(&self.world.log()));
         run
     }
