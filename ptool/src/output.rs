@@ -12,7 +12,11 @@ use crate::errors::Failure;
 /// Prints `result` in `format`. A reader that went away (a closed pipe) is no failure: the work is done.
 pub(crate) fn print(format: Format, result: &impl Serialize) -> Result<(), Failure> {
     let value = serde_json::to_value(result).map_err(|error| Failure::output(&error.to_string()))?;
-    let text = render(format, &value)?;
+    print_text(&render(format, &value)?)
+}
+
+/// Prints text that is the whole result as it is.
+pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::output(&error.to_string())),

@@ -27,6 +27,7 @@ mod session;
 mod slot;
 mod template;
 mod wrap;
+mod x509;
 
 pub use config::{Config, STORE_FILE, environment_is_trusted};
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 //! These files depend on clap and the standard library alone, so that the manual page and the shell completions can be made
 //! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
+pub(crate) mod certificate;
 mod common;
 mod init;
 pub(crate) mod key;
@@ -91,6 +92,12 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Ask for a certificate: a PKCS #10 request, signed by a key of the token
+    Csr(certificate::Csr),
+    /// Make a certificate of a key that is its own issuer
+    Selfsign(certificate::SelfSign),
+    /// Put a certificate into the token, beside its key
+    Addcert(certificate::AddCert),
 }
 
 #[cfg(test)]

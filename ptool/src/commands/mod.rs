@@ -1,5 +1,6 @@
 //! One function for each verb: options in, one call into the token's administration, a result for `output`.
 
+mod certificate;
 mod init;
 mod key;
 mod list;
@@ -42,6 +43,9 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Verify(options) => verify::verify(&mut context, options),
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
+        Command::Csr(options) => certificate::csr(&mut context, options),
+        Command::Selfsign(options) => certificate::self_sign(&mut context, options),
+        Command::Addcert(options) => certificate::add(&mut context, options),
     }
 }
 
