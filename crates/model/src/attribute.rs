@@ -97,7 +97,7 @@ bitflags::bitflags! {
         const RSA_PRIVATE = 1 << 4;
         /// EC private keys.
         const EC_PRIVATE = 1 << 5;
-        /// AES and generic secret keys.
+        /// AES, generic secret and HKDF keys.
         const SECRET = 1 << 6;
 
         /// Public keys.
@@ -128,7 +128,7 @@ impl Scope {
             (ObjectClass::PUBLIC_KEY, Some(KeyType::EC)) => Self::EC_PUBLIC,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::RSA)) => Self::RSA_PRIVATE,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::EC)) => Self::EC_PRIVATE,
-            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET)) => Self::SECRET,
+            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET | KeyType::HKDF)) => Self::SECRET,
             _ => return None,
         })
     }

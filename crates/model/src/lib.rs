@@ -19,7 +19,7 @@ pub use class::{CertificateType, KeyType, ObjectClass};
 pub use handle::{ObjectHandle, SessionHandle, SlotId, UserType};
 pub use mechanism::{
     HkdfSalt, Kdf, KeyKind, MECHANISMS, Mechanism, MechanismRow, MechanismType, Ops, ParamKind, Params, Scheme,
-    hash_of_mechanism, hash_of_mgf, kdf,
+    hash_of_mechanism, hash_of_mgf, hash_of_prf, kdf,
 };
 pub use output::{Delivery, Output};
 pub use template::Template;

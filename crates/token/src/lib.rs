@@ -12,6 +12,7 @@ mod create;
 mod derive;
 mod draft;
 mod error;
+mod hkdf;
 pub mod info;
 mod keygen;
 mod library;

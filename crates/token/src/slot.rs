@@ -93,7 +93,7 @@ impl ChipFacts {
     pub(crate) fn can(&self, row: &MechanismRow) -> bool {
         match row.key {
             // What has no key, and secret keys that are session objects, need no TPM.
-            KeyKind::None | KeyKind::Aes | KeyKind::Secret => true,
+            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => true,
             KeyKind::Rsa => !self.rsa_bits.is_empty(),
             KeyKind::Ec => self.curves().next().is_some(),
         }
@@ -108,7 +108,7 @@ impl ChipFacts {
         match kind {
             KeyKind::None => None,
             KeyKind::Aes => return (16, 32),
-            KeyKind::Secret => return (1, MAX_SECRET_LEN),
+            KeyKind::Secret | KeyKind::Hkdf => return (1, MAX_SECRET_LEN),
             KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
             KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
         }
@@ -335,7 +335,7 @@ impl Token {
     }
 
     pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
-        MECHANISMS.iter().filter(|row| row.listed && self.chip.can(row)).map(|row| row.ty).collect()
+        MECHANISMS.iter().filter(|row| self.chip.can(row)).map(|row| row.ty).collect()
     }
 
     pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {
