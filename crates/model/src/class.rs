@@ -1,8 +1,10 @@
-//! Object classes, key types and certificate types.
+//! Object classes, key types, certificate types and profiles.
 
 use pkcs11_sys::{
     CKC_X_509, CKK_AES, CKK_EC, CKK_GENERIC_SECRET, CKK_HKDF, CKK_RSA, CKO_CERTIFICATE, CKO_DATA,
     CKO_DOMAIN_PARAMETERS, CKO_HW_FEATURE, CKO_MECHANISM, CKO_PRIVATE_KEY, CKO_PROFILE, CKO_PUBLIC_KEY, CKO_SECRET_KEY,
+    CKP_AUTHENTICATION_TOKEN, CKP_BASELINE_PROVIDER, CKP_EXTENDED_PROVIDER, CKP_HKDF_TLS_TOKEN,
+    CKP_PUBLIC_CERTIFICATES_TOKEN,
 };
 
 use crate::names::named_type;
@@ -37,5 +39,16 @@ named_type! {
     /// `CK_CERTIFICATE_TYPE` (PKCS#11 v3.1 4.6).
     pub CertificateType, "CKC_" {
         X_509 = CKC_X_509,
+    }
+}
+
+named_type! {
+    /// `CK_PROFILE_ID` (PKCS#11 v3.1 4.13; Profiles v3.1 4).
+    pub ProfileId, "CKP_" {
+        BASELINE_PROVIDER = CKP_BASELINE_PROVIDER,
+        EXTENDED_PROVIDER = CKP_EXTENDED_PROVIDER,
+        AUTHENTICATION_TOKEN = CKP_AUTHENTICATION_TOKEN,
+        PUBLIC_CERTIFICATES_TOKEN = CKP_PUBLIC_CERTIFICATES_TOKEN,
+        HKDF_TLS_TOKEN = CKP_HKDF_TLS_TOKEN,
     }
 }

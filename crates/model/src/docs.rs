@@ -98,6 +98,7 @@ fn scope(scope: Scope) -> String {
         (Scope::RSA_PRIVATE, "RSA private"),
         (Scope::EC_PRIVATE, "EC private"),
         (Scope::SECRET, "secret"),
+        (Scope::PROFILE, "profile"),
     ];
     names.iter().filter(|(flag, _)| scope.contains(*flag)).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }

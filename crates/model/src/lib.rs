@@ -15,7 +15,7 @@ mod template;
 mod value;
 
 pub use attribute::{ATTRIBUTES, AttributeRow, AttributeType, Rule, Scope};
-pub use class::{CertificateType, KeyType, ObjectClass};
+pub use class::{CertificateType, KeyType, ObjectClass, ProfileId};
 pub use handle::{ObjectHandle, SessionHandle, SlotId, UserType};
 pub use mechanism::{
     HkdfSalt, Kdf, KeyKind, MECHANISMS, Mechanism, MechanismRow, MechanismType, Ops, ParamKind, Params, Scheme,

@@ -21,6 +21,7 @@ mod object;
 mod objects;
 mod op;
 mod pins;
+mod profile;
 mod protect;
 mod public_key;
 mod secret;

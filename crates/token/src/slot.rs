@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::{PinRow, PrimaryRow, Store, TokenRow};
 
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
-use crate::object::{Home, Object, hex};
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex};
 use crate::pins::NO_PIN;
 use crate::protect::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
@@ -255,6 +255,9 @@ impl Token {
 
     /// The object with this handle, if the caller may know of it.
     pub(crate) fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
+        if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
+            return self.profiles().into_iter().find(|profile| profile.handle == handle);
+        }
         let login = self.login();
         let found = self
             .catalog()
