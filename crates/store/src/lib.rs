@@ -10,6 +10,7 @@
 //! store may be read-only for those who only sign.
 #![forbid(unsafe_code)]
 
+mod approvals;
 mod error;
 mod files;
 mod objects;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub use approvals::{ApprovalRow, NewApproval};
 pub use error::Error;
 pub use objects::{NewObject, ObjectRow};
 pub use open::OpenMode;

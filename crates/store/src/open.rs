@@ -303,6 +303,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_the_first_version_takes_policies() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = old_store(dir.path());
+        let conn = Connection::open(&file).unwrap();
+        conn.execute_batch(
+            "INSERT INTO tokens (primary_id, label, serial, slot, initialized, login_required, config, created)
+             VALUES (1, 'old', '0123456789abcdef', 1, 1, 1, '{}', 0)",
+        )
+        .unwrap();
+        drop(conn);
+        let store = Store::open(&file, OpenMode::ReadWrite).unwrap();
+        let token = store.token(1).unwrap().unwrap();
+        assert_eq!((token.label.as_str(), token.policy), ("old", None));
+        assert!(store.approvals().unwrap().is_empty());
+        store.check().unwrap();
+        assert_eq!(version(&file), newest(MIGRATIONS));
+    }
+
+    #[test]
     fn a_failed_upgrade_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = old_store(dir.path());

@@ -6,7 +6,7 @@ use crate::rows::{Columns, changed, fits};
 use crate::{Error, Result, Store};
 
 const COLUMNS: &str = "t.id, t.primary_id, t.label, t.serial, t.slot, t.initialized, \
-     t.login_required, t.config, t.created, \
+     t.login_required, t.config, t.created, t.policy, \
      so.public, so.private, so.salt, so.iterations, so.to_be_changed, \
      us.public, us.private, us.salt, us.iterations, us.to_be_changed";
 const TABLES: &str = "tokens t \
@@ -66,6 +66,8 @@ pub struct NewToken<'a> {
     pub user: Option<PinRow>,
     /// Settings; JSON.
     pub config: &'a str,
+    /// The policy of what the user's PIN unlocks; JSON.
+    pub policy: Option<&'a str>,
 }
 
 /// A stored token; the fields are those of [`NewToken`].
@@ -86,6 +88,7 @@ pub struct TokenRow {
     pub config: String,
     /// Seconds since 1970.
     pub created: i64,
+    pub policy: Option<String>,
 }
 
 impl Store {
@@ -95,7 +98,7 @@ impl Store {
     /// Those of every changing verb; [`Error::Missing`] for the primary; [`Error::InUse`] when the
     /// serial number is taken; [`Error::Sql`] when it is not of 16 hexadecimal digits.
     pub fn add_token(&self, token: &NewToken<'_>) -> Result<i64> {
-        for text in [token.label, token.config] {
+        for text in [token.label, token.config, token.policy.unwrap_or_default()] {
             fits(text.as_bytes())?;
         }
         self.atomic(|| {
@@ -105,8 +108,8 @@ impl Store {
             }
             self.conn.execute(
                 "INSERT INTO tokens (primary_id, label, serial, slot, initialized, login_required,
-                                     config, created)
-                 SELECT ?1, ?2, ?3, min(candidate), ?4, ?5, ?6, unixepoch()
+                                     config, policy, created)
+                 SELECT ?1, ?2, ?3, min(candidate), ?4, ?5, ?6, ?7, unixepoch()
                  FROM (SELECT 1 AS candidate UNION ALL SELECT slot + 1 FROM tokens)
                  WHERE candidate BETWEEN 1 AND 4294967295
                    AND candidate NOT IN (SELECT slot FROM tokens)",
@@ -117,6 +120,7 @@ impl Store {
                     token.initialized,
                     token.login_required,
                     token.config,
+                    token.policy,
                 ],
             )?;
             let id = self.conn.last_insert_rowid();
@@ -220,6 +224,17 @@ impl Store {
         changed(rows, "token", id)
     }
 
+    /// Sets the policy of what the user's PIN unlocks; JSON.
+    ///
+    /// # Errors
+    /// Those of every changing verb, and [`Error::Missing`].
+    pub fn set_token_policy(&self, id: i64, policy: Option<&str>) -> Result<()> {
+        fits(policy.unwrap_or_default().as_bytes())?;
+        let sql = "UPDATE tokens SET policy = ?2 WHERE id = ?1";
+        let rows = self.writable()?.execute(sql, params![id, policy])?;
+        changed(rows, "token", id)
+    }
+
     /// Sets whether a token has been initialized and whether its private objects need a login.
     ///
     /// # Errors
@@ -260,6 +275,7 @@ fn token_of(row: &Row<'_>) -> Result<TokenRow> {
         login_required: columns.bool()?,
         config: columns.text()?,
         created: columns.i64()?,
+        policy: columns.optional_text()?,
         so: pin_of(&mut columns)?,
         user: pin_of(&mut columns)?,
     })

@@ -205,6 +205,7 @@ impl Library {
                 so: Some(pins.so),
                 user: Some(pins.user),
                 config: &config,
+                policy: None,
             })
         })?;
         drop(store);

@@ -45,6 +45,7 @@ pub(crate) fn token(primary_id: i64, serial: &str) -> NewToken<'_> {
         so: Some(pin(1)),
         user: Some(pin(2)),
         config: "{}",
+        policy: Some("{\"policy\":[]}"),
     }
 }
 
