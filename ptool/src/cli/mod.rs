@@ -7,6 +7,7 @@ mod common;
 mod init;
 pub(crate) mod key;
 mod object;
+mod rebuild;
 mod token;
 mod values;
 
@@ -18,6 +19,7 @@ pub(crate) use common::{SoPin, TokenLabel, UserPin};
 pub(crate) use init::Init;
 pub(crate) use key::AddKey;
 pub(crate) use object::RemoveObject;
+pub(crate) use rebuild::Rebuild;
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
 pub(crate) use values::{Hidden, KeyId, decode_hex};
 
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Make the lost public key object of a private key anew
+    Rebuild(Rebuild),
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod key;
 mod list;
 mod provision;
+mod rebuild;
 mod session;
 mod verify;
 
