@@ -140,7 +140,7 @@ fn taken(attributes: &mut Attributes, ty: AttributeType) -> Option<Secret> {
     }
 }
 
-fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
+pub(crate) fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
     let key = PublicKey::from_attributes(attributes).map_err(|_| {
         Error::AttributeValueInvalid(match attributes.ulong(AttributeType::KEY_TYPE).map(KeyType) {
             Some(KeyType::RSA) => AttributeType::MODULUS,

@@ -24,6 +24,7 @@ mod pins;
 mod profile;
 mod protect;
 mod public_key;
+mod rebuild;
 mod secret;
 mod session;
 mod slot;

@@ -8,6 +8,7 @@ mod common;
 mod init;
 pub(crate) mod key;
 mod object;
+mod rebuild;
 mod token;
 mod values;
 
@@ -19,6 +20,7 @@ pub(crate) use common::{SoPin, TokenLabel, UserPin};
 pub(crate) use init::Init;
 pub(crate) use key::AddKey;
 pub(crate) use object::RemoveObject;
+pub(crate) use rebuild::Rebuild;
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
 pub(crate) use values::{Hidden, KeyId, decode_hex};
 
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Selfsign(certificate::SelfSign),
     /// Put a certificate into the token, beside its key
     Addcert(certificate::AddCert),
+    /// Make the lost public key object of a private key anew
+    Rebuild(Rebuild),
 }
 
 #[cfg(test)]

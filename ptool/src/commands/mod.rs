@@ -4,6 +4,7 @@ mod certificate;
 mod init;
 mod key;
 mod list;
+mod rebuild;
 mod remove;
 mod token;
 mod verify;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Csr(options) => certificate::csr(&mut context, options),
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),
+        Command::Rebuild(options) => rebuild::public(&mut context, options),
     }
 }
 

@@ -4,6 +4,7 @@ mod certificate;
 mod key;
 mod list;
 mod provision;
+mod rebuild;
 mod session;
 mod verify;
 
