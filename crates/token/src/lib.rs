@@ -32,7 +32,7 @@ mod template;
 mod wrap;
 mod x509;
 
-pub use config::{Config, STORE_FILE, environment_is_trusted};
+pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};
 pub use error::{Error, Result};
 pub use library::Library;
 pub use op::{MessageIv, Sealed};

@@ -270,8 +270,14 @@ impl Bench {
 
     /// The log and the words of a server, for the message of a failure.
     pub(crate) fn story(&self, server: &Server) -> String {
-        format!("--- server\n{}\n--- log\n{}", server.said(), self.world.log())
+        format!("--- server\n{}\n--- log\n{}", end_of(&server.said()), end_of(&self.world.log()))
     }
+}
+
+/// The last lines of a long text.
+pub(crate) fn end_of(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 /// A port of the loopback interface on which nobody listens.

@@ -63,7 +63,8 @@ fn sshd(bench: &Bench, authorized_keys: &str, more: &str) -> Server {
     if !bench.world.path("host_key").exists() {
         bench.sh("ssh-keygen -q -t ed25519 -N '' -C '' -f host_key");
     }
-    let host_key = if more.contains("HostKey ") { String::new() } else { format!("HostKey {}\n", bench.path("host_key")) };
+    let host_key =
+        if more.contains("HostKey ") { String::new() } else { format!("HostKey {}\n", bench.path("host_key")) };
     let port = free_port();
     // Without PAM, sshd lets nobody in to an account whose password is locked.
     let pam = if bench.is_tree() { "no" } else { pam() };
@@ -98,21 +99,29 @@ fn pam() -> &'static str {
 
 /// Each key opens a command of its own, which says that it was this key.
 fn logs_in_with_every_key(bench: &mut Bench) {
-    let allowed: String =
-        ALPHA.keys.iter().map(|key| format!("command=\"echo let in by {}\" {}\n", key.label, line(bench, key.label))).collect();
+    let allowed: String = ALPHA
+        .keys
+        .iter()
+        .map(|key| format!("command=\"echo let in by {}\" {}\n", key.label, line(bench, key.label)))
+        .collect();
     let sshd = sshd(bench, &allowed, "");
     for key in ALPHA.keys {
         // What is said of one key in the module is the same as a file of its public half.
         bench.write("only.pub", line(bench, key.label) + "\n");
-        let run = bench.try_sh("ssh -F ssh_config -o PKCS11Provider=$MODULE -o IdentitiesOnly=yes -o IdentityFile=only.pub here anything");
+        let run = bench.try_sh(
+            "ssh -F ssh_config -o PKCS11Provider=$MODULE -o IdentitiesOnly=yes -o IdentityFile=only.pub here anything",
+        );
         assert_eq!(run.text(), format!("let in by {}\n", key.label), "{run:?}\n{}", bench.story(&sshd));
     }
     assert!(bench.text("asked").contains("alpha"), "the token's name is in the question: {}", bench.text("asked"));
 }
 
 fn agent_adds_uses_removes_and_adds_again(bench: &mut Bench) {
-    let allowed: String =
-        ALPHA.keys.iter().map(|key| format!("command=\"echo let in by {}\" {}\n", key.label, line(bench, key.label))).collect();
+    let allowed: String = ALPHA
+        .keys
+        .iter()
+        .map(|key| format!("command=\"echo let in by {}\" {}\n", key.label, line(bench, key.label)))
+        .collect();
     let sshd = sshd(bench, &allowed, "");
     let agent = agent(bench);
     bench.sh("ssh-keygen -q -t ed25519 -N '' -C file -f file_key; ssh-add -q file_key");
@@ -125,7 +134,13 @@ fn agent_adds_uses_removes_and_adds_again(bench: &mut Bench) {
             assert!(listed.contains(own.split(' ').nth(1).unwrap()), "{}: {listed}", key.label);
             bench.write("only.pub", own + "\n");
             let run = bench.try_sh("ssh -F ssh_config -o IdentitiesOnly=yes -o IdentityFile=only.pub here anything");
-            assert_eq!(run.text(), format!("let in by {}\n", key.label), "{run:?}\n{}\n{}", agent.said(), bench.story(&sshd));
+            assert_eq!(
+                run.text(),
+                format!("let in by {}\n", key.label),
+                "{run:?}\n{}\n{}",
+                agent.said(),
+                bench.story(&sshd)
+            );
         }
         bench.sh("ssh-add -T only.pub");
         bench.sh("ssh-add -q -e $MODULE; ssh-add -L >listed");
@@ -185,13 +200,11 @@ fn signatures_of_files(bench: &mut Bench) {
     for key in ALPHA.keys {
         bench.write("signer.pub", line(bench, key.label) + "\n");
         bench.write("allowed", format!("reader@example.org {}\n", line(bench, key.label)));
-        bench.sh(
-            "rm -f letter.sig
+        bench.sh("rm -f letter.sig
              ssh-keygen -q -Y sign -n file -f signer.pub letter
              ssh-keygen -Y verify -f allowed -I reader@example.org -n file -s letter.sig <letter
              ssh-keygen -Y find-principals -f allowed -s letter.sig | grep -x reader@example.org
-             ! ssh-keygen -Y verify -f allowed -I reader@example.org -n file -s letter.sig <pin",
-        );
+             ! ssh-keygen -Y verify -f allowed -I reader@example.org -n file -s letter.sig <pin");
     }
 }
 
@@ -201,16 +214,14 @@ fn git_signs_commits_through_the_agent(bench: &mut Bench) {
     for label in ["rsa", "p256", "p384"] {
         bench.write("signer.pub", line(bench, label) + "\n");
         bench.write("allowed", format!("reader@example.org {}\n", line(bench, label)));
-        let run = bench.sh(
-            r#"home=$PWD
+        let run = bench.sh(r#"home=$PWD
              cd repository
              git config user.name Reader; git config user.email reader@example.org
              git config gpg.format ssh; git config user.signingKey "$home/signer.pub"
              git config commit.gpgSign true; git config gpg.ssh.allowedSignersFile "$home/allowed"
              date +%N >file; git add file; git commit -q -m "A change"
              git tag -s -f -m tagged v1 2>/dev/null
-             git verify-commit HEAD 2>&1; git verify-tag v1 2>&1"#,
-        );
+             git verify-commit HEAD 2>&1; git verify-tag v1 2>&1"#);
         assert_eq!(run.text().matches("Good \"git\" signature for reader@example.org").count(), 2, "{run:?}");
     }
 }
@@ -226,7 +237,9 @@ fn sshd_has_its_host_key_in_the_agent(bench: &mut Bench) {
         let more = format!("HostKeyAgent {}\nHostKey {}\n", bench.path("agent"), bench.path("tpm_host_key.pub"));
         let sshd = sshd(bench, &bench.text("user.pub"), &more);
         for _ in 0..3 {
-            let run = bench.try_sh("ssh -F ssh_config -o IdentityAgent=none -o IdentitiesOnly=yes -o IdentityFile=user here echo known");
+            let run = bench.try_sh(
+                "ssh -F ssh_config -o IdentityAgent=none -o IdentitiesOnly=yes -o IdentityFile=user here echo known",
+            );
             assert_eq!(run.text(), "known\n", "{run:?}\n{}\n{}", agent.said(), bench.story(&sshd));
         }
     }

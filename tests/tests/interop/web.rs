@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use nix::sys::signal::Signal;
 
-use crate::bench::{Bench, Server, free_port, wait_until};
+use crate::bench::{Bench, Server, end_of, free_port, wait_until};
 use crate::openssl;
 
 /// The keys that servers prove themselves by.
@@ -18,7 +18,8 @@ const CONCURRENCY: usize = 8;
 struct Site<'a> {
     bench: &'a Bench,
     server: Server,
-    master: &'static str,
+    /// Its program, and the signal that makes it replace its workers.
+    program: (&'static str, Signal),
     ports: Vec<u16>,
 }
 
@@ -34,6 +35,38 @@ fn nginx_provider() {
     let Some(mut bench) = Bench::trixie() else { return };
     openssl::provider(&mut bench);
     Site::nginx(&bench).survives();
+}
+
+#[cfg(feature = "clients")]
+#[test]
+fn apache_engine_prefork() {
+    let mut bench = Bench::here();
+    openssl::engine(&mut bench);
+    Site::apache(&bench, "prefork").survives();
+}
+
+#[cfg(feature = "clients")]
+#[test]
+fn apache_engine_event() {
+    let mut bench = Bench::here();
+    openssl::engine(&mut bench);
+    Site::apache(&bench, "event").survives();
+}
+
+#[cfg(feature = "clients")]
+#[test]
+fn apache_provider_prefork() {
+    let Some(mut bench) = Bench::trixie() else { return };
+    openssl::provider(&mut bench);
+    Site::apache(&bench, "prefork").survives();
+}
+
+#[cfg(feature = "clients")]
+#[test]
+fn apache_provider_event() {
+    let Some(mut bench) = Bench::trixie() else { return };
+    openssl::provider(&mut bench);
+    Site::apache(&bench, "event").survives();
 }
 
 /// The name of the key as it stands in a server's configuration.
@@ -96,7 +129,44 @@ impl Site<'_> {
         );
         let server = bench.serve("nginx", "nginx", &["-e", "stderr", "-c", &bench.path("nginx.conf")]);
         let server = server.listens_on(ports[1]);
-        Site { bench, server, master: "nginx", ports }
+        Site { bench, server, program: ("nginx", Signal::SIGHUP), ports }
+    }
+
+    /// With this multi-processing module: `prefork` has workers of one thread, `event` workers of many.
+    #[cfg(feature = "clients")]
+    fn apache<'a>(bench: &'a Bench, mpm: &str) -> Site<'a> {
+        let ports = prepare(bench);
+        let home = bench.home();
+        let user = if nix::unistd::geteuid().is_root() { "User www-data\nGroup www-data\n" } else { "" };
+        let modules: String = [&format!("mpm_{mpm}"), "authz_core", "ssl"]
+            .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+            .concat();
+        let engine = if bench.is_tree() { "" } else { "SSLCryptoDevice pkcs11\n" };
+        let sites: String = KEYS
+            .iter()
+            .zip(&ports)
+            .map(|(label, port)| {
+                format!(
+                    "Listen 127.0.0.1:{port}\n<VirtualHost 127.0.0.1:{port}>\n SSLEngine on\n SSLCertificateFile {home}/{label}.crt\n \
+                     SSLCertificateKeyFile \"{}\"\n</VirtualHost>\n",
+                    openssl::private(label)
+                )
+            })
+            .collect();
+        std::fs::create_dir(bench.world.path("pages")).unwrap();
+        bench.write("pages/page", "a page\n");
+        bench.write(
+            "apache.conf",
+            format!(
+                "ServerName localhost\nServerRoot {home}\nDefaultRuntimeDir {home}\nPidFile {home}/apache.pid\n{user}{modules}{engine}\
+                 ErrorLog /dev/stderr\nCustomLog {home}/workers \"worker %P\"\nKeepAlive Off\nStartServers 4\nMinSpareServers 4\n\
+                 SSLSessionCache none\nSSLSessionTickets off\nDocumentRoot {home}/pages\n{sites}"
+            )
+            .replace("MinSpareServers 4\n", if mpm == "prefork" { "MinSpareServers 4\n" } else { "MinSpareThreads 60\n" }),
+        );
+        let server = bench.serve("apache", "apache2", &["-DFOREGROUND", "-f", &bench.path("apache.conf")]);
+        let server = server.listens_on(ports[1]);
+        Site { bench, server, program: ("apache2", Signal::SIGUSR1), ports }
     }
 
     /// What every site must survive.
@@ -108,7 +178,7 @@ impl Site<'_> {
             let load = scope.spawn(|| self.load());
             let mut seen = workers.clone();
             for _ in 0..3 {
-                self.server.signal(self.master, Signal::SIGHUP);
+                self.server.signal(self.program.0, self.program.1);
                 // The next one comes when this one has happened.
                 let mut fresh = BTreeSet::new();
                 wait_until(
@@ -128,8 +198,8 @@ impl Site<'_> {
         for word in ["panicked", "PIN_LOCKED", "LOCKOUT"] {
             assert!(!log.contains(word), "{word}: {log}");
         }
-        let Site { bench, server, master, .. } = self;
-        server.signal(master, Signal::SIGTERM);
+        let Site { bench, server, program, .. } = self;
+        server.signal(program.0, Signal::SIGTERM);
         server.ends();
         bench.world.assert_clean();
     }
@@ -148,7 +218,7 @@ impl Site<'_> {
         command.args(["--fail", "--max-time", "60", "--cacert", "ca.crt"]);
         command.args(["-w", "%{http_code} %{num_connects} %{ssl_verify_result}\\n"]);
         for port in ports {
-            command.arg(format!("https://localhost:{port}/?[1-{each}]"));
+            command.arg(format!("https://localhost:{port}/page?[1-{each}]"));
         }
         let run = tests::world::Run::of(&mut command);
         let said = run.text();
@@ -157,9 +227,10 @@ impl Site<'_> {
             run.success() && count == each * ports.len(),
             "{count} of {}: {}\n{}",
             each * ports.len(),
-            run.stderr,
+            end_of(&run.stderr),
             self.bench.story(&self.server)
         );
-        said.lines().filter_map(|line| line.strip_prefix("worker ")).map(str::to_owned).collect()
+        let log = self.bench.text("workers");
+        said.lines().chain(log.lines()).filter_map(|line| line.strip_prefix("worker ")).map(str::to_owned).collect()
     }
 }
