@@ -26,6 +26,7 @@ mod public;
 mod random;
 mod rc;
 mod reaper;
+mod recovery;
 mod salt;
 mod seal;
 mod session;
@@ -49,6 +50,7 @@ pub use policy::{
 pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;
+pub use recovery::Occupancy;
 pub use seal::SealRequest;
 pub use sign::{DecryptScheme, Key, SignScheme, Signature};
 pub use template::KeyTemplate;

@@ -178,18 +178,15 @@ fn adopt(
 /// CreatePrimary, EvictControl, FlushContext; and CreatePrimary, StartAuthSession, FlushContext, where there is an
 /// authorisation value to protect.
 fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) -> Result<Primary> {
-    let protection = owner_protection(connection, request)?;
+    let protection = null_protection(connection, &request.owner_auth, &request.primary_auth)?;
     connection.with_temporary(protection, |connection, protection| {
         let PrimaryRequest { owner_auth, primary_auth, .. } = request;
         let (transient, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection)?;
         let name = area.name()?;
         connection.add_temporary(transient, &name);
         protection.keep = false;
-        let command = evict_command(connection, Handle::object(transient, &name), handle)?;
-        let owner = Name::of_handle(rh::OWNER);
-        let owner = Entity { name: &owner, auth: owner_auth };
-        match connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map_err(owner_error) {
-            Ok(_) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
+        match persist(connection, transient, &name, handle, owner_auth, protection) {
+            Ok(()) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
             Err(Error::Response(code)) if refuses_persistence(code) => {
                 if request.keeping == Keeping::Persistent || !primary_auth.is_empty() || !owner_auth.is_empty() {
                     return Err(Error::PersistenceRefused(code));
@@ -209,10 +206,29 @@ fn refuses_persistence(code: ResponseCode) -> bool {
     )
 }
 
-/// There is no pinned primary yet that a session could be salted to. One derived in the null hierarchy, which nobody must
-/// authorise, keeps the values at least from who only listens.
-fn owner_protection(connection: &mut Connection, request: &PrimaryRequest) -> Result<Protection> {
-    let nothing_to_protect = request.owner_auth.is_empty() && request.primary_auth.is_empty();
+/// Keeps a loaded primary at a persistent handle; one command.
+pub(crate) fn persist(
+    connection: &mut Connection,
+    transient: u32,
+    name: &Name,
+    handle: u32,
+    owner_auth: &Secret,
+    protection: &mut Protection,
+) -> Result<()> {
+    let command = evict_command(connection, Handle::object(transient, name), handle)?;
+    let owner = Name::of_handle(rh::OWNER);
+    let owner = Entity { name: &owner, auth: owner_auth };
+    connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map(drop).map_err(owner_error)
+}
+
+/// For values that must be given where there is no pinned primary (yet) that a session could be salted to. One derived in the null
+/// hierarchy, which nobody must authorise, keeps them at least from who only listens.
+pub(crate) fn null_protection(
+    connection: &mut Connection,
+    hierarchy_auth: &Secret,
+    primary_auth: &Secret,
+) -> Result<Protection> {
+    let nothing_to_protect = hierarchy_auth.is_empty() && primary_auth.is_empty();
     if nothing_to_protect || !connection.options().bus_protection {
         return Ok(Protection::none());
     }
@@ -231,9 +247,20 @@ pub(crate) fn create_primary(
     primary_auth: &Secret,
     protection: &mut Protection,
 ) -> Result<(u32, PublicArea)> {
+    create_primary_of(connection, &template::storage_primary()?, hierarchy, hierarchy_auth, primary_auth, protection)
+}
+
+/// The same of another template.
+pub(crate) fn create_primary_of(
+    connection: &mut Connection,
+    template: &PublicArea,
+    hierarchy: u32,
+    hierarchy_auth: &Secret,
+    primary_auth: &Secret,
+    protection: &mut Protection,
+) -> Result<(u32, PublicArea)> {
     let sensitive = Writer::new().tpm2b(primary_auth.expose()).tpm2b(&[]).finish()?;
-    let parameters =
-        Writer::new().tpm2b(&sensitive).bytes(&template::storage_primary()?.marshal()?).tpm2b(&[]).u32(0).finish()?;
+    let parameters = Writer::new().tpm2b(&sensitive).bytes(&template.marshal()?).tpm2b(&[]).u32(0).finish()?;
     let command = Command {
         code: cc::CREATE_PRIMARY,
         handles: vec![Handle::plain(hierarchy)],
@@ -295,7 +322,7 @@ pub(crate) fn list_persistent(connection: &mut Connection) -> Result<Vec<u32>> {
     connection.handles(hc::PERSISTENT_FIRST)
 }
 
-fn free_handle(connection: &mut Connection) -> Result<u32> {
+pub(crate) fn free_handle(connection: &mut Connection) -> Result<u32> {
     let taken = list_persistent(connection)?;
     (SRK_HANDLE..=hc::OWNER_PERSISTENT_LAST)
         .chain(std::iter::once(hc::PERSISTENT_FIRST))

@@ -5,6 +5,7 @@
 
 pub(crate) mod certificate;
 mod common;
+pub(crate) mod doctor;
 mod init;
 pub(crate) mod key;
 mod object;
@@ -52,10 +53,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "DIR", global = true, help_heading = "Common options")]
     pub(crate) path: Option<PathBuf>,
 
-    /// How results are printed: YAML as tpm2_ptool has it, JSON with the same keys, or text for people
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Yaml, global = true,
-          help_heading = "Common options")]
-    pub(crate) output: Format,
+    /// How results are printed: YAML as tpm2_ptool has it, JSON with the same keys, or text for people [default: text on
+    /// a terminal, else YAML]
+    #[arg(long, value_enum, value_name = "FORMAT", global = true, help_heading = "Common options")]
+    pub(crate) output: Option<Format>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -102,6 +103,10 @@ pub(crate) enum Command {
     Addcert(certificate::AddCert),
     /// Make the lost public key object of a private key anew
     Rebuild(Rebuild),
+    /// Find out why something does not work, from the device to each key, and what to do
+    Doctor(doctor::Doctor),
+    /// Show the TPM's lockout after wrong PINs, or end it
+    Lockout(doctor::Lockout),
 }
 
 #[cfg(test)]

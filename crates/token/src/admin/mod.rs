@@ -1,8 +1,10 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
 mod certificate;
+pub mod doctor;
 mod key;
 mod list;
+pub mod lockout;
 mod provision;
 mod rebuild;
 mod session;
