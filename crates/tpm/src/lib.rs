@@ -48,5 +48,5 @@ pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;
 pub use seal::SealRequest;
 pub use sign::{DecryptScheme, Key, SignScheme, Signature};
-pub use template::KeyTemplate;
+pub use template::{KeyTemplate, PrimaryTemplate};
 pub use tpm::{Options, Tpm};

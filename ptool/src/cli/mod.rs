@@ -6,6 +6,7 @@
 mod common;
 mod init;
 pub(crate) mod key;
+mod migrate;
 mod object;
 mod token;
 mod values;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use common::{SoPin, TokenLabel, UserPin};
 pub(crate) use init::Init;
 pub(crate) use key::AddKey;
+pub(crate) use migrate::Migrate;
 pub(crate) use object::RemoveObject;
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
 pub(crate) use values::{Hidden, KeyId, decode_hex};
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Take over a store of tpm2-pkcs11: its tokens with their PINs and keys; that store stays as it is
+    Migrate(Migrate),
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod key;
 mod list;
+mod migrate;
 mod provision;
 mod session;
 mod verify;
@@ -15,6 +16,7 @@ use store::Store;
 
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
+pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
 pub use provision::InitRequest;
 pub use session::Pin;
 pub use verify::VerifyReport;
