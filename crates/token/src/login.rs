@@ -132,9 +132,11 @@ impl Library {
             return Err(Error::PinIncorrect);
         }
         let sealed = self.try_pin(token, &seal, pin, UserType::User)?;
-        let wrapping_key = adopted::wrapping_key(&sealed).unwrap_or(sealed);
+        let came = adopted::wrapping_key(&sealed);
+        let pending = came.is_some() && adopted::is_pending(&row);
+        let wrapping_key = came.unwrap_or(sealed);
         let keys = TokenKeys::derive(&wrapping_key, row.login_required);
-        if adopted::is_pending(&row) && self.settle_adopted(token, &Arc::new(keys.clone()), &wrapping_key)? {
+        if pending && self.settle_adopted(token, &Arc::new(keys.clone()), &wrapping_key)? {
             return Ok((keys.with_adopted(wrapping_key.clone()), wrapping_key));
         }
         check_token(token, keys.officer())?;

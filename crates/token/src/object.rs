@@ -236,7 +236,12 @@ impl Object {
     /// The value of an object that keeps one here: a secret in memory, a private data object.
     pub(crate) fn value(&self, library: &Library, session: &Session) -> Result<Option<Secret>> {
         match &self.hidden {
-            Hidden::Wrapped(_) => self.reveal(&*library.keys(&session.token)?),
+            Hidden::Wrapped(_) => {
+                let keys = library.keys(&session.token)?;
+                // The first use of a token that was taken over writes its rows anew.
+                let now = session.token.object(self.handle);
+                now.as_deref().unwrap_or(self).reveal(&keys)
+            }
             Hidden::Clear(secret) => Ok(Some(secret.clone())),
             Hidden::Nothing => Ok(None),
         }
