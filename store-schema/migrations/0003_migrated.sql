@@ -7,4 +7,4 @@ ALTER TABLE pins ADD COLUMN derivation TEXT NOT NULL DEFAULT 'pbkdf2'
 
 -- What a primary without a handle is derived from.
 ALTER TABLE primaries ADD COLUMN template TEXT NOT NULL DEFAULT 'srk'
-      CHECK (template IN ('srk', 'rsa', 'rsa-noda', 'ecc'));
+      CHECK (template IN ('srk', 'rsa', 'rsa-noda', 'ecc', 'ecc-noda'));

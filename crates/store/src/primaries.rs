@@ -20,10 +20,17 @@ pub enum Template {
     RsaNoDa,
     /// P-256.
     Ecc,
+    /// The same, exempt from dictionary attack protection.
+    EccNoDa,
 }
 
-const TEMPLATES: [(Template, &str); 4] =
-    [(Template::Srk, "srk"), (Template::Rsa, "rsa"), (Template::RsaNoDa, "rsa-noda"), (Template::Ecc, "ecc")];
+const TEMPLATES: [(Template, &str); 5] = [
+    (Template::Srk, "srk"),
+    (Template::Rsa, "rsa"),
+    (Template::RsaNoDa, "rsa-noda"),
+    (Template::Ecc, "ecc"),
+    (Template::EccNoDa, "ecc-noda"),
+];
 
 /// A primary to be stored.
 #[derive(Clone, Debug)]

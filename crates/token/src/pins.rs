@@ -330,6 +330,7 @@ pub(crate) fn template_of(template: tpm::PrimaryTemplate) -> store::Template {
         tpm::PrimaryTemplate::Rsa => store::Template::Rsa,
         tpm::PrimaryTemplate::RsaNoDa => store::Template::RsaNoDa,
         tpm::PrimaryTemplate::Ecc => store::Template::Ecc,
+        tpm::PrimaryTemplate::EccNoDa => store::Template::EccNoDa,
     }
 }
 

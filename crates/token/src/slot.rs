@@ -418,6 +418,7 @@ pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
         store::Template::Rsa => tpm::PrimaryTemplate::Rsa,
         store::Template::RsaNoDa => tpm::PrimaryTemplate::RsaNoDa,
         store::Template::Ecc => tpm::PrimaryTemplate::Ecc,
+        store::Template::EccNoDa => tpm::PrimaryTemplate::EccNoDa,
     };
     Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()).with_template(template))
 }

@@ -199,6 +199,20 @@ pub(crate) fn unseal(
     })
 }
 
+/// Whether the object was made under this primary: Load, FlushContext; and StartAuthSession where the primary has an
+/// authorisation value.
+pub(crate) fn is_child(connection: &mut Connection, primary: &Primary, object: &Wrapped, name: &Name) -> Result<bool> {
+    let protection = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
+    connection.with(protection, |connection, protection| {
+        protection.keep = false;
+        match connection.load(primary, &object.public, &object.private, name, protection.session.as_mut()) {
+            Ok(_) => Ok(true),
+            Err(Error::Integrity) => Ok(false),
+            Err(error) => Err(error),
+        }
+    })
+}
+
 /// Checks, before anything is sent, what an unseal or a change is asked of.
 pub(crate) fn check_seal(object: &Wrapped, auths: &[&Secret]) -> Result<Name> {
     for auth in auths {

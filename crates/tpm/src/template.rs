@@ -76,12 +76,15 @@ pub enum PrimaryTemplate {
     RsaNoDa,
     /// P-256, as `tpm2_createprimary -G ecc` makes it.
     Ecc,
+    /// The same, exempt from dictionary attack protection: what keys of the TSS2 engine and provider of OpenSSL hang below.
+    EccNoDa,
 }
 
 /// The public area to derive a storage primary from.
 pub(crate) fn primary(template: PrimaryTemplate) -> Result<PublicArea> {
     let srk = storage_primary()?;
     let without_no_da = Attributes::from_bits(srk.attributes.bits() & !Attributes::NO_DA.bits());
+    // What is derived depends on the length of the empty fields, too.
     let rsa = Parameters::Rsa {
         symmetric: Some(STORAGE),
         scheme: Scheme::NULL,
@@ -89,22 +92,20 @@ pub(crate) fn primary(template: PrimaryTemplate) -> Result<PublicArea> {
         exponent: 0,
         modulus: Vec::new(),
     };
+    let ecc = Parameters::Ecc {
+        symmetric: Some(STORAGE),
+        scheme: Scheme::NULL,
+        curve: ecc::NIST_P256,
+        kdf: Scheme::NULL,
+        x: Vec::new(),
+        y: Vec::new(),
+    };
     Ok(match template {
         PrimaryTemplate::Srk => srk,
         PrimaryTemplate::Rsa => PublicArea { attributes: without_no_da, parameters: rsa, ..srk },
         PrimaryTemplate::RsaNoDa => PublicArea { parameters: rsa, ..srk },
-        PrimaryTemplate::Ecc => PublicArea {
-            attributes: without_no_da,
-            parameters: Parameters::Ecc {
-                symmetric: Some(STORAGE),
-                scheme: Scheme::NULL,
-                curve: ecc::NIST_P256,
-                kdf: Scheme::NULL,
-                x: Vec::new(),
-                y: Vec::new(),
-            },
-            ..srk
-        },
+        PrimaryTemplate::Ecc => PublicArea { attributes: without_no_da, parameters: ecc, ..srk },
+        PrimaryTemplate::EccNoDa => PublicArea { parameters: ecc, ..srk },
     })
 }
 

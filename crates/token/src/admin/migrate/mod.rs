@@ -120,8 +120,8 @@ struct Arrival {
 }
 
 impl Admin {
-    /// Takes over a store of tpm2-pkcs11, or says what would come over. Everything or, on an error, nothing is written. One
-    /// TPM command for each primary key, and eight more for a new one.
+    /// Takes over a store of tpm2-pkcs11, or says what would come over. Everything or, on an error, nothing is written. Three
+    /// TPM commands for each primary key, two for each token, and eight more for a new primary key.
     ///
     /// # Errors
     /// [`Error::Store`] if there is no such store or it cannot be read, [`Error::DeviceRemoved`] without a TPM.
@@ -135,7 +135,7 @@ impl Admin {
         let mut tokens = Vec::new();
         let mut arrivals = Vec::new();
         for token in &peer.tokens {
-            let (report, arrival) = judge(token, &primaries, &known);
+            let (report, arrival) = judge(&library, token, &primaries, &known)?;
             tokens.push(report);
             arrivals.extend(arrival);
         }
@@ -181,10 +181,11 @@ fn explain(file: &std::path::Path, error: store::Error) -> Error {
 
 /// What becomes of a token, and what to write for it.
 fn judge(
+    library: &Library,
     token: &PeerToken,
     primaries: &BTreeMap<i64, primary::Found>,
     known: &[(String, String)],
-) -> (MigratedToken, Option<Arrival>) {
+) -> Result<(MigratedToken, Option<Arrival>)> {
     let mut report = MigratedToken {
         id: token.id,
         label: token.label.as_deref().map(|label| label.trim_end_matches(' ').to_owned()),
@@ -195,20 +196,23 @@ fn judge(
         objects: Vec::new(),
         empty: false,
     };
-    match arrive(token, primaries, known, &mut report) {
+    let mut arrived = arrive(token, primaries, known, &mut report);
+    if arrived.is_ok()
+        && let (Some(primary::Found::There(primary)), Some(seals)) = (primaries.get(&token.primary), &token.seals)
+        && !primary::owns(library, primary, &seals.so)?
+    {
+        arrived = Err(No::Because("its PIN's object was not made under its primary key, or was damaged".to_owned()));
+    }
+    match arrived {
         Ok(arrival) => {
             report.action = Outcome::Migrate;
-            (report, Some(arrival))
+            return Ok((report, Some(arrival)));
         }
-        Err(No::Present) => {
-            report.action = Outcome::Present;
-            (report, None)
-        }
-        Err(No::Because(why)) => {
-            report.why = Some(why);
-            (report, None)
-        }
+        Err(No::Present) => report.action = Outcome::Present,
+        Err(No::Because(why)) => report.why = Some(why),
     }
+    report.objects.clear();
+    Ok((report, None))
 }
 
 /// Why a token does not come over.

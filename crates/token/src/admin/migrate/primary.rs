@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::Secret;
-use store::peer::{PeerPlace, PeerPrimary, PeerStore, PeerValue};
+use store::peer::{PeerPlace, PeerPrimary, PeerSeal, PeerStore, PeerValue};
 
 use super::object::unhex;
 use crate::library::Library;
@@ -22,13 +22,38 @@ pub(super) enum Found {
 pub(super) fn find(library: &Library, peer: &PeerStore) -> Result<BTreeMap<i64, Found>> {
     let mut found = BTreeMap::new();
     for primary in &peer.primaries {
-        let outcome = match place(primary) {
-            Ok(place) => look(library, primary, place)?,
+        let below =
+            peer.tokens.iter().filter(|token| token.primary == primary.id).find_map(|token| token.seals.as_ref());
+        let outcome = match places(primary) {
+            Ok(places) => first(library, primary, places, below.map(|seals| &seals.so))?,
             Err(why) => Found::Lost(format!("its primary key: {why}")),
         };
         found.insert(primary.id, outcome);
     }
     Ok(found)
+}
+
+/// The first place at which there is a primary that the token's seal was made under.
+fn first(library: &Library, primary: &PeerPrimary, places: Vec<Place>, seal: Option<&PeerSeal>) -> Result<Found> {
+    let mut outcome = Found::Lost("its primary key is nowhere".to_owned());
+    for place in places {
+        outcome = look(library, primary, place)?;
+        let (Found::There(found), Some(seal)) = (&outcome, seal) else { continue };
+        if owns(library, found, seal)? {
+            return Ok(outcome);
+        }
+        outcome = Found::Lost("its primary key is not the one that it was made under".to_owned());
+    }
+    Ok(outcome)
+}
+
+/// Was this seal made under the primary?
+pub(super) fn owns(library: &Library, primary: &tpm::Primary, seal: &PeerSeal) -> Result<bool> {
+    let wrapped = tpm::Wrapped { public: seal.public.clone(), private: seal.private.clone() };
+    match library.tpm()?.is_child(primary, &wrapped) {
+        Err(tpm::Error::Invalid(_) | tpm::Error::Malformed(_)) => Ok(false),
+        result => Ok(result?),
+    }
 }
 
 /// Where a primary is said to be.
@@ -38,12 +63,13 @@ enum Place {
     Derived(tpm::PrimaryTemplate),
 }
 
-fn place(primary: &PeerPrimary) -> std::result::Result<Place, String> {
+/// The places where it may be: releases differ in what a name of a template means.
+fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
     if primary.hierarchy != "o" && !primary.hierarchy.is_empty() {
         return Err(format!("it is of the hierarchy {:?}, and only the owner's is known here", primary.hierarchy));
     }
     let settings = match &primary.place {
-        PeerPlace::Reference(reference) => return parse_reference(reference),
+        PeerPlace::Reference(reference) => return Ok(vec![parse_reference(reference)?]),
         PeerPlace::Settings(settings) => {
             settings.as_ref().map_err(|why| format!("its settings cannot be read: {why}"))?
         }
@@ -58,15 +84,17 @@ fn place(primary: &PeerPrimary) -> std::result::Result<Place, String> {
     };
     if !transient {
         let reference = reference.and_then(unhex).ok_or("its handle is missing")?;
-        return parse_reference(&reference);
+        return Ok(vec![parse_reference(&reference)?]);
     }
-    match settings.find("template-name").and_then(PeerValue::text) {
-        Some("tpm2-tools-default") => Ok(Place::Derived(tpm::PrimaryTemplate::Rsa)),
-        Some("tpm2-tools-ecc-default") => Ok(Place::Derived(tpm::PrimaryTemplate::Ecc)),
-        Some("tss2-engine-key") => Ok(Place::Derived(tpm::PrimaryTemplate::RsaNoDa)),
-        Some(other) => Err(format!("the template {other:?} is not known")),
-        None => Err("its template is missing".to_owned()),
-    }
+    let templates: &[tpm::PrimaryTemplate] = match settings.find("template-name").and_then(PeerValue::text) {
+        Some("tpm2-tools-default") => &[tpm::PrimaryTemplate::Rsa],
+        Some("tpm2-tools-ecc-default") => &[tpm::PrimaryTemplate::Ecc],
+        // RSA where the TPM has no elliptic curves.
+        Some("tss2-engine-key") => &[tpm::PrimaryTemplate::EccNoDa, tpm::PrimaryTemplate::RsaNoDa],
+        Some(other) => return Err(format!("the template {other:?} is not known")),
+        None => return Err("its template is missing".to_owned()),
+    };
+    Ok(templates.iter().map(|template| Place::Derived(*template)).collect())
 }
 
 /// An object reference as the TPM2 Software Stack serializes it: handle, TPM2B_NAME, kind of resource, TPM2B_PUBLIC.
@@ -117,6 +145,7 @@ fn look(library: &Library, primary: &PeerPrimary, place: Place) -> Result<Found>
              needed each time"
                 .to_owned(),
         )),
+        Err(tpm::Error::Unsupported(why)) => Ok(Found::Lost(format!("its primary key: {why}"))),
         Err(tpm::Error::Invalid(why)) => Ok(Found::Lost(format!("its primary key: {why}"))),
         Err(error) => Err(Error::from(error)),
     }
@@ -140,9 +169,9 @@ mod tests {
         for (settings, template) in [
             ("transient: true\ntemplate-name: tpm2-tools-default\n", tpm::PrimaryTemplate::Rsa),
             ("persistent: false\ntemplate-name: tpm2-tools-ecc-default\n", tpm::PrimaryTemplate::Ecc),
-            ("template-name: tss2-engine-key\n", tpm::PrimaryTemplate::RsaNoDa),
+            ("template-name: tss2-engine-key\n", tpm::PrimaryTemplate::EccNoDa),
         ] {
-            assert_eq!(place(&primary(settings)), Ok(Place::Derived(template)), "{settings}");
+            assert_eq!(places(&primary(settings)).unwrap().first(), Some(&Place::Derived(template)), "{settings}");
         }
         for (settings, why) in [
             ("transient: true\n", "template is missing"),
@@ -151,7 +180,7 @@ mod tests {
             ("transient: false\nesys-tr: 8100\n", "damaged"),
             ("{", "cannot be read"),
         ] {
-            let refused = place(&primary(settings)).unwrap_err();
+            let refused = places(&primary(settings)).unwrap_err();
             assert!(refused.contains(why), "{settings}: {refused}");
         }
     }
