@@ -152,6 +152,22 @@ fn default_store(env: &Environment) -> PathBuf {
     env.user_dir("XDG_DATA_HOME", ".local/share").unwrap_or(system)
 }
 
+/// The directories in which tpm2-pkcs11 looks for its store, in its order; the current one is left out.
+pub(crate) fn peer_directories() -> Vec<PathBuf> {
+    let env = Environment::of_process();
+    let home = env.path("HOME").filter(|path| path.is_absolute());
+    let data = env.path("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    [
+        env.path("TPM2_PKCS11_STORE"),
+        Some(PathBuf::from("/etc/tpm2_pkcs11")),
+        data.or_else(|| home.as_ref().map(|home| home.join(".local/share"))).map(|data| data.join("tpm2-pkcs11")),
+        home.map(|home| home.join(".tpm2_pkcs11")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
 /// Reads a configuration file; `None` if there is none.
 fn read_file(path: &Path) -> Result<Option<File>> {
     let fail = |what: String| Error::Store(format!("{}: {what}", path.display()));

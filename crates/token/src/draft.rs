@@ -84,7 +84,7 @@ impl Draft {
 }
 
 /// Attributes that have a column of their own, or follow from one.
-const COLUMNS: [AttributeType; 7] = [
+pub(crate) const COLUMNS: [AttributeType; 7] = [
     AttributeType::CLASS,
     AttributeType::KEY_TYPE,
     AttributeType::TOKEN,

@@ -53,5 +53,5 @@ pub use rc::ResponseCode;
 pub use recovery::Occupancy;
 pub use seal::SealRequest;
 pub use sign::{DecryptScheme, Key, SignScheme, Signature};
-pub use template::KeyTemplate;
+pub use template::{KeyTemplate, PrimaryTemplate};
 pub use tpm::{Options, Tpm};

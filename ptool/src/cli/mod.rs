@@ -8,6 +8,7 @@ mod common;
 pub(crate) mod doctor;
 mod init;
 pub(crate) mod key;
+mod migrate;
 mod object;
 mod rebuild;
 mod token;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use common::{SoPin, TokenLabel, UserPin};
 pub(crate) use init::Init;
 pub(crate) use key::AddKey;
+pub(crate) use migrate::Migrate;
 pub(crate) use object::RemoveObject;
 pub(crate) use rebuild::Rebuild;
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
@@ -107,6 +109,8 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     /// Show the TPM's lockout after wrong PINs, or end it
     Lockout(doctor::Lockout),
+    /// Take over a store of tpm2-pkcs11: its tokens with their PINs and keys; that store stays as it is
+    Migrate(Migrate),
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod init;
 mod key;
 mod list;
 mod rebuild;
+mod migrate;
 mod remove;
 mod token;
 mod verify;
@@ -54,6 +55,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Rebuild(options) => rebuild::public(&mut context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
+        Command::Migrate(options) => migrate::migrate(&context, options),
     }
 }
 
