@@ -10,6 +10,7 @@ use super::mac::Coding;
 use super::{Half, Input, KeyUse, Material, exact, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
+use crate::separation;
 use crate::session::{Session, Step};
 use crate::{Error, Result};
 
@@ -42,6 +43,9 @@ impl Library {
             || {
                 let row = row(&session, mechanism, Ops::SIGN)?;
                 let key = key_for(&session, key, Half::Private, AttributeType::SIGN, row)?;
+                if !separation::may_sign(&key, row) {
+                    return Err(Error::KeyFunctionNotPermitted);
+                }
                 let params = mechanism.params.clone();
                 let (key, input) = if key.class() == ObjectClass::SECRET_KEY {
                     let material = Material::new(self, &session, key)?;
