@@ -51,8 +51,10 @@ impl Library {
             always_sensitive: base.attributes.is_true(AttributeType::ALWAYS_SENSITIVE),
             never_extractable: base.attributes.is_true(AttributeType::NEVER_EXTRACTABLE),
         };
-        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
+        // What is wrong with the template is said before the TPM is asked for anything.
         settle_secret(&mut attributes, key_type, origin)?;
+        self.check_new_secret(&session, &attributes, key_type, wanted)?;
+        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
         self.new_secret(&session, attributes, value)
     }
 

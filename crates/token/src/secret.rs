@@ -133,6 +133,23 @@ impl Library {
         })
     }
 
+    /// May there be such a key, as far as it can be said before its value is there?
+    pub(crate) fn check_new_secret(
+        &self,
+        session: &Session,
+        attributes: &Attributes,
+        key_type: KeyType,
+        len: Option<usize>,
+    ) -> Result<()> {
+        self.check_secret_access(session, attributes)?;
+        let Some(len) = len else { return Ok(()) };
+        check_len(key_type, len)?;
+        if attributes.is_true(AttributeType::TOKEN) {
+            check_token_secret(session, attributes, key_type, len)?;
+        }
+        Ok(())
+    }
+
     fn check_secret_access(&self, session: &Session, attributes: &Attributes) -> Result<()> {
         if attributes.is_true(AttributeType::TOKEN) {
             // Secret keys are the user's, and need somebody to keep their auth value.

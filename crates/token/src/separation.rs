@@ -3,7 +3,7 @@
 //! Whoever may use a key that wraps and decrypts can read what it wraps: wrap, then decrypt. Whoever may unwrap into a key
 //! that shows its value needs no `CKA_DECRYPT`. So:
 //!
-//! - A secret key does not wrap and decrypt, nor unwrap and encrypt. A template that names all four powers, as clients do
+//! - An AES key does not wrap and decrypt, nor unwrap and encrypt. A template that names all four powers, as clients do
 //!   that ask for whatever there is, makes a key, and that key wraps only what can be read anyway.
 //! - What a key unwraps can be read only if the key may decrypt, or can itself be read.
 //! - No key gains a power by which it opens what it, or its copy, wrapped before: these rules hold for what
@@ -12,13 +12,13 @@
 //! - A key that only trusted keys may wrap is not wrapped for a private key on this token that opens it.
 //! - What comes of a sensitive key by concatenation or XOR is not shorter than the key: short results can be guessed.
 
-use model::{AttributeType, Attributes, MechanismRow, ObjectClass, Scheme};
+use model::{AttributeType, Attributes, KeyType, MechanismRow, ObjectClass, Scheme};
 
 use crate::object::Object;
 use crate::slot::Token;
 use crate::{Error, Result};
 
-/// The powers of a secret key that only go.
+/// The powers of an AES key that only go.
 const GOING: [AttributeType; 4] =
     [AttributeType::ENCRYPT, AttributeType::DECRYPT, AttributeType::WRAP, AttributeType::UNWRAP];
 
@@ -27,9 +27,9 @@ pub(crate) fn check_new(attributes: &Attributes) -> Result<()> {
     let is = |ty| attributes.is_true(ty);
     let mixed = (is(AttributeType::WRAP) && is(AttributeType::DECRYPT))
         || (is(AttributeType::UNWRAP) && is(AttributeType::ENCRYPT));
-    if is_secret(attributes) && mixed && !GOING.into_iter().all(is) {
+    if is_aes(attributes) && mixed && !GOING.into_iter().all(is) {
         return Err(Error::TemplateInconsistent(
-            "a secret key that wraps does not decrypt, one that unwraps does not encrypt",
+            "an AES key that wraps does not decrypt, one that unwraps does not encrypt",
         ));
     }
     Ok(())
@@ -39,7 +39,7 @@ pub(crate) fn check_new(attributes: &Attributes) -> Result<()> {
 pub(crate) fn check_change(before: &Attributes, after: &Attributes) -> Result<()> {
     let gains = |ty| !before.is_true(ty) && after.is_true(ty);
     let loses = |ty| before.is_true(ty) && !after.is_true(ty);
-    let refused = if is_secret(before) {
+    let refused = if is_aes(before) {
         // A key that decrypts and wraps goes on decrypting as long as it wraps: what it may wrap depends on it.
         let unmixes = loses(AttributeType::DECRYPT) && after.is_true(AttributeType::WRAP);
         GOING.into_iter().find(|ty| gains(*ty)).or(unmixes.then_some(AttributeType::DECRYPT))
@@ -58,7 +58,7 @@ pub(crate) fn may_sign(key: &Object, row: &MechanismRow) -> bool {
 
 /// May this key wrap that one?
 pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> bool {
-    let opens_itself = is_secret(&wrapping.attributes) && wrapping.attributes.is_true(AttributeType::DECRYPT);
+    let opens_itself = is_aes(&wrapping.attributes) && wrapping.attributes.is_true(AttributeType::DECRYPT);
     if opens_itself && !key.is_readable() {
         return false;
     }
@@ -89,8 +89,9 @@ fn only_unwraps(attributes: &Attributes) -> bool {
         && !attributes.is_true(AttributeType::DECRYPT)
 }
 
-fn is_secret(attributes: &Attributes) -> bool {
-    attributes.ulong(AttributeType::CLASS) == Some(ObjectClass::SECRET_KEY.0)
+/// Of secret keys only those of AES wrap and decrypt; others may have these powers, and cannot use them.
+fn is_aes(attributes: &Attributes) -> bool {
+    attributes.ulong(AttributeType::KEY_TYPE) == Some(KeyType::AES.0)
 }
 
 #[cfg(test)]
@@ -102,6 +103,8 @@ mod tests {
     fn key(class: ObjectClass, powers: &[AttributeType]) -> Attributes {
         let mut attributes = Attributes::new();
         attributes.set(AttributeType::CLASS, Value::Ulong(class.0));
+        let key_type = if class == ObjectClass::SECRET_KEY { KeyType::AES } else { KeyType::RSA };
+        attributes.set(AttributeType::KEY_TYPE, Value::Ulong(key_type.0));
         for ty in GOING {
             attributes.set(ty, Value::Bool(powers.contains(&ty)));
         }

@@ -207,3 +207,37 @@ fn a_sensitive_key_is_not_taken_apart() {
     assert_eq!(derive(M::CONCATENATE_BASE_AND_KEY, Params::Key(hidden), open, Some(17)), Err(Error::KeySizeRange));
     library.close();
 }
+
+/// What pkcs11-tool and libp11 ask for when they agree on a secret; and what is wrong is said before the TPM is asked.
+#[test]
+fn rights_that_a_key_cannot_use_are_no_matter() {
+    let world = World::with_token(&["ecc256"]);
+    let (library, session) = world.logged_in();
+    let private = common::find(&library, session, ObjectClass::PRIVATE_KEY, "ecc256");
+    let public = common::find(&library, session, ObjectClass::PUBLIC_KEY, "ecc256");
+    let AttributeValue::Value(point) = library.get_attributes(session, public, &[A::EC_POINT]).unwrap().remove(0)
+    else {
+        panic!("no point");
+    };
+    let params = Params::Ecdh { kdf: model::Kdf::Null, shared: Vec::new(), public: point };
+    let mechanism = Mechanism { ty: M::ECDH1_DERIVE, params };
+    let shown = change(A::SENSITIVE, false).with(A::EXTRACTABLE, Value::Bool(true));
+    let asked = |key_type: KeyType, powers: &[A]| {
+        let template = shown.clone().with(A::KEY_TYPE, Value::Ulong(key_type.0));
+        powers.iter().fold(template, |template, ty| template.with(*ty, Value::Bool(true)))
+    };
+    for powers in [&POWERS[..], &[A::WRAP, A::DECRYPT]] {
+        library.derive_key(session, &mechanism, private, &asked(KeyType::GENERIC_SECRET, powers)).unwrap();
+    }
+    world.proxy.mark();
+    let both = asked(KeyType::AES, &[A::WRAP, A::DECRYPT]);
+    let refused = library.derive_key(session, &mechanism, private, &both);
+    assert!(matches!(refused, Err(Error::TemplateInconsistent(_))));
+    let odd = asked(KeyType::AES, &[]).with(A::VALUE_LEN, Value::Ulong(17));
+    assert_eq!(library.derive_key(session, &mechanism, private, &odd), Err(Error::KeySizeRange));
+    let kept = asked(KeyType::AES, &[]).with(A::TOKEN, Value::Bool(true)).with(A::VALUE_LEN, Value::Ulong(16));
+    let refused = library.derive_key(session, &mechanism, private, &kept);
+    assert!(matches!(refused, Err(Error::TemplateInconsistent(_))));
+    world.marked(&[]);
+    library.close();
+}
