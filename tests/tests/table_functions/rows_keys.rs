@@ -81,9 +81,10 @@ pub(crate) static ROWS: &[Row] = &[
     },
     Row {
         name: "C_WrapKey",
+        // The wrapping key is in the TPM.
         right: |s| {
             let mechanism = Mechanism::plain(CKM_AES_KEY_WRAP).argument();
-            list(&[&[s.session.into(), mechanism, s.memory_kek.into(), s.memory.into()], &room()])
+            list(&[&[s.session.into(), mechanism, s.kek.into(), s.memory.into()], &room()])
         },
         seen: |s, left| assert_eq!(result(left, 4), wrapped(s)),
         order: Order::Wrong(&[Wrong {
