@@ -50,6 +50,11 @@ impl Active {
         self.uses().any(|use_| use_.waits())
     }
 
+    /// Is an operation active with a key that may want a login of its own?
+    pub(crate) fn uses_private_key(&mut self) -> bool {
+        self.uses().next().is_some()
+    }
+
     pub(crate) fn login_done(&mut self) {
         self.uses().for_each(KeyUse::allow);
     }
