@@ -425,6 +425,6 @@ fn it_has_tests_of_its_own() {
     assert!(said.contains("==> OK"), "{said}");
     // Threads that initialise the library, describe it and list its slots.
     let threads = ["--test-threads", "INGISLGISL", "--test-threads", "INGISL", "--test-threads", "ILGISL"];
-    let said = desk.tool(&[&threads[..], &["--list-slots"]].concat()).all();
+    let said = user(&desk, &[&threads[..], &["--list-objects"]].concat()).all();
     assert!(said.contains("all threads have ended with CKR_OK"), "{said}");
 }
