@@ -125,12 +125,12 @@ fn a_token_without_pin_takes_a_login_for_an_operation() {
     let slot = library.slot_list(true).unwrap()[0];
     let session = library.open_session(slot, false).unwrap();
     let again = |text| library.login(session, UserType::ContextSpecific, Some(pin(text)));
-    let key = common::find(&library, session, ObjectClass::PRIVATE_KEY, "careful");
+    let key = find(&library, session, ObjectClass::PRIVATE_KEY, "careful");
     assert_ne!(again(""), Ok(()), "no operation is active");
     library.sign_init(session, &Mechanism::plain(M::ECDSA_SHA256), key).unwrap();
     assert_eq!(again(""), Ok(()));
     assert_ne!(again("a pin"), Ok(()));
-    library.sign(session, b"letter", model::Output::Buffer(&mut [0; 64])).unwrap();
+    library.sign(session, b"letter", Output::Buffer(&mut [0; 64])).unwrap();
     library.close();
 }
 
