@@ -6,6 +6,8 @@ mod authority;
 mod digest;
 mod hex;
 mod pcr;
+mod plan;
+mod satisfy;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +17,10 @@ use serde::{Deserialize, Serialize};
 pub use authority::{Approval, AuthorityKey, approval_message};
 pub use pcr::{PcrSelection, PcrValues, pcr_policy_digest};
 
-pub(crate) use admin::{satisfy_by_auth_value, satisfy_by_secret, user_policy};
+pub(crate) use admin::user_policy;
 pub(crate) use pcr::write_list;
+pub(crate) use plan::Means;
+pub(crate) use satisfy::{Choice, Memory, SecretProof, check};
 
 use crate::error::{Error, Result};
 use crate::public::Name;
@@ -91,6 +95,15 @@ pub struct PcrState {
     /// The values themselves, to tell later which ones differ; all of them or none.
     #[serde(with = "values", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: PcrValues,
+}
+
+/// A policy with what may satisfy it.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyUse<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// Approvals of its authorities; none need be valid.
+    pub approvals: &'a [Approval],
 }
 
 impl PolicyStep {

@@ -177,7 +177,7 @@ fn an_authority_is_a_signing_key_that_can_be_checked() {
     let mut decrypting = PublicArea::parse_area(&area).unwrap();
     decrypting.attributes = Attributes::DECRYPT;
     assert!(AuthorityKey::from_public(&decrypting.marshal_area().unwrap()).is_err());
-    let seal = crate::template::seal(None).unwrap().marshal_area().unwrap();
+    let seal = crate::template::seal(crate::template::Sealed::Value).unwrap().marshal_area().unwrap();
     assert!(AuthorityKey::from_public(&seal).is_err());
 }
 
