@@ -108,6 +108,10 @@ impl Action<'_> {
         }
     }
 
+    fn is_approval(&self) -> bool {
+        matches!(self, Action::Authorize { .. })
+    }
+
     fn matches(&self, banks: &Banks) -> bool {
         let none = PcrValues::new();
         let values = |selection: &PcrSelection| banks.get(&selection.bank()).unwrap_or(&none);
@@ -203,17 +207,20 @@ pub(crate) fn selections(plans: &[Plan<'_>]) -> Result<Vec<PcrSelection>> {
     banks.into_iter().map(|(bank, pcrs)| PcrSelection::new(bank, pcrs)).collect()
 }
 
-/// Why none of the plans succeeds with these values: the one that is nearest.
-pub(crate) fn not_met(policy: &PolicyUse<'_>, plans: &[Plan<'_>], banks: &Banks) -> Error {
-    let distance = |plan: &&Plan<'_>| plan.mismatches(banks).map(|action| action.distance(banks)).sum::<usize>();
+/// Why none of the plans succeeds with these values: the one that is nearest. What was not signed is no plan.
+pub(crate) fn not_met(policy: &Policy, plans: &[Plan<'_>], banks: &Banks) -> Error {
+    let plans: Vec<&Plan<'_>> = plans.iter().filter(|plan| plan.is_signed()).collect();
+    let distance = |plan: &&&Plan<'_>| plan.mismatches(banks).map(|action| action.distance(banks)).sum::<usize>();
     let mismatch = plans.iter().min_by_key(distance).and_then(|nearest| nearest.mismatches(banks).next().copied());
     match mismatch {
         Some(action) => Error::PolicyNotMet(PolicyNotMet {
             selection: action.selection().cloned(),
             differing: action.differing(banks),
-            approvals: matches!(action, Action::Authorize { .. }).then_some(policy.approvals.len()),
+            approvals: action
+                .is_approval()
+                .then(|| plans.iter().filter(|plan| plan.actions.iter().any(Action::is_approval)).count()),
         }),
-        None if plans.is_empty() && !policy.policy.authorities().is_empty() => {
+        None if plans.is_empty() && !policy.authorities().is_empty() => {
             Error::PolicyNotMet(PolicyNotMet { selection: None, differing: Vec::new(), approvals: Some(0) })
         }
         None => Error::PolicyFailed,

@@ -182,7 +182,7 @@ impl<'a> Choice<'a> {
 
     fn choose(&mut self, connection: &mut Connection) -> Result<Plan<'a>> {
         if self.plans.is_empty() {
-            return Err(not_met(&self.policy, &self.plans, &Banks::new()));
+            return Err(not_met(self.policy.policy, &self.plans, &Banks::new()));
         }
         if !self.look {
             if let [only] = self.plans.as_slice() {
@@ -197,7 +197,7 @@ impl<'a> Choice<'a> {
         }
         let banks = read_banks(connection, &self.plans)?;
         let fitting = self.plans.iter().find(|plan| plan.matches(&banks) && plan.is_signed());
-        fitting.cloned().ok_or_else(|| not_met(&self.policy, &self.plans, &banks))
+        fitting.cloned().ok_or_else(|| not_met(self.policy.policy, &self.plans, &banks))
     }
 
     /// Runs the policy's commands in the session of `protection`.
@@ -285,7 +285,7 @@ pub(crate) fn check(connection: &mut Connection, policy: &PolicyUse<'_>) -> Resu
     if plans.iter().any(|plan| plan.matches(&banks) && plan.is_signed()) {
         return Ok(());
     }
-    Err(not_met(policy, &plans, &banks))
+    Err(not_met(policy.policy, &plans, &banks))
 }
 
 fn read_banks(connection: &mut Connection, plans: &[Plan<'_>]) -> Result<Banks> {
