@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod approvals;
 mod change;
 mod config;
 mod create;
@@ -20,6 +21,7 @@ mod object;
 mod objects;
 mod op;
 mod pins;
+mod policy;
 mod protect;
 mod public_key;
 mod secret;

@@ -10,6 +10,7 @@ use store::{PinRow, TokenRow};
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
 use crate::pins::NO_PIN;
+use crate::policy::BoundPolicy;
 use crate::protect::{OfficerKey, Signer, TokenBinding, TokenKeys};
 use crate::session::Session;
 use crate::slot::{Login, Officer, PinState, Token, TokenConfig, seal_of};
@@ -125,7 +126,8 @@ impl Library {
         } else if !pin.is_empty() {
             return Err(Error::PinIncorrect);
         }
-        let wrapping_key = self.try_pin(token, &seal, pin, UserType::User)?;
+        let policy = token_policy(row.policy.as_deref())?;
+        let wrapping_key = self.try_pin(token, &seal, pin, UserType::User, policy.as_ref())?;
         let keys = TokenKeys::derive(&wrapping_key, row.login_required);
         check_token(token, keys.officer())?;
         Ok(keys)
@@ -135,7 +137,7 @@ impl Library {
     pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
         check_try(pin)?;
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        let key = self.try_pin(token, &seal, pin, UserType::So)?;
+        let key = self.try_pin(token, &seal, pin, UserType::So, None)?;
         let auth = auth_value(pin, &seal.salt, seal.iterations);
         let key = OfficerKey(key);
         check_token(token, &key)?;
@@ -160,13 +162,27 @@ impl Library {
     }
 
     /// One try of a PIN. A wrong one is counted by the TPM; what it says of its counter is remembered for the token's flags.
-    fn try_pin(&self, token: &Token, seal: &PinRow, pin: &Secret, user: UserType) -> Result<Secret> {
+    fn try_pin(
+        &self,
+        token: &Token,
+        seal: &PinRow,
+        pin: &Secret,
+        user: UserType,
+        policy: Option<&BoundPolicy>,
+    ) -> Result<Secret> {
         let tpm = self.tpm()?;
         if seal.iterations > MOST_ITERATIONS {
             return Err(Error::Tampered("a PIN's row in the store was altered".to_owned()));
         }
+        let approvals = policy.map_or_else(|| Ok(Vec::new()), |policy| self.approvals_for(policy))?;
+        let so_name = seal_of(&token.row().so.ok_or(Error::TokenNotRecognized)?).name()?;
+        let policy = policy.map(|policy| tpm::UserPolicy {
+            policy: tpm::PolicyUse { policy: policy.policy(), approvals: &approvals },
+            so_name: &so_name,
+        });
         tpm.claim(token.tpm_names());
-        let result = tpm.unseal(&token.primary, &seal_of(seal), &auth_value(pin, &seal.salt, seal.iterations));
+        let auth = auth_value(pin, &seal.salt, seal.iterations);
+        let result = tpm.unseal(&token.primary, &seal_of(seal), &auth, policy);
         let mut pins = token.pins();
         let failed = match user {
             UserType::So => &mut pins.so_failed,
@@ -236,6 +252,15 @@ pub(crate) fn check_token(token: &Token, key: &OfficerKey) -> Result<()> {
     if genuine { Ok(()) } else { Err(Error::Tampered("the token's row in the store was altered".to_owned())) }
 }
 
+/// The policy of the user's seal, as the token's row has it. The row's code covers it.
+pub(crate) fn token_policy(text: Option<&str>) -> Result<Option<BoundPolicy>> {
+    let parse = |text| {
+        BoundPolicy::parse(text)
+            .ok_or_else(|| Error::Tampered("the token's policy in the store was altered".to_owned()))
+    };
+    text.map(parse).transpose()
+}
+
 /// The code of a token's row.
 pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
     let (Some(so), Some(user)) = (&row.so, &row.user) else { return Err(Error::TokenNotRecognized) };
@@ -245,6 +270,7 @@ pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
         so_name: &so_name,
         user_name: &user_name,
         login_required: row.login_required,
+        policy: row.policy.as_deref(),
     };
     Ok(key.token_code(&binding))
 }

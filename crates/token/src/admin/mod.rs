@@ -1,9 +1,13 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
+mod approve;
 mod key;
 mod list;
+mod pcr_values;
+mod policy;
 mod provision;
 mod session;
+mod uri;
 mod verify;
 
 use std::sync::Arc;
@@ -13,10 +17,13 @@ use model::UserType;
 use serde::Serialize;
 use store::Store;
 
+pub use approve::{ApprovalInfo, ApproveRequest, Approver};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
+pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
 pub use provision::InitRequest;
 pub use session::Pin;
+pub use uri::KeyUri;
 pub use verify::VerifyReport;
 
 use crate::config::Config;
