@@ -7,6 +7,7 @@ mod common;
 mod init;
 pub(crate) mod key;
 mod object;
+pub(crate) mod pcr;
 mod token;
 mod values;
 
@@ -18,6 +19,7 @@ pub(crate) use common::{SoPin, TokenLabel, UserPin};
 pub(crate) use init::Init;
 pub(crate) use key::AddKey;
 pub(crate) use object::RemoveObject;
+pub(crate) use pcr::{Binding, Pcr};
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
 pub(crate) use values::{Hidden, KeyId, decode_hex};
 
@@ -91,6 +93,9 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Bind keys to the state of the machine (PCRs), and approve of states
+    #[command(subcommand)]
+    Pcr(Pcr),
 }
 
 #[cfg(test)]
@@ -172,6 +177,12 @@ mod tests {
             "ptool addkey --label l --algorithm ecc256 --id hex:",
             "ptool objdel",
             "ptool objdel 1 --id 2",
+            "ptool addkey --label l --algorithm ecc256 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --pcr sha256:1 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --or-authority m --pcr sha256:1",
+            "ptool addkey --label l --algorithm ecc256 --pcr sha256:1 --no-pin --attr-always-authenticate",
+            "ptool pcr approve --key k",
+            "ptool pcr",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -3,6 +3,7 @@
 mod init;
 mod key;
 mod list;
+mod pcr;
 mod remove;
 mod token;
 mod verify;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Verify(options) => verify::verify(&mut context, options),
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
+        Command::Pcr(verb) => pcr::run(&mut context, verb),
     }
 }
 
