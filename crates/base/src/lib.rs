@@ -9,6 +9,7 @@
 
 pub mod aead;
 pub mod aes;
+pub mod certificate;
 pub mod curve;
 pub mod der;
 pub mod digest;

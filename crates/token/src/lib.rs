@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod adopted;
 mod approvals;
 mod change;
 mod config;
@@ -13,6 +14,7 @@ mod create;
 mod derive;
 mod draft;
 mod error;
+mod hkdf;
 pub mod info;
 mod keygen;
 mod library;
@@ -22,15 +24,18 @@ mod objects;
 mod op;
 mod pins;
 mod policy;
+mod profile;
 mod protect;
 mod public_key;
+mod rebuild;
 mod secret;
 mod session;
 mod slot;
 mod template;
 mod wrap;
+mod x509;
 
-pub use config::{Config, STORE_FILE, environment_is_trusted};
+pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};
 pub use error::{Error, Result};
 pub use library::Library;
 pub use op::{MessageIv, Sealed};

@@ -12,8 +12,9 @@ use base::Secret;
 use model::{SessionHandle, SlotId};
 use store::{NewToken, PinRow, PrimaryRow, Role, Store, TokenRow};
 
+use crate::adopted;
 use crate::library::Library;
-use crate::login::{NewPin, auth_value, check_token, check_try, token_code, token_policy};
+use crate::login::{NewPin, check_token, check_try, config_of, token_policy};
 use crate::policy::BoundPolicy;
 use crate::protect::{OfficerKey, TokenBinding};
 use crate::slot::{ChipFacts, Login, Officer, Token, TokenConfig, parent, seal_of};
@@ -116,6 +117,10 @@ impl Library {
         let policy = token_policy(row.policy.as_deref())?;
         check_pin_counts(policy.as_ref())?;
         let new = NewPin::new(new)?;
+        if adopted::lacks_policy(&seal)? {
+            let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.replace_user_seal(token, old, &new);
+        }
         let config = if row.login_required {
             check_try(old)?;
             None
@@ -124,7 +129,7 @@ impl Library {
             Some(config_of(&TokenRow { login_required: true, ..row }, keys.officer())?)
         };
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = auth_value(old, &seal.salt, seal.iterations);
+        let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
             .change_user_auth(
@@ -145,7 +150,7 @@ impl Library {
         check_try(old)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = auth_value(old, &seal.salt, seal.iterations);
+        let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
             .change_auth(&token.primary, &seal_of(&seal), &old, &new.auth)
@@ -164,6 +169,11 @@ impl Library {
     /// Sets the user's PIN by the security officer's.
     pub(crate) fn reset_user_pin(&self, token: &Token, officer: &Officer, new: &Secret) -> Result<()> {
         // The seal must be the user's own: a PIN set on another's would guard what that other knows.
+        if let Some(wrapping_key) = &officer.wrapping_key {
+            let new = NewPin::new(new)?;
+            let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.replace_seals(token, officer, wrapping_key, &new);
+        }
         check_token(token, &officer.key)?;
         let row = token.row();
         let (Some(so), Some(seal)) = (row.so.clone(), row.user.clone()) else { return Err(Error::TokenNotRecognized) };
@@ -264,6 +274,7 @@ impl Library {
                 tpm::Location::Persistent(handle) => Some(handle),
                 tpm::Location::Transient => None,
             },
+            template: template_of(primary.template),
             public: &primary.public,
             name: primary.name().as_bytes(),
             auth: request.primary_auth.clone(),
@@ -354,6 +365,17 @@ impl Library {
     }
 }
 
+/// What the store calls a template.
+pub(crate) fn template_of(template: tpm::PrimaryTemplate) -> store::Template {
+    match template {
+        tpm::PrimaryTemplate::Srk => store::Template::Srk,
+        tpm::PrimaryTemplate::Rsa => store::Template::Rsa,
+        tpm::PrimaryTemplate::RsaNoDa => store::Template::RsaNoDa,
+        tpm::PrimaryTemplate::Ecc => store::Template::Ecc,
+        tpm::PrimaryTemplate::EccNoDa => store::Template::EccNoDa,
+    }
+}
+
 /// The rows of a new token's PINs, and what vouches for them.
 struct NewPins {
     so: PinRow,
@@ -378,8 +400,4 @@ fn check_pin_counts(policy: Option<&BoundPolicy>) -> Result<()> {
         )),
         _ => Ok(()),
     }
-}
-
-fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
-    TokenConfig::new(&token_code(row, key)?).to_json()
 }

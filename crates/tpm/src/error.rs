@@ -84,6 +84,9 @@ pub enum Error {
     /// The authorisation of the owner hierarchy, or of the storage primary itself, was refused.
     #[error("the authorisation of the owner hierarchy or of the storage primary was refused")]
     HierarchyAuth,
+    /// The authorisation of the lockout hierarchy was refused. The TPM takes no other try for a time.
+    #[error("the lockout authorisation was refused; the TPM takes no other one for some time")]
+    LockoutAuth,
     /// The TPM has no room or no permission for a persistent primary.
     #[error("the storage primary cannot be made persistent: {0}")]
     PersistenceRefused(ResponseCode),

@@ -27,6 +27,7 @@ mod public;
 mod random;
 mod rc;
 mod reaper;
+mod recovery;
 mod salt;
 mod seal;
 mod session;
@@ -51,7 +52,8 @@ pub use policy::{
 pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;
+pub use recovery::Occupancy;
 pub use seal::{SealRequest, UserPolicy};
 pub use sign::{DecryptScheme, Key, SignScheme, Signature};
-pub use template::KeyTemplate;
+pub use template::{KeyTemplate, PrimaryTemplate};
 pub use tpm::{Options, Tpm};

@@ -1,11 +1,16 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
 mod approve;
+mod certificate;
+pub mod doctor;
 mod key;
 mod list;
+pub mod lockout;
+mod migrate;
 mod pcr_values;
 mod policy;
 mod provision;
+mod rebuild;
 mod session;
 mod uri;
 mod verify;
@@ -18,13 +23,17 @@ use serde::Serialize;
 use store::Store;
 
 pub use approve::{ApprovalInfo, ApproveRequest, Approver};
+pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
+pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
 pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
 pub use provision::InitRequest;
 pub use session::Pin;
 pub use uri::KeyUri;
 pub use verify::VerifyReport;
+
+pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
 
 use crate::config::Config;
 use crate::info::ObjectSummary;

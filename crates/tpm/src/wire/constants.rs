@@ -5,6 +5,7 @@ pub(crate) mod cc {
     pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
+    pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
     pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
@@ -44,6 +45,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::DUPLICATE => "Duplicate",
         cc::EVICT_CONTROL => "EvictControl",
         cc::CREATE_PRIMARY => "CreatePrimary",
+        cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
@@ -131,12 +133,15 @@ pub(crate) mod se {
 pub(crate) mod rh {
     pub(crate) const OWNER: u32 = 0x4000_0001;
     pub(crate) const NULL: u32 = 0x4000_0007;
+    pub(crate) const LOCKOUT: u32 = 0x4000_000a;
     /// The handle of a password authorisation.
     pub(crate) const PW: u32 = 0x4000_0009;
 }
 
-/// Ranges of handles (TPM_HC): transient objects; persistent ones, with the owner's part of them.
+/// Ranges of handles (TPM_HC): loaded and saved sessions; transient objects; persistent ones, with the owner's part of them.
 pub(crate) mod hc {
+    pub(crate) const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+    pub(crate) const SAVED_SESSION_FIRST: u32 = 0x0300_0000;
     pub(crate) const TRANSIENT_FIRST: u32 = 0x8000_0000;
     pub(crate) const TRANSIENT_LAST: u32 = 0x80ff_ffff;
     pub(crate) const PERSISTENT_FIRST: u32 = 0x8100_0000;
