@@ -489,17 +489,17 @@ fn connections_that_break() {
     let mut key = Bound::make(&tpm, &stage.primary, steps);
     let selection = pcrs("sha256:11");
     let values = tpm.pcr_read(&selection).unwrap();
+    tpm.release();
+    key.approvals = vec![authority.approve(&selection, &values)];
     for name in ["LoadExternal", "VerifySignature", "Load", "StartAuthSession", "PolicyPCR", "PolicyAuthorize", "Sign"]
     {
-        // A new approval, so that it is verified again.
-        key.approvals = vec![authority.approve(&selection, &values)];
-        let tpm = at(&proxy.tcti());
         for fault in [Fault::CutBeforeCommand { code: code(name) }, Fault::CutAfterCommand { code: code(name) }] {
+            let tpm = at(&proxy.tcti());
             proxy.inject(fault.clone());
             key.sign(&tpm, &stage.primary);
             key.sign(&tpm, &stage.primary);
             tpm.release();
-            proxy.clear_faults();
+            assert!(proxy.pending_faults().is_empty(), "{name}");
             let left = leftovers(&swtpm);
             // Nobody knows of what a command did whose answer never came: a session or an object that has no name yet.
             let lost = matches!(fault, Fault::CutAfterCommand { .. });

@@ -171,7 +171,6 @@ fn an_authority_is_a_signing_key_that_can_be_checked() {
             assert_ne!(other.name(), ec().name());
         }
     }
-    // 65537 is what a TPM means by 0: the name must not depend on who wrote the public area.
     assert_ne!(rsa(&[1, 0, 1]).name(), rsa(&[3]).name());
     assert_eq!(rsa(&[1, 0, 1]).rsa().unwrap().e(), [1, 0, 1]);
     let mut decrypting = PublicArea::parse_area(&area).unwrap();
