@@ -66,6 +66,14 @@ impl Memory {
         ticket.map(|ticket| ticket.bytes.clone())
     }
 
+    /// Whether the approvals of the plan, if any, were found to be signed before.
+    fn vouches_for(&self, plan: &Plan<'_>) -> bool {
+        plan.actions.iter().all(|action| match action {
+            Action::Authorize { key, policy_ref, approval } => self.ticket(key, policy_ref, approval).is_some(),
+            _ => true,
+        })
+    }
+
     fn add_ticket(&self, ticket: Ticket) {
         let mut remembered = self.lock();
         if remembered.tickets.len() >= MOST_REMEMBERED {
@@ -141,16 +149,9 @@ pub(crate) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     pub(crate) fn new(policy: PolicyUse<'a>, means: &Means<'_>) -> Result<Choice<'a>> {
-        let mut plans = plans(&policy, means)?;
-        if let [only] = plans.as_slice()
-            && !only.is_signed()
-        {
-            warn!("an approval is not signed by the authority of the policy, and ignored");
-            plans.clear();
-        }
         Ok(Choice {
             policy,
-            plans,
+            plans: plans(&policy, means)?,
             chosen: Plan::default(),
             look: false,
             failure: None,
@@ -185,14 +186,17 @@ impl<'a> Choice<'a> {
             return Err(not_met(self.policy.policy, &self.plans, &Banks::new()));
         }
         if !self.look {
-            if let [only] = self.plans.as_slice() {
-                return Ok(only.clone());
-            }
-            let last = connection.memory().last_plan(self.policy.policy);
-            if let Some(plan) = self.plans.iter().find(|plan| last.as_ref() == Some(&plan.id))
-                && plan.is_signed()
-            {
-                return Ok(plan.clone());
+            let likely = match self.plans.as_slice() {
+                [only] => Some(only),
+                plans => {
+                    let last = connection.memory().last_plan(self.policy.policy);
+                    plans.iter().find(|plan| last.as_ref() == Some(&plan.id))
+                }
+            };
+            match likely {
+                Some(plan) if connection.memory().vouches_for(plan) || plan.is_signed() => return Ok(plan.clone()),
+                Some(_) => warn!("an approval is not signed by the authority of the policy, and ignored"),
+                None => {}
             }
         }
         let banks = read_banks(connection, &self.plans)?;
