@@ -73,7 +73,7 @@ impl Library {
             // A secret in memory that is to stay goes into the TPM.
             return self.new_secret(&session, draft.attributes, value.clone());
         }
-        let draft = Draft::new(draft.attributes, draft.key, draft.hidden)?;
+        let draft = Draft::new(draft.attributes, draft.key, draft.hidden)?.with_policy(draft.policy);
         self.settle_new(&session, draft)
     }
 
@@ -89,7 +89,8 @@ impl Library {
     fn draft_of(&self, session: &Session, object: &Object, attributes: Attributes) -> Result<Draft> {
         // What the object hides is bound to what it may do: it is opened here and wrapped anew.
         let hidden = if object.hides() { object.reveal(&*self.keys(&session.token)?)? } else { None };
-        Ok(Draft { uid: object.uid, attributes, key: object.key.clone(), hidden })
+        let policy = object.policy.clone();
+        Ok(Draft { uid: object.uid, attributes, key: object.key.clone(), hidden, policy })
     }
 }
 

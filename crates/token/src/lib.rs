@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod adopted;
+mod approvals;
 mod change;
 mod config;
 mod create;
@@ -22,6 +23,7 @@ mod object;
 mod objects;
 mod op;
 mod pins;
+mod policy;
 mod profile;
 mod protect;
 mod public_key;

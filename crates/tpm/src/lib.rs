@@ -19,6 +19,7 @@ mod error;
 mod hmac;
 mod import;
 mod keys;
+mod pcr;
 mod policy;
 mod pool;
 mod primary;
@@ -45,13 +46,14 @@ pub use crypto::Direction;
 pub use error::{Error, PolicyNotMet, Result};
 pub use import::KeyMaterial;
 pub use policy::{
-    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, approval_message, pcr_policy_digest,
+    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, PolicyUse, approval_message,
+    pcr_policy_digest,
 };
 pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;
 pub use recovery::Occupancy;
-pub use seal::SealRequest;
+pub use seal::{SealRequest, UserPolicy};
 pub use sign::{DecryptScheme, Key, SignScheme, Signature};
 pub use template::{KeyTemplate, PrimaryTemplate};
 pub use tpm::{Options, Tpm};

@@ -10,6 +10,7 @@ mod init;
 pub(crate) mod key;
 mod migrate;
 mod object;
+pub(crate) mod pcr;
 mod rebuild;
 mod token;
 mod values;
@@ -23,6 +24,7 @@ pub(crate) use init::Init;
 pub(crate) use key::AddKey;
 pub(crate) use migrate::Migrate;
 pub(crate) use object::RemoveObject;
+pub(crate) use pcr::{Binding, Pcr};
 pub(crate) use rebuild::Rebuild;
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
 pub(crate) use values::{Hidden, KeyId, decode_hex};
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Bind keys to the state of the machine (PCRs), and approve of states
+    #[command(subcommand)]
+    Pcr(Pcr),
     /// Ask for a certificate: a PKCS #10 request, signed by a key of the token
     Csr(certificate::Csr),
     /// Make a certificate of a key that is its own issuer
@@ -192,6 +197,12 @@ mod tests {
             "ptool addkey --label l --algorithm ecc256 --id hex:",
             "ptool objdel",
             "ptool objdel 1 --id 2",
+            "ptool addkey --label l --algorithm ecc256 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --pcr sha256:1 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --or-authority m --pcr sha256:1",
+            "ptool addkey --label l --algorithm ecc256 --pcr sha256:1 --no-pin --attr-always-authenticate",
+            "ptool pcr approve --key k",
+            "ptool pcr",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -5,6 +5,7 @@ mod doctor;
 mod init;
 mod key;
 mod list;
+mod pcr;
 mod rebuild;
 mod migrate;
 mod remove;
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Verify(options) => verify::verify(&mut context, options),
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
+        Command::Pcr(verb) => pcr::run(&mut context, verb),
         Command::Csr(options) => certificate::csr(&mut context, options),
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),

@@ -1,14 +1,18 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
+mod approve;
 mod certificate;
 pub mod doctor;
 mod key;
 mod list;
 pub mod lockout;
 mod migrate;
+mod pcr_values;
+mod policy;
 mod provision;
 mod rebuild;
 mod session;
+mod uri;
 mod verify;
 
 use std::sync::Arc;
@@ -18,12 +22,15 @@ use model::UserType;
 use serde::Serialize;
 use store::Store;
 
+pub use approve::{ApprovalInfo, ApproveRequest, Approver};
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
+pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
 pub use provision::InitRequest;
 pub use session::Pin;
+pub use uri::KeyUri;
 pub use verify::VerifyReport;
 
 pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};

@@ -2,6 +2,7 @@
 
 /// TPM_CC.
 pub(crate) mod cc {
+    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
     pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
@@ -41,6 +42,7 @@ pub(crate) mod cc {
 /// The name of a command, for logs.
 pub(crate) fn command_name(code: u32) -> &'static str {
     match code {
+        cc::DUPLICATE => "Duplicate",
         cc::EVICT_CONTROL => "EvictControl",
         cc::CREATE_PRIMARY => "CreatePrimary",
         cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
@@ -117,6 +119,7 @@ pub(crate) mod ecc {
 pub(crate) mod st {
     pub(crate) const NO_SESSIONS: u16 = 0x8001;
     pub(crate) const SESSIONS: u16 = 0x8002;
+    pub(crate) const VERIFIED: u16 = 0x8022;
     pub(crate) const HASHCHECK: u16 = 0x8024;
 }
 
@@ -152,6 +155,7 @@ pub(crate) mod cap {
     pub(crate) const HANDLES: u32 = 1;
     pub(crate) const COMMANDS: u32 = 2;
     pub(crate) const TPM_PROPERTIES: u32 = 6;
+    pub(crate) const PCRS: u32 = 5;
     pub(crate) const ECC_CURVES: u32 = 8;
 }
 
