@@ -53,6 +53,9 @@ for_check() {
     has_file "$(engines)/pkcs11.so" libengine-pkcs11-openssl
     has_command p11tool gnutls-bin
     has_command p11-kit p11-kit
+    has_command modutil libnss3-tools
+    has_command git git
+    has_command nginx nginx-light nginx.service
     has_command tpm2_getcap tpm2-tools
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     has_command dbus-daemon dbus-daemon

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 mod init;
 pub(crate) mod key;
 mod object;
+pub(crate) mod snippet;
 mod token;
 mod values;
 
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     Selfsign(certificate::SelfSign),
     /// Put a certificate into the token, beside its key
     Addcert(certificate::AddCert),
+    /// Print what other programs need to find the token
+    Config(snippet::Config),
     /// Find out why something does not work, from the device to each key, and what to do
     Doctor(doctor::Doctor),
     /// Show the TPM's lockout after wrong PINs, or end it

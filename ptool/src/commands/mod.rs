@@ -6,6 +6,7 @@ mod init;
 mod key;
 mod list;
 mod remove;
+mod snippet;
 mod token;
 mod verify;
 
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Csr(options) => certificate::csr(&mut context, options),
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),
+        Command::Config(options) => snippet::config(&context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
     }

@@ -6,6 +6,7 @@ mod key;
 mod list;
 pub mod lockout;
 mod provision;
+mod reference;
 mod session;
 mod verify;
 
@@ -20,6 +21,7 @@ pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, Sig
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use provision::InitRequest;
+pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
 pub use verify::VerifyReport;
 
