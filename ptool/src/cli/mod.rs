@@ -1,7 +1,6 @@
 //! The command line as data: options, subcommands and their help, and nothing else.
 //!
-//! These files depend on clap and the standard library alone, so that the manual page and the shell completions can be made
-//! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
+//! These files depend on clap and the standard library alone; the manual pages and the shell completions are made from them. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
 pub(crate) mod certificate;
 mod common;
@@ -9,6 +8,7 @@ pub(crate) mod doctor;
 mod init;
 pub(crate) mod key;
 mod object;
+pub(crate) mod shell;
 pub(crate) mod snippet;
 mod token;
 mod values;
@@ -106,6 +106,11 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     /// Show the TPM's lockout after wrong PINs, or end it
     Lockout(doctor::Lockout),
+    /// Open a shell with everything set up for trying it
+    Shell(shell::Shell),
+    /// Write manual pages, or print completions for a shell
+    #[command(hide = true)]
+    Generate(shell::Generate),
 }
 
 #[cfg(test)]

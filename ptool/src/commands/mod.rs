@@ -2,10 +2,12 @@
 
 mod certificate;
 mod doctor;
+mod generate;
 mod init;
 mod key;
 mod list;
 mod remove;
+mod shell;
 mod snippet;
 mod token;
 mod verify;
@@ -32,6 +34,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         None => config,
     });
     let config = match (config, &cli.command) {
+        (Err(_), Command::Generate(options)) => return generate::generate(&options.what),
         (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
         (config, _) => config?,
     };
@@ -53,6 +56,8 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Addcert(options) => certificate::add(&mut context, options),
         Command::Config(options) => snippet::config(&context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
+        Command::Shell(options) => shell::shell(&context, options),
+        Command::Generate(options) => generate::generate(&options.what),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
     }
 }
