@@ -6,6 +6,7 @@
 //! - [`probe`]: a process that has loaded the module and makes the calls a test asks of it, good or hostile; its binary is
 //!   `p11probe`, and [`call`] is what the two say to each other.
 //! - [`desk`]: where real programs work.
+//! - [`programs`]: the page about other programs, from the texts that `ptool` prints.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod names;
 pub mod openssl;
 pub mod probe;
 pub mod product;
+pub mod programs;
 pub mod signatures;
 pub mod world;
 
