@@ -141,6 +141,8 @@ mod tests {
         parse("ptool addkey --label l --userpin u --algorithm ecc256 --id web --attr-always-authenticate").unwrap();
         parse("ptool changepin --label l --user so --old a --new b").unwrap();
         parse("ptool objdel 5 --path D").unwrap();
+        parse("ptool addcert --label l --key-label k cert.pem --path D").unwrap();
+        parse("ptool addcert --label l --key-id 6465 cert.pem").unwrap();
     }
 
     #[test]
@@ -192,6 +194,11 @@ mod tests {
             "ptool addkey --label l --algorithm ecc256 --id hex:",
             "ptool objdel",
             "ptool objdel 1 --id 2",
+            "ptool addcert --label l --key-id xyz cert.pem",
+            "ptool addcert --label l --ca --replace cert.pem",
+            "ptool selfsign --label l --subject CN=x --days 0",
+            "ptool lockout",
+            "ptool shell",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
