@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod adopted;
 mod change;
 mod config;
 mod create;
 mod derive;
 mod draft;
 mod error;
+mod hkdf;
 pub mod info;
 mod keygen;
 mod library;
@@ -20,8 +22,10 @@ mod object;
 mod objects;
 mod op;
 mod pins;
+mod profile;
 mod protect;
 mod public_key;
+mod rebuild;
 mod secret;
 mod session;
 mod slot;
@@ -29,7 +33,7 @@ mod template;
 mod wrap;
 mod x509;
 
-pub use config::{Config, STORE_FILE, environment_is_trusted};
+pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};
 pub use error::{Error, Result};
 pub use library::Library;
 pub use op::{MessageIv, Sealed};

@@ -74,6 +74,14 @@ impl PublicKey {
         }
     }
 
+    /// The key as a SubjectPublicKeyInfo in DER: `CKA_PUBLIC_KEY_INFO`.
+    pub(crate) fn key_info(&self) -> Vec<u8> {
+        match self {
+            Self::Rsa(key) => key.spki(),
+            Self::Ec(key) => key.spki(),
+        }
+    }
+
     /// A name for the pair when the caller gave no `CKA_ID`: SHA-1 of modulus or point, as several clients choose it.
     pub(crate) fn default_id(&self) -> Vec<u8> {
         let digest = |bytes: &[u8]| base::digest::Hash::Sha1.digest(&[bytes]);

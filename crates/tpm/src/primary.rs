@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::public::{Name, PublicArea, check_tpm2b};
 use crate::rc::ResponseCode;
 use crate::session::{Entity, Kind};
+use crate::template::PrimaryTemplate;
 use crate::wire::Writer;
 use crate::wire::constants::{cc, hc, rh};
 use crate::{seal, template};
@@ -24,7 +25,7 @@ const MAX_HIERARCHY_AUTH: usize = 64;
 pub enum Location {
     /// At this persistent handle.
     Persistent(u32),
-    /// Nowhere: derived anew, from the fixed template and the owner's seed, for each connection. The owner
+    /// Nowhere: derived anew, from its template and the owner's seed, for each connection. The owner
     /// hierarchy's authorisation must be empty for that.
     Transient,
 }
@@ -38,6 +39,8 @@ pub struct Primary {
     pub public: Vec<u8>,
     /// Its authorisation value; mostly empty.
     pub auth: Secret,
+    /// What it is derived from, if it is kept nowhere.
+    pub template: PrimaryTemplate,
     name: Name,
     area: PublicArea,
 }
@@ -51,12 +54,18 @@ impl Primary {
             return Err(Error::Invalid(reason));
         }
         let name = area.name()?;
-        Ok(Primary { location, public, auth: Secret::zeroed(0), name, area })
+        Ok(Primary { location, public, auth: Secret::zeroed(0), template: PrimaryTemplate::Srk, name, area })
     }
 
     /// The same primary with an authorisation value.
     pub fn with_auth(mut self, auth: Secret) -> Primary {
         self.auth = auth;
+        self
+    }
+
+    /// The same primary, derived from this template.
+    pub fn with_template(mut self, template: PrimaryTemplate) -> Primary {
+        self.template = template;
         self
     }
 
@@ -106,6 +115,8 @@ pub struct PrimaryRequest {
     pub keeping: Keeping,
     /// Authorisation of the primary, existing or new.
     pub primary_auth: Secret,
+    /// What a primary is derived from that is kept nowhere; others are made from the usual one.
+    pub template: PrimaryTemplate,
 }
 
 impl Default for PrimaryRequest {
@@ -115,6 +126,7 @@ impl Default for PrimaryRequest {
             handle: None,
             keeping: Keeping::Persistent,
             primary_auth: Secret::zeroed(0),
+            template: PrimaryTemplate::Srk,
         }
     }
 }
@@ -135,10 +147,9 @@ pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequ
                 "a primary that is derived for each connection needs an owner hierarchy without authorisation value",
             ));
         }
-        let PrimaryRequest { owner_auth, primary_auth, .. } = request;
-        let (handle, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, &mut Protection::none())?;
+        let (handle, area) = derive(connection, request.template)?;
         connection.add_temporary(handle, &area.name()?);
-        return Primary::new(Location::Transient, area.marshal()?);
+        return Ok(Primary::new(Location::Transient, area.marshal()?)?.with_template(request.template));
     }
     let mut occupied = false;
     if let Some(area) = read_public(connection, wanted)? {
@@ -239,8 +250,14 @@ pub(crate) fn null_protection(
     connection.start_salted_to(&Handle::object(handle, &name), &area, &name, Kind::Hmac).map(Protection::new)
 }
 
+/// Derives a primary that is kept nowhere; one command. Returns its handle and public area.
+pub(crate) fn derive(connection: &mut Connection, template: PrimaryTemplate) -> Result<(u32, PublicArea)> {
+    let none = Secret::zeroed(0);
+    create_primary_of(connection, &template::primary(template)?, rh::OWNER, &none, &none, &mut Protection::none())
+}
+
 /// Derives the primary of the fixed template in a hierarchy; one command. Returns its handle and public area.
-pub(crate) fn create_primary(
+fn create_primary(
     connection: &mut Connection,
     hierarchy: u32,
     hierarchy_auth: &Secret,

@@ -7,7 +7,9 @@ mod common;
 pub(crate) mod doctor;
 mod init;
 pub(crate) mod key;
+mod migrate;
 mod object;
+mod rebuild;
 pub(crate) mod shell;
 pub(crate) mod snippet;
 mod token;
@@ -20,7 +22,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use common::{SoPin, TokenLabel, UserPin};
 pub(crate) use init::Init;
 pub(crate) use key::AddKey;
+pub(crate) use migrate::Migrate;
 pub(crate) use object::RemoveObject;
+pub(crate) use rebuild::Rebuild;
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
 pub(crate) use values::{Hidden, KeyId, decode_hex};
 
@@ -102,6 +106,8 @@ pub(crate) enum Command {
     Addcert(certificate::AddCert),
     /// Print what other programs need to find the token
     Config(snippet::Config),
+    /// Make the lost public key object of a private key anew
+    Rebuild(Rebuild),
     /// Find out why something does not work, from the device to each key, and what to do
     Doctor(doctor::Doctor),
     /// Show the TPM's lockout after wrong PINs, or end it
@@ -111,6 +117,8 @@ pub(crate) enum Command {
     /// Write manual pages, or print completions for a shell
     #[command(hide = true)]
     Generate(shell::Generate),
+    /// Take over a store of tpm2-pkcs11: its tokens with their PINs and keys; that store stays as it is
+    Migrate(Migrate),
 }
 
 #[cfg(test)]

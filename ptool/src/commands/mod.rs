@@ -6,6 +6,8 @@ mod generate;
 mod init;
 mod key;
 mod list;
+mod migrate;
+mod rebuild;
 mod remove;
 mod shell;
 mod snippet;
@@ -55,10 +57,12 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),
         Command::Config(options) => snippet::config(&context, options),
+        Command::Rebuild(options) => rebuild::public(&mut context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
         Command::Shell(options) => shell::shell(&context, options),
         Command::Generate(options) => generate::generate(&options.what),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
+        Command::Migrate(options) => migrate::migrate(&context, options),
     }
 }
 
