@@ -51,6 +51,9 @@ pub(crate) const OWNER_AUTH: Subject =
 pub(crate) const PRIMARY_AUTH: Subject =
     Subject { name: "authorization of the primary key", option: "--primary-auth", variable: None, credential: None };
 
+pub(crate) const LOCKOUT_AUTH: Subject =
+    Subject { name: "lockout authorization", option: "--lockout-auth", variable: None, credential: None };
+
 /// The PIN that `changepin` replaces: the same PIN as elsewhere, under another option.
 pub(crate) fn old_pin(who: Who) -> Subject {
     match who {

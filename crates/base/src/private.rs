@@ -1,6 +1,7 @@
 //! Private keys on their way into a TPM: read from PKCS #8, or put together from their parts. Nothing is computed with them
 //! but their public halves.
 
+use pkcs8::ObjectIdentifier;
 use pkcs8::der::Decode;
 use rsa::traits::PrivateKeyParts;
 
@@ -44,19 +45,32 @@ impl PrivateKey {
         let info = pkcs8::PrivateKeyInfo::from_der(der.expose()).map_err(|_| NotAPrivateKey)?;
         let oid = info.algorithm.oid.to_string();
         match oid.as_str() {
-            RSA_ENCRYPTION => {
-                let key = pkcs1::RsaPrivateKey::from_der(info.private_key).map_err(|_| NotAPrivateKey)?;
-                let public = RsaPublic::new(key.modulus.as_bytes(), key.public_exponent.as_bytes());
-                PrivateKey::rsa(public.map_err(|_| NotAPrivateKey)?, Some(key.prime1.as_bytes()), None)
-            }
+            RSA_ENCRYPTION => rsa_from_pkcs1(info.private_key),
             EC_PUBLIC_KEY => {
                 let key = sec1::EcPrivateKey::from_der(info.private_key).map_err(|_| NotAPrivateKey)?;
                 let curve = info.algorithm.parameters_oid().map_err(|_| NotAPrivateKey)?;
-                let curve = Curve::ALL.into_iter().find(|known| known.oid_der().ends_with(curve.as_bytes()));
-                PrivateKey::ec(curve.ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
+                PrivateKey::ec(curve_of(curve).ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
             }
             _ => Err(NotAPrivateKey),
         }
+    }
+
+    /// Reads an RSAPrivateKey (RFC 8017, A.1.2) in DER.
+    ///
+    /// # Errors
+    /// Not such a structure, or one with more than two primes.
+    pub fn from_pkcs1(der: &Secret) -> Result<PrivateKey, NotAPrivateKey> {
+        rsa_from_pkcs1(der.expose())
+    }
+
+    /// Reads an ECPrivateKey (SEC 1, C.4; RFC 5915) in DER.
+    ///
+    /// # Errors
+    /// Not such a structure, or one that does not name its curve; another curve; a scalar that is none.
+    pub fn from_sec1(der: &Secret) -> Result<PrivateKey, NotAPrivateKey> {
+        let key = sec1::EcPrivateKey::from_der(der.expose()).map_err(|_| NotAPrivateKey)?;
+        let curve = key.parameters.and_then(|parameters| parameters.named_curve()).and_then(curve_of);
+        PrivateKey::ec(curve.ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
     }
 
     /// An RSA key from its public half and a prime, or the private exponent, from which the primes are found.
@@ -87,4 +101,17 @@ impl PrivateKey {
         scalar.extend(d.expose().get(zeros..).unwrap_or_default());
         Ok(PrivateKey::Ec { public, d: scalar })
     }
+}
+
+fn rsa_from_pkcs1(der: &[u8]) -> Result<PrivateKey, NotAPrivateKey> {
+    let key = pkcs1::RsaPrivateKey::from_der(der).map_err(|_| NotAPrivateKey)?;
+    if key.other_prime_infos.is_some() {
+        return Err(NotAPrivateKey);
+    }
+    let public = RsaPublic::new(key.modulus.as_bytes(), key.public_exponent.as_bytes());
+    PrivateKey::rsa(public.map_err(|_| NotAPrivateKey)?, Some(key.prime1.as_bytes()), None)
+}
+
+fn curve_of(oid: ObjectIdentifier) -> Option<Curve> {
+    Curve::ALL.into_iter().find(|known| known.oid_der().ends_with(oid.as_bytes()))
 }

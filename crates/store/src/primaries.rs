@@ -131,6 +131,15 @@ impl Store {
         changed(rows, "primary", id)
     }
 
+    /// Records that a primary is now at another persistent handle.
+    ///
+    /// # Errors
+    /// Those of every changing verb, and [`Error::Missing`].
+    pub fn set_primary_handle(&self, id: i64, handle: u32) -> Result<()> {
+        let rows = self.writable()?.execute("UPDATE primaries SET handle = ?2 WHERE id = ?1", params![id, handle])?;
+        changed(rows, "primary", id)
+    }
+
     /// Removes a primary that no token uses.
     ///
     /// # Errors

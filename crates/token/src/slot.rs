@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::{PinRow, PrimaryRow, Store, TokenRow};
 
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
-use crate::object::{Home, Object, hex};
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex};
 use crate::pins::NO_PIN;
 use crate::protect::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
@@ -97,7 +97,7 @@ impl ChipFacts {
     pub(crate) fn can(&self, row: &MechanismRow) -> bool {
         match row.key {
             // What has no key, and secret keys that are session objects, need no TPM.
-            KeyKind::None | KeyKind::Aes | KeyKind::Secret => true,
+            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => true,
             KeyKind::Rsa => !self.rsa_bits.is_empty(),
             KeyKind::Ec => self.curves().next().is_some(),
         }
@@ -112,7 +112,7 @@ impl ChipFacts {
         match kind {
             KeyKind::None => None,
             KeyKind::Aes => return (16, 32),
-            KeyKind::Secret => return (1, MAX_SECRET_LEN),
+            KeyKind::Secret | KeyKind::Hkdf => return (1, MAX_SECRET_LEN),
             KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
             KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
         }
@@ -265,6 +265,9 @@ impl Token {
 
     /// The object with this handle, if the caller may know of it.
     pub(crate) fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
+        if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
+            return self.profiles().into_iter().find(|profile| profile.handle == handle);
+        }
         let login = self.login();
         let found = self
             .catalog()
@@ -345,7 +348,7 @@ impl Token {
     }
 
     pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
-        MECHANISMS.iter().filter(|row| row.listed && self.chip.can(row)).map(|row| row.ty).collect()
+        MECHANISMS.iter().filter(|row| self.chip.can(row)).map(|row| row.ty).collect()
     }
 
     pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {

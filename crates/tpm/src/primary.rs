@@ -189,18 +189,15 @@ fn adopt(
 /// CreatePrimary, EvictControl, FlushContext; and CreatePrimary, StartAuthSession, FlushContext, where there is an
 /// authorisation value to protect.
 fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) -> Result<Primary> {
-    let protection = owner_protection(connection, request)?;
+    let protection = null_protection(connection, &request.owner_auth, &request.primary_auth)?;
     connection.with_temporary(protection, |connection, protection| {
         let PrimaryRequest { owner_auth, primary_auth, .. } = request;
         let (transient, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection)?;
         let name = area.name()?;
         connection.add_temporary(transient, &name);
         protection.keep = false;
-        let command = evict_command(connection, Handle::object(transient, &name), handle)?;
-        let owner = Name::of_handle(rh::OWNER);
-        let owner = Entity { name: &owner, auth: owner_auth };
-        match connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map_err(owner_error) {
-            Ok(_) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
+        match persist(connection, transient, &name, handle, owner_auth, protection) {
+            Ok(()) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
             Err(Error::Response(code)) if refuses_persistence(code) => {
                 if request.keeping == Keeping::Persistent || !primary_auth.is_empty() || !owner_auth.is_empty() {
                     return Err(Error::PersistenceRefused(code));
@@ -220,10 +217,29 @@ fn refuses_persistence(code: ResponseCode) -> bool {
     )
 }
 
-/// There is no pinned primary yet that a session could be salted to. One derived in the null hierarchy, which nobody must
-/// authorise, keeps the values at least from who only listens.
-fn owner_protection(connection: &mut Connection, request: &PrimaryRequest) -> Result<Protection> {
-    let nothing_to_protect = request.owner_auth.is_empty() && request.primary_auth.is_empty();
+/// Keeps a loaded primary at a persistent handle; one command.
+pub(crate) fn persist(
+    connection: &mut Connection,
+    transient: u32,
+    name: &Name,
+    handle: u32,
+    owner_auth: &Secret,
+    protection: &mut Protection,
+) -> Result<()> {
+    let command = evict_command(connection, Handle::object(transient, name), handle)?;
+    let owner = Name::of_handle(rh::OWNER);
+    let owner = Entity { name: &owner, auth: owner_auth };
+    connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map(drop).map_err(owner_error)
+}
+
+/// For values that must be given where there is no pinned primary (yet) that a session could be salted to. One derived in the null
+/// hierarchy, which nobody must authorise, keeps them at least from who only listens.
+pub(crate) fn null_protection(
+    connection: &mut Connection,
+    hierarchy_auth: &Secret,
+    primary_auth: &Secret,
+) -> Result<Protection> {
+    let nothing_to_protect = hierarchy_auth.is_empty() && primary_auth.is_empty();
     if nothing_to_protect || !connection.options().bus_protection {
         return Ok(Protection::none());
     }
@@ -237,7 +253,7 @@ fn owner_protection(connection: &mut Connection, request: &PrimaryRequest) -> Re
 /// Derives a primary that is kept nowhere; one command. Returns its handle and public area.
 pub(crate) fn derive(connection: &mut Connection, template: PrimaryTemplate) -> Result<(u32, PublicArea)> {
     let none = Secret::zeroed(0);
-    create_from(connection, (rh::OWNER, &none), &none, &template::primary(template)?, &mut Protection::none())
+    create_primary_of(connection, &template::primary(template)?, rh::OWNER, &none, &none, &mut Protection::none())
 }
 
 /// Derives the primary of the fixed template in a hierarchy; one command. Returns its handle and public area.
@@ -248,14 +264,16 @@ fn create_primary(
     primary_auth: &Secret,
     protection: &mut Protection,
 ) -> Result<(u32, PublicArea)> {
-    create_from(connection, (hierarchy, hierarchy_auth), primary_auth, &template::storage_primary()?, protection)
+    create_primary_of(connection, &template::storage_primary()?, hierarchy, hierarchy_auth, primary_auth, protection)
 }
 
-fn create_from(
+/// The same of another template.
+pub(crate) fn create_primary_of(
     connection: &mut Connection,
-    (hierarchy, hierarchy_auth): (u32, &Secret),
-    primary_auth: &Secret,
     template: &PublicArea,
+    hierarchy: u32,
+    hierarchy_auth: &Secret,
+    primary_auth: &Secret,
     protection: &mut Protection,
 ) -> Result<(u32, PublicArea)> {
     let sensitive = Writer::new().tpm2b(primary_auth.expose()).tpm2b(&[]).finish()?;
@@ -321,7 +339,7 @@ pub(crate) fn list_persistent(connection: &mut Connection) -> Result<Vec<u32>> {
     connection.handles(hc::PERSISTENT_FIRST)
 }
 
-fn free_handle(connection: &mut Connection) -> Result<u32> {
+pub(crate) fn free_handle(connection: &mut Connection) -> Result<u32> {
     let taken = list_persistent(connection)?;
     (SRK_HANDLE..=hc::OWNER_PERSISTENT_LAST)
         .chain(std::iter::once(hc::PERSISTENT_FIRST))

@@ -286,7 +286,7 @@ impl Tpm {
         self.pool.abandon();
     }
 
-    fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
         self.run(self.pool.general(), repeat, operation)
     }

@@ -1,9 +1,13 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
+mod certificate;
+pub mod doctor;
 mod key;
 mod list;
+pub mod lockout;
 mod migrate;
 mod provision;
+mod rebuild;
 mod session;
 mod verify;
 
@@ -14,12 +18,15 @@ use model::UserType;
 use serde::Serialize;
 use store::Store;
 
+pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
 pub use provision::InitRequest;
 pub use session::Pin;
 pub use verify::VerifyReport;
+
+pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
 
 use crate::config::Config;
 use crate::info::ObjectSummary;

@@ -96,6 +96,8 @@ pub(crate) fn key_for(
         KeyKind::Ec => (KeyType::EC, pair),
         KeyKind::Aes => (KeyType::AES, ObjectClass::SECRET_KEY),
         KeyKind::Secret => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
+        KeyKind::Hkdf if key.key_type() == Some(KeyType::HKDF) => (KeyType::HKDF, ObjectClass::SECRET_KEY),
+        KeyKind::Hkdf => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
         KeyKind::None => return Err(Error::KeyTypeInconsistent),
     };
     if key.key_type() != Some(key_type) {
