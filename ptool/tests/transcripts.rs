@@ -50,6 +50,13 @@ fn failures() {
 #[test]
 fn rebuild() {
     replay("rebuild.txt");
+fn certificates() {
+    replay("certificates.txt");
+}
+
+#[test]
+fn doctor() {
+    replay("doctor.txt");
 }
 
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.

@@ -1,7 +1,6 @@
 //! The command line as data: options, subcommands and their help, and nothing else.
 //!
-//! These files depend on clap and the standard library alone, so that the manual page and the shell completions can be made
-//! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
+//! These files depend on clap and the standard library alone; the manual pages and the shell completions are made from them. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
 pub(crate) mod certificate;
 mod common;
@@ -11,6 +10,8 @@ pub(crate) mod key;
 mod migrate;
 mod object;
 mod rebuild;
+pub(crate) mod shell;
+pub(crate) mod snippet;
 mod token;
 mod values;
 
@@ -105,12 +106,19 @@ pub(crate) enum Command {
     Addcert(certificate::AddCert),
     /// Make the lost public key object of a private key anew
     Rebuild(Rebuild),
+    /// Print what other programs need to find the token
+    Config(snippet::Config),
     /// Find out why something does not work, from the device to each key, and what to do
     Doctor(doctor::Doctor),
     /// Show the TPM's lockout after wrong PINs, or end it
     Lockout(doctor::Lockout),
     /// Take over a store of tpm2-pkcs11: its tokens with their PINs and keys; that store stays as it is
     Migrate(Migrate),
+    /// Open a shell with everything set up for trying it
+    Shell(shell::Shell),
+    /// Write manual pages, or print completions for a shell
+    #[command(hide = true)]
+    Generate(shell::Generate),
 }
 
 #[cfg(test)]

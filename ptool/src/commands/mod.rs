@@ -2,12 +2,15 @@
 
 mod certificate;
 mod doctor;
+mod generate;
 mod init;
 mod key;
 mod list;
 mod rebuild;
 mod migrate;
 mod remove;
+mod shell;
+mod snippet;
 mod token;
 mod verify;
 
@@ -33,6 +36,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         None => config,
     });
     let config = match (config, &cli.command) {
+        (Err(_), Command::Generate(options)) => return generate::generate(&options.what),
         (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
         (config, _) => config?,
     };
@@ -53,7 +57,10 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),
         Command::Rebuild(options) => rebuild::public(&mut context, options),
+        Command::Config(options) => snippet::config(&context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
+        Command::Shell(options) => shell::shell(&context, options),
+        Command::Generate(options) => generate::generate(&options.what),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
         Command::Migrate(options) => migrate::migrate(&context, options),
     }

@@ -8,6 +8,7 @@ pub mod lockout;
 mod migrate;
 mod provision;
 mod rebuild;
+mod reference;
 mod session;
 mod verify;
 
@@ -23,6 +24,7 @@ pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
 pub use provision::InitRequest;
+pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
 pub use verify::VerifyReport;
 
