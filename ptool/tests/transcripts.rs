@@ -50,6 +50,14 @@ fn failures() {
 #[test]
 fn rebuild() {
     replay("rebuild.txt");
+}
+
+#[test]
+fn parity() {
+    replay("parity.txt");
+}
+
+#[test]
 fn certificates() {
     replay("certificates.txt");
 }

@@ -6,24 +6,28 @@ mod key;
 mod list;
 pub mod lockout;
 mod migrate;
+mod object;
 mod provision;
 mod rebuild;
 mod reference;
 mod session;
+mod store;
 mod verify;
 
 use std::sync::Arc;
 
+use ::store::Store;
 use base::Secret;
 use model::UserType;
 use serde::Serialize;
-use store::Store;
 
+pub use self::store::Destroyed;
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
-pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
-pub use provision::InitRequest;
+pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
+pub use object::{Attribute, Change, Shown, Spelling, attribute_named, parse_changes};
+pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
 pub use verify::VerifyReport;
@@ -131,7 +135,7 @@ impl Admin {
     }
 
     fn reader(&self) -> Result<Store> {
-        Ok(Store::open(&self.library.config().store_file(), store::OpenMode::ReadOnly)?)
+        Ok(Store::open(&self.library.config().store_file(), ::store::OpenMode::ReadOnly)?)
     }
 }
 
