@@ -48,6 +48,16 @@ fn failures() {
 }
 
 #[test]
+fn rebuild() {
+    replay("rebuild.txt");
+}
+
+#[test]
+fn parity() {
+    replay("parity.txt");
+}
+
+#[test]
 fn certificates() {
     replay("certificates.txt");
 }

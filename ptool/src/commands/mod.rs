@@ -6,13 +6,15 @@ mod generate;
 mod init;
 mod key;
 mod list;
+mod migrate;
+mod object;
 mod pcr;
 mod rebuild;
-mod migrate;
-mod rebuild;
 mod remove;
+mod settings;
 mod shell;
 mod snippet;
+mod store;
 mod token;
 mod verify;
 
@@ -65,6 +67,10 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Shell(options) => shell::shell(&context, options),
         Command::Generate(options) => generate::generate(&options.what),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
+        Command::Objmod(options) => object::modify(&mut context, options),
+        Command::Destroy(options) => store::destroy(&mut context, options),
+        Command::Dbup => store::upgrade(&context),
+        Command::Addemptytoken(options) => store::add_empty(&context, options),
         Command::Migrate(options) => migrate::migrate(&context, options),
     }
 }

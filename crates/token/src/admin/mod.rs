@@ -7,29 +7,33 @@ mod key;
 mod list;
 pub mod lockout;
 mod migrate;
+mod object;
 mod pcr_values;
 mod policy;
 mod provision;
 mod rebuild;
 mod reference;
 mod session;
+mod store;
 mod uri;
 mod verify;
 
 use std::sync::Arc;
 
+use ::store::Store;
 use base::Secret;
 use model::UserType;
 use serde::Serialize;
-use store::Store;
 
+pub use self::store::Destroyed;
 pub use approve::{ApprovalInfo, ApproveRequest, Approver};
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
-pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
+pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
+pub use object::{Attribute, Change, Shown, Spelling, attribute_named, parse_changes};
 pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
-pub use provision::InitRequest;
+pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
 pub use uri::KeyUri;
@@ -138,7 +142,7 @@ impl Admin {
     }
 
     fn reader(&self) -> Result<Store> {
-        Ok(Store::open(&self.library.config().store_file(), store::OpenMode::ReadOnly)?)
+        Ok(Store::open(&self.library.config().store_file(), ::store::OpenMode::ReadOnly)?)
     }
 }
 
