@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod arrival;
 mod change;
 mod config;
 mod create;

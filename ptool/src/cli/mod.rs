@@ -4,6 +4,7 @@
 //! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
 mod common;
+pub(crate) mod import;
 mod init;
 pub(crate) mod key;
 mod object;
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     Addtoken(AddToken),
     /// Make a key pair in the TPM
     Addkey(AddKey),
+    /// Take a key from a file into the TPM
+    Import(import::Import),
     /// Set the user PIN as security officer
     Initpin(InitPin),
     /// Change the user PIN or the security officer PIN

@@ -1,5 +1,7 @@
 //! One function for each verb: options in, one call into the token's administration, a result for `output`.
 
+mod files;
+mod import;
 mod init;
 mod key;
 mod list;
@@ -36,6 +38,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Initpin(options) => token::init_pin(&mut context, options),
         Command::Changepin(options) => token::change_pin(&mut context, options),
         Command::Addkey(options) => key::add(&mut context, options),
+        Command::Import(options) => import::import(&mut context, options),
         Command::Listprimaries => list::primaries(&context),
         Command::Listtokens(options) => list::tokens(&context, options.pid),
         Command::Listobjects(options) => list::objects(&context, &options.label),

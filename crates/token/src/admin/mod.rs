@@ -1,5 +1,6 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
+mod import;
 mod key;
 mod list;
 mod provision;
@@ -13,12 +14,14 @@ use model::UserType;
 use serde::Serialize;
 use store::Store;
 
+pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use provision::InitRequest;
 pub use session::Pin;
 pub use verify::VerifyReport;
 
+pub use crate::arrival::CertificateParts;
 use crate::config::Config;
 use crate::info::ObjectSummary;
 use crate::library::Library;

@@ -6,6 +6,7 @@ pub(crate) mod cc {
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
+    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
     pub(crate) const POLICY_SECRET: u32 = 0x151;
     pub(crate) const CREATE: u32 = 0x153;
@@ -19,6 +20,7 @@ pub(crate) mod cc {
     pub(crate) const SIGN: u32 = 0x15d;
     pub(crate) const UNSEAL: u32 = 0x15e;
     pub(crate) const FLUSH_CONTEXT: u32 = 0x165;
+    pub(crate) const LOAD_EXTERNAL: u32 = 0x167;
     pub(crate) const POLICY_AUTH_VALUE: u32 = 0x16b;
     pub(crate) const POLICY_COMMAND_CODE: u32 = 0x16c;
     pub(crate) const POLICY_OR: u32 = 0x171;
@@ -26,6 +28,7 @@ pub(crate) mod cc {
     pub(crate) const START_AUTH_SESSION: u32 = 0x176;
     pub(crate) const GET_CAPABILITY: u32 = 0x17a;
     pub(crate) const GET_RANDOM: u32 = 0x17b;
+    pub(crate) const POLICY_DUPLICATION_SELECT: u32 = 0x188;
     pub(crate) const TEST_PARMS: u32 = 0x18a;
     pub(crate) const ENCRYPT_DECRYPT_2: u32 = 0x193;
 }
@@ -37,6 +40,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::CREATE_PRIMARY => "CreatePrimary",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
+        cc::DUPLICATE => "Duplicate",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
         cc::POLICY_SECRET => "PolicySecret",
         cc::CREATE => "Create",
@@ -50,6 +54,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::SIGN => "Sign",
         cc::UNSEAL => "Unseal",
         cc::FLUSH_CONTEXT => "FlushContext",
+        cc::LOAD_EXTERNAL => "LoadExternal",
         cc::POLICY_AUTH_VALUE => "PolicyAuthValue",
         cc::POLICY_COMMAND_CODE => "PolicyCommandCode",
         cc::POLICY_OR => "PolicyOR",
@@ -57,6 +62,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::START_AUTH_SESSION => "StartAuthSession",
         cc::GET_CAPABILITY => "GetCapability",
         cc::GET_RANDOM => "GetRandom",
+        cc::POLICY_DUPLICATION_SELECT => "PolicyDuplicationSelect",
         cc::TEST_PARMS => "TestParms",
         cc::ENCRYPT_DECRYPT_2 => "EncryptDecrypt2",
         _ => "a command",
