@@ -59,6 +59,9 @@ const PASSPHRASE: Subject = Subject {
     credential: Some("tpm2-cryptoki.passphrase"),
 };
 
+pub(crate) const LOCKOUT_AUTH: Subject =
+    Subject { name: "lockout authorization", option: "--lockout-auth", variable: None, credential: None };
+
 /// The PIN that `changepin` replaces: the same PIN as elsewhere, under another option.
 pub(crate) fn old_pin(who: Who) -> Subject {
     match who {

@@ -5,6 +5,7 @@
 //! - [`world`]: a software TPM with a counting proxy, a store with tokens and keys, and the environment that leads there.
 //! - [`probe`]: a process that has loaded the module and makes the calls a test asks of it, good or hostile; its binary is
 //!   `p11probe`, and [`call`] is what the two say to each other.
+//! - [`peer`]: the established module in the place of ours.
 //! - [`desk`]: where real programs work.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
 
@@ -16,6 +17,7 @@ mod functions;
 pub mod math;
 pub mod names;
 pub mod openssl;
+pub mod peer;
 pub mod probe;
 pub mod product;
 pub mod signatures;

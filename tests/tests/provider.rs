@@ -23,6 +23,8 @@ const SECONDS: &str = "60";
 struct Desk {
     world: World,
     tree: PathBuf,
+    /// Every call of the module is logged.
+    detailed: bool,
 }
 
 impl Desk {
@@ -34,7 +36,7 @@ impl Desk {
     fn of(world: impl FnOnce() -> World, pin: &str) -> Option<Desk> {
         let tree = guest::prepared("trixie.sh")?;
         // Several programs at once, as on a machine with a kernel.
-        let desk = Desk { world: world().managed(), tree };
+        let desk = Desk { world: world().managed(), tree, detailed: false };
         let manager = desk.world.manager.as_ref().expect("it is managed");
         std::fs::hard_link(manager.path(), desk.world.path("tpmrm0")).unwrap();
         desk.write("letter", LETTER);
@@ -64,6 +66,7 @@ impl Desk {
     fn guest(&self, program: &str) -> Command {
         let home = self.world.path("").to_str().unwrap().trim_end_matches('/').to_owned();
         let mut command = Command::new(guest::sources().join("scripts/in-tree.sh"));
+        let log = if self.detailed { "debug:/world/log" } else { "info:/world/log" };
         command
             .arg(&self.tree)
             .arg(&home)
@@ -71,6 +74,7 @@ impl Desk {
             .env_clear()
             .envs(self.world.environment().into_iter().map(|(name, value)| (name, value.replace(&home, "/world"))))
             .env("TPM2_CRYPTOKI_TCTI", "device:/world/tpmrm0")
+            .env("TPM2_CRYPTOKI_LOG", log)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("OPENSSL_CONF", "/world/openssl.cnf")
             .stdin(Stdio::null());
@@ -566,9 +570,12 @@ impl Drop for Server {
 
 #[test]
 fn tls_1_3_handshakes() {
-    if let Some(desk) = Desk::new() {
-        shake_hands(&desk);
-    }
+    let Some(mut desk) = Desk::new() else { return };
+    desk.detailed = true;
+    shake_hands(&desk);
+    // The key schedule as well: what OpenSSL asks of the token first, the token does.
+    let derived = desk.world.log().matches("C_DeriveKey: CKR_OK").count();
+    assert!(derived > 100, "{derived} derivations");
 }
 
 /// The same where only what needs the key is asked of the token.

@@ -6,9 +6,9 @@ use pkcs11_sys::{
     CKA_DESTROYABLE, CKA_EC_PARAMS, CKA_EC_POINT, CKA_ENCRYPT, CKA_END_DATE, CKA_EXPONENT_1, CKA_EXPONENT_2,
     CKA_EXTRACTABLE, CKA_ID, CKA_ISSUER, CKA_KEY_GEN_MECHANISM, CKA_KEY_TYPE, CKA_LABEL, CKA_LOCAL, CKA_MODIFIABLE,
     CKA_MODULUS, CKA_MODULUS_BITS, CKA_NEVER_EXTRACTABLE, CKA_OBJECT_ID, CKA_PRIME_1, CKA_PRIME_2, CKA_PRIVATE,
-    CKA_PRIVATE_EXPONENT, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SERIAL_NUMBER, CKA_SIGN,
-    CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP, CKA_VALUE,
-    CKA_VALUE_LEN, CKA_VENDOR_DEFINED, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
+    CKA_PRIVATE_EXPONENT, CKA_PROFILE_ID, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SERIAL_NUMBER,
+    CKA_SIGN, CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP,
+    CKA_VALUE, CKA_VALUE_LEN, CKA_VENDOR_DEFINED, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
 };
 
 use crate::names::named_type;
@@ -30,6 +30,7 @@ named_type! {
         APPLICATION = CKA_APPLICATION,
         VALUE = CKA_VALUE,
         OBJECT_ID = CKA_OBJECT_ID,
+        PROFILE_ID = CKA_PROFILE_ID,
         CERTIFICATE_TYPE = CKA_CERTIFICATE_TYPE,
         ISSUER = CKA_ISSUER,
         SERIAL_NUMBER = CKA_SERIAL_NUMBER,
@@ -105,8 +106,10 @@ bitflags::bitflags! {
         const RSA_PRIVATE = 1 << 4;
         /// EC private keys.
         const EC_PRIVATE = 1 << 5;
-        /// AES and generic secret keys.
+        /// AES, generic secret and HKDF keys.
         const SECRET = 1 << 6;
+        /// Profiles, which the token has and nobody makes.
+        const PROFILE = 1 << 7;
 
         /// Public keys.
         const PUBLIC = Self::RSA_PUBLIC.bits() | Self::EC_PUBLIC.bits();
@@ -136,7 +139,8 @@ impl Scope {
             (ObjectClass::PUBLIC_KEY, Some(KeyType::EC)) => Self::EC_PUBLIC,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::RSA)) => Self::RSA_PRIVATE,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::EC)) => Self::EC_PRIVATE,
-            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET)) => Self::SECRET,
+            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET | KeyType::HKDF)) => Self::SECRET,
+            (ObjectClass::PROFILE, _) => Self::PROFILE,
             _ => return None,
         })
     }
@@ -241,6 +245,8 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         // 4.5: data objects
         row(A::APPLICATION, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
         row(A::OBJECT_ID, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
+        // 4.13: profiles
+        row(A::PROFILE_ID, Ulong, Scope::PROFILE, COMPUTED, None),
         // 4.6: certificates
         row(A::CERTIFICATE_TYPE, Ulong, Scope::CERTIFICATE, NEEDED, None),
         row(A::CERTIFICATE_CATEGORY, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
@@ -270,7 +276,13 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::VERIFY, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, None),
         row(A::VERIFY_RECOVER, Bool, Scope::PUBLIC, USAGE, None),
         row(A::WRAP, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, False),
-        row(A::PUBLIC_KEY_INFO, Bytes, Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE), COMPUTED, None),
+        row(
+            A::PUBLIC_KEY_INFO,
+            Bytes,
+            Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE),
+            Rule::CREATE,
+            None,
+        ),
         // 4.9: private keys
         row(A::SENSITIVE, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_TRUE), True),
         row(A::DECRYPT, Bool, Scope::HIDDEN, USAGE, None),

@@ -133,7 +133,8 @@ fn may_change(class: ObjectClass, ty: AttributeType) -> bool {
     class != ObjectClass::CERTIFICATE || of_certificates.contains(&ty)
 }
 
-fn with_id(row: NewObject, id: i64) -> ObjectRow {
+/// A new row in the place of an old one.
+pub(crate) fn with_id(row: NewObject, id: i64) -> ObjectRow {
     ObjectRow {
         id,
         token_id: row.token_id,

@@ -22,11 +22,16 @@ impl Draft {
     /// A new object, with an identity of its own.
     pub(crate) fn new(mut attributes: Attributes, key: Option<TpmKey>, hidden: Option<Secret>) -> Result<Self> {
         let mut hidden = hidden;
-        let class = attributes.ulong(AttributeType::CLASS).map(ObjectClass);
-        if class == Some(ObjectClass::DATA) && attributes.is_true(AttributeType::PRIVATE) && hidden.is_none() {
-            // The value of a private data object is in no row in clear, however the object came about.
-            if let Some(Value::Bytes(value)) = attributes.remove(AttributeType::VALUE) {
-                hidden = Some(Secret::new(value));
+        if attributes.ulong(AttributeType::CLASS).map(ObjectClass) == Some(ObjectClass::DATA) {
+            if attributes.is_true(AttributeType::PRIVATE) {
+                // The value of a private data object is in no row in clear, however the object came about.
+                if let Some(Value::Bytes(value)) = attributes.remove(AttributeType::VALUE) {
+                    hidden = Some(Secret::new(value));
+                }
+            } else if let (true, Some(value)) = (attributes.is_true(AttributeType::TOKEN), &hidden) {
+                // Derived in memory, and kept where anybody may read it: the caller wants it so.
+                attributes.set(AttributeType::VALUE, Value::Bytes(value.expose().to_vec()));
+                hidden = None;
             }
         }
         let mut uid = [0; 16];
@@ -79,7 +84,7 @@ impl Draft {
 }
 
 /// Attributes that have a column of their own, or follow from one.
-const COLUMNS: [AttributeType; 7] = [
+pub(crate) const COLUMNS: [AttributeType; 7] = [
     AttributeType::CLASS,
     AttributeType::KEY_TYPE,
     AttributeType::TOKEN,

@@ -236,7 +236,7 @@ impl From<tpm::Error> for Error {
             E::Integrity | E::NameMismatch => Self::Tampered(text),
             E::PolicyFailed => Self::FunctionRejected(text),
             E::NoRoom(_) => Self::DeviceMemory(text),
-            E::HierarchyAuth => Self::HierarchyAuth(text),
+            E::HierarchyAuth | E::LockoutAuth => Self::HierarchyAuth(text),
             E::Lockout => Self::PinLocked,
             E::Reentered => Self::General(text),
             _ => Self::DeviceError(text),

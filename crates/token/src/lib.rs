@@ -7,12 +7,14 @@
 
 pub mod admin;
 mod arrival;
+mod adopted;
 mod change;
 mod config;
 mod create;
 mod derive;
 mod draft;
 mod error;
+mod hkdf;
 pub mod info;
 mod keygen;
 mod library;
@@ -21,15 +23,18 @@ mod object;
 mod objects;
 mod op;
 mod pins;
+mod profile;
 mod protect;
 mod public_key;
+mod rebuild;
 mod secret;
 mod session;
 mod slot;
 mod template;
 mod wrap;
+mod x509;
 
-pub use config::{Config, STORE_FILE, environment_is_trusted};
+pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};
 pub use error::{Error, Result};
 pub use library::Library;
 pub use op::{MessageIv, Sealed};

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use base::Secret;
 use model::UserType;
-use store::{PinRow, TokenRow};
+use store::{Derivation, PinRow, TokenRow};
 
+use crate::adopted;
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
 use crate::pins::NO_PIN;
@@ -118,28 +119,55 @@ impl Library {
 
     /// Opens the user seal with the user's PIN.
     pub(crate) fn unlock_user(&self, token: &Token, pin: &Secret) -> Result<TokenKeys> {
+        Ok(self.open_user(token, pin)?.0)
+    }
+
+    /// The same, with the wrapping key.
+    pub(crate) fn open_user(&self, token: &Token, pin: &Secret) -> Result<(TokenKeys, Secret)> {
         let row = token.row();
-        let seal = row.user.filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
         if row.login_required {
             check_try(pin)?;
         } else if !pin.is_empty() {
             return Err(Error::PinIncorrect);
         }
-        let wrapping_key = self.try_pin(token, &seal, pin, UserType::User)?;
+        let sealed = self.try_pin(token, &seal, pin, UserType::User)?;
+        let came = adopted::wrapping_key(&sealed);
+        let pending = came.is_some() && adopted::is_pending(&row);
+        let wrapping_key = came.unwrap_or(sealed);
         let keys = TokenKeys::derive(&wrapping_key, row.login_required);
+        if pending && self.settle_adopted(token, &Arc::new(keys.clone()), &wrapping_key)? {
+            return Ok((keys.with_adopted(wrapping_key.clone()), wrapping_key));
+        }
         check_token(token, keys.officer())?;
-        Ok(keys)
+        Ok((keys, wrapping_key))
     }
 
     /// Opens the security officer's object: it proves the PIN, and unlocks nothing that the user's keys need.
     pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
         check_try(pin)?;
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        let key = self.try_pin(token, &seal, pin, UserType::So)?;
-        let auth = auth_value(pin, &seal.salt, seal.iterations);
-        let key = OfficerKey(key);
-        check_token(token, &key)?;
-        Ok(Officer { auth: Arc::new(auth), key: Arc::new(key), seal: Arc::new(seal.private) })
+        let sealed = self.try_pin(token, &seal, pin, UserType::So)?;
+        let auth = adopted::auth_of(pin, &seal);
+        let (key, wrapping_key) = adopted::officer_key(sealed);
+        let row = token.row();
+        let pending = match &wrapping_key {
+            Some(wrapping_key) if adopted::is_pending(&row) => {
+                let keys = Arc::new(TokenKeys::derive(wrapping_key, row.login_required));
+                self.settle_adopted(token, &keys, wrapping_key)?
+            }
+            _ => false,
+        };
+        if !pending {
+            check_token(token, &key)?;
+        }
+        Ok(Officer {
+            auth: Arc::new(auth),
+            key: Arc::new(key),
+            seal: Arc::new(seal.private),
+            wrapping_key: wrapping_key.map(Arc::new),
+            pending,
+        })
     }
 
     fn login_for_operation(&self, session: &Session, pin: &Secret) -> Result<()> {
@@ -166,7 +194,7 @@ impl Library {
             return Err(Error::Tampered("a PIN's row in the store was altered".to_owned()));
         }
         tpm.claim(token.tpm_names());
-        let result = tpm.unseal(&token.primary, &seal_of(seal), &auth_value(pin, &seal.salt, seal.iterations));
+        let result = tpm.unseal(&token.primary, &seal_of(seal), &adopted::auth_of(pin, seal));
         let mut pins = token.pins();
         let failed = match user {
             UserType::So => &mut pins.so_failed,
@@ -220,7 +248,8 @@ impl NewPin {
 
     /// The row for the store.
     pub(crate) fn row(&self, public: Vec<u8>, private: Vec<u8>, to_be_changed: bool) -> PinRow {
-        PinRow { public, private, salt: self.salt.clone(), iterations: self.iterations, to_be_changed }
+        let derivation = Derivation::Pbkdf2;
+        PinRow { public, private, salt: self.salt.clone(), derivation, iterations: self.iterations, to_be_changed }
     }
 }
 
@@ -247,6 +276,11 @@ pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
         login_required: row.login_required,
     };
     Ok(key.token_code(&binding))
+}
+
+/// The settings of a token, with the code of its row.
+pub(crate) fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
+    TokenConfig::new(&token_code(row, key)?).to_json()
 }
 
 /// A PIN that cannot be right is not tried: it would cost one of the TPM's few tries.

@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// Handles of session objects start here; those of token objects are their row numbers, far below.
 pub(crate) const FIRST_SESSION_HANDLE: u64 = 0x4000_0000;
+/// Handles of profile objects start here, above all row numbers.
+pub(crate) const FIRST_PROFILE_HANDLE: u64 = 0x3000_0000;
 
 /// An object of a token. Never changed in place: a change makes a new one under the same handle.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl Object {
             (None, None, None) => None,
             _ => return Err(damaged("half a key")),
         };
-        let handle = u64::try_from(row.id).ok().filter(|id| (1..FIRST_SESSION_HANDLE).contains(id));
+        let handle = u64::try_from(row.id).ok().filter(|id| (1..FIRST_PROFILE_HANDLE).contains(id));
         let object = Self {
             handle: ObjectHandle(handle.ok_or_else(|| damaged("the number is out of range"))?),
             home: Home::Token,
@@ -123,6 +125,21 @@ impl Object {
             attributes: draft.attributes,
             key: draft.key,
             hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
+            mac: None,
+            policy: None,
+            genuine: OnceLock::from(true),
+        }
+    }
+
+    /// An object that is in no store and in no session, and the same for everybody.
+    pub(crate) fn of_profile(handle: ObjectHandle, uid: [u8; 16], attributes: Attributes) -> Self {
+        Self {
+            handle,
+            home: Home::Token,
+            uid,
+            attributes,
+            key: None,
+            hidden: Hidden::Nothing,
             mac: None,
             policy: None,
             genuine: OnceLock::from(true),
@@ -172,18 +189,29 @@ impl Object {
         if let Some(value) = self.attributes.find(ty) {
             return AttributeValue::Value(value.to_native());
         }
+        if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
+            return AttributeValue::Value(spki);
+        }
         let secret = ty.row().is_some_and(|row| self.scope().is_some_and(|scope| row.secret.intersects(scope)));
         if secret { AttributeValue::Sensitive } else { AttributeValue::Unknown }
     }
 
     /// The row is the one that the token wrote: what the user's keys say.
     pub(crate) fn is_genuine(&self, keys: &TokenKeys) -> bool {
+        if keys.is_adopted() && self.mac.is_none() {
+            return true;
+        }
         self.judge(|binding, code| keys.vouches(binding, code))
     }
 
     /// The row of a public object is the one that the token wrote: what the security officer's key says.
     pub(crate) fn is_genuine_to(&self, officer: &OfficerKey) -> bool {
-        !self.is_private() && self.key.is_none() && self.judge(|binding, code| officer.vouches(binding, code))
+        self.is_public() && self.judge(|binding, code| officer.vouches(binding, code))
+    }
+
+    /// Everybody may see it.
+    pub(crate) fn is_public(&self) -> bool {
+        !self.is_private() && self.key.is_none()
     }
 
     fn judge(&self, vouches: impl FnOnce(&Binding<'_>, &[u8]) -> bool) -> bool {
@@ -228,7 +256,12 @@ impl Object {
     /// The value of an object that keeps one here: a secret in memory, a private data object.
     pub(crate) fn value(&self, library: &Library, session: &Session) -> Result<Option<Secret>> {
         match &self.hidden {
-            Hidden::Wrapped(_) => self.reveal(&*library.keys(&session.token)?),
+            Hidden::Wrapped(_) => {
+                let keys = library.keys(&session.token)?;
+                // The first use of a token that was taken over writes its rows anew.
+                let now = session.token.object(self.handle);
+                now.as_deref().unwrap_or(self).reveal(&keys)
+            }
             Hidden::Clear(secret) => Ok(Some(secret.clone())),
             Hidden::Nothing => Ok(None),
         }
@@ -237,6 +270,12 @@ impl Object {
     /// The public half, from the object's attributes.
     pub(crate) fn public_key(&self) -> Result<PublicKey> {
         PublicKey::from_attributes(&self.attributes)
+    }
+
+    /// The SubjectPublicKeyInfo in a certificate.
+    pub(crate) fn certified_key(&self) -> Option<Vec<u8>> {
+        let value = self.attributes.bytes(AttributeType::VALUE).filter(|_| self.class() == ObjectClass::CERTIFICATE)?;
+        base::certificate::public_key_info(value).map(<[u8]>::to_vec)
     }
 
     /// The object for a person's eyes.

@@ -24,8 +24,10 @@ impl Library {
             |active| &mut active.find,
             || {
                 let objects = session.token.objects();
+                let profiles = session.token.profiles_for(template);
                 Ok(objects
                     .iter()
+                    .chain(&profiles)
                     .filter(|object| object.matches(template))
                     .map(|object| object.handle)
                     .collect::<VecDeque<_>>())

@@ -12,8 +12,9 @@ use base::Secret;
 use model::{SessionHandle, SlotId};
 use store::{NewToken, PinRow, PrimaryRow, Role, Store, TokenRow};
 
+use crate::adopted;
 use crate::library::Library;
-use crate::login::{NewPin, auth_value, check_token, check_try, token_code};
+use crate::login::{NewPin, check_token, check_try, config_of};
 use crate::protect::{OfficerKey, TokenBinding};
 use crate::slot::{ChipFacts, Login, Officer, Token, TokenConfig, parent, seal_of};
 use crate::{Error, Result};
@@ -109,6 +110,10 @@ impl Library {
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
         let so_name = seal_of(row.so.as_ref().ok_or(Error::TokenNotRecognized)?).name()?;
         let new = NewPin::new(new)?;
+        if adopted::lacks_policy(&seal)? {
+            let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.replace_user_seal(token, old, &new);
+        }
         let config = if row.login_required {
             check_try(old)?;
             None
@@ -117,7 +122,7 @@ impl Library {
             Some(config_of(&TokenRow { login_required: true, ..row }, keys.officer())?)
         };
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = auth_value(old, &seal.salt, seal.iterations);
+        let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
             .change_user_auth(&token.primary, &seal_of(&seal), &so_name, &old, &new.auth)
@@ -131,7 +136,7 @@ impl Library {
         check_try(old)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = auth_value(old, &seal.salt, seal.iterations);
+        let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
             .change_auth(&token.primary, &seal_of(&seal), &old, &new.auth)
@@ -150,6 +155,11 @@ impl Library {
     /// Sets the user's PIN by the security officer's.
     pub(crate) fn reset_user_pin(&self, token: &Token, officer: &Officer, new: &Secret) -> Result<()> {
         // The seal must be the user's own: a PIN set on another's would guard what that other knows.
+        if let Some(wrapping_key) = &officer.wrapping_key {
+            let new = NewPin::new(new)?;
+            let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.replace_seals(token, officer, wrapping_key, &new);
+        }
         check_token(token, &officer.key)?;
         let row = token.row();
         let (Some(so), Some(seal)) = (row.so.clone(), row.user.clone()) else { return Err(Error::TokenNotRecognized) };
@@ -205,6 +215,7 @@ impl Library {
                 so: Some(pins.so),
                 user: Some(pins.user),
                 config: &config,
+                policy: None,
             })
         })?;
         drop(store);
@@ -228,6 +239,7 @@ impl Library {
                 tpm::Location::Persistent(handle) => Some(handle),
                 tpm::Location::Transient => None,
             },
+            template: template_of(primary.template),
             public: &primary.public,
             name: primary.name().as_bytes(),
             auth: request.primary_auth.clone(),
@@ -311,6 +323,17 @@ impl Library {
     }
 }
 
+/// What the store calls a template.
+pub(crate) fn template_of(template: tpm::PrimaryTemplate) -> store::Template {
+    match template {
+        tpm::PrimaryTemplate::Srk => store::Template::Srk,
+        tpm::PrimaryTemplate::Rsa => store::Template::Rsa,
+        tpm::PrimaryTemplate::RsaNoDa => store::Template::RsaNoDa,
+        tpm::PrimaryTemplate::Ecc => store::Template::Ecc,
+        tpm::PrimaryTemplate::EccNoDa => store::Template::EccNoDa,
+    }
+}
+
 /// The rows of a new token's PINs, and what vouches for them.
 struct NewPins {
     so: PinRow,
@@ -324,8 +347,4 @@ impl NewPins {
         let binding = TokenBinding { serial, so_name: &so_name, user_name: &user_name, login_required };
         TokenConfig::new(&self.officer.token_code(&binding)).to_json()
     }
-}
-
-fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
-    TokenConfig::new(&token_code(row, key)?).to_json()
 }

@@ -33,7 +33,7 @@ pub(crate) enum Origin {
 }
 
 impl Library {
-    /// `C_GenerateKey`: AES and generic secrets. A token object is made in the TPM, by at most 2 commands.
+    /// `C_GenerateKey`: AES, generic secrets, and keys for HKDF. A token object is made in the TPM, by at most 2 commands.
     ///
     /// # Errors
     /// Template errors, [`Error::KeySizeRange`], [`Error::SessionReadOnly`], [`Error::UserNotLoggedIn`].
@@ -48,7 +48,11 @@ impl Library {
         if mechanism.params != Params::None {
             return Err(Error::MechanismParamInvalid("key generation has none"));
         }
-        let key_type = if row.key == KeyKind::Aes { KeyType::AES } else { KeyType::GENERIC_SECRET };
+        let key_type = match row.key {
+            KeyKind::Aes => KeyType::AES,
+            KeyKind::Hkdf => KeyType::HKDF,
+            _ => KeyType::GENERIC_SECRET,
+        };
         let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, template)?;
         settle_secret(&mut attributes, key_type, Origin::Generated(mechanism.ty.0))?;
         let len =

@@ -7,6 +7,7 @@ use model::{
     Template, Value,
 };
 
+use crate::create::check_key_info;
 use crate::library::Library;
 use crate::op::{self, Ciphering, Half, Material, RsaDecrypting, rsa_encrypt};
 use crate::public_key::PublicKey;
@@ -184,6 +185,7 @@ impl Library {
             PrivateKey::Ec { public, .. } if key_type == KeyType::EC => PublicKey::Ec(public.clone()),
             _ => return Err(Error::TemplateInconsistent("the key is of another type")),
         };
+        check_key_info(&mut attributes, &public.key_info())?;
         public.describe(&mut attributes);
         template::default(&mut attributes, AttributeType::ID, Value::Bytes(public.default_id()));
         if attributes.bytes(AttributeType::ID).is_none_or(<[u8]>::is_empty) {

@@ -28,6 +28,7 @@ mod public;
 mod random;
 mod rc;
 mod reaper;
+mod recovery;
 mod salt;
 mod seal;
 mod session;
@@ -46,11 +47,16 @@ pub use crypto::Direction;
 pub use duplicate::{Opened, RecoveryPrivate};
 pub use error::{Error, Result};
 pub use external::Importable;
+pub use error::{Error, PolicyNotMet, Result};
 pub use import::KeyMaterial;
+pub use policy::{
+    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, approval_message, pcr_policy_digest,
+};
 pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;
+pub use recovery::Occupancy;
 pub use seal::SealRequest;
 pub use sign::{DecryptScheme, Key, SignScheme, Signature};
-pub use template::KeyTemplate;
+pub use template::{KeyTemplate, PrimaryTemplate};
 pub use tpm::{Options, Tpm};

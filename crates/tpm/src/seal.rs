@@ -60,6 +60,27 @@ pub(crate) fn create_pin_objects(
     })
 }
 
+/// One of the two PIN objects: the security officer's, or that of the user of an officer whose object has this name.
+/// StartAuthSession, Create.
+pub(crate) fn create_pin_object(
+    connection: &mut Connection,
+    primary: &Primary,
+    so_name: Option<&Name>,
+    request: SealRequest<'_>,
+) -> Result<Wrapped> {
+    check_auth(request.auth)?;
+    if request.data.is_empty() || request.data.len() > MAX_DATA {
+        return Err(Error::Invalid("1 to 128 bytes can be sealed"));
+    }
+    let policy = so_name.map(policy::user_policy);
+    let area = template::seal(policy.as_deref())?;
+    let protection = connection.salted(primary)?;
+    connection.with(protection, |connection, protection| {
+        protection.keep = false;
+        create(connection, primary, &area, request.auth, Some(request.data), protection)
+    })
+}
+
 /// TPM2_Create of `template` with an authorisation value and, for a sealed object, data.
 pub(crate) fn create(
     connection: &mut Connection,
@@ -175,6 +196,20 @@ pub(crate) fn unseal(
         let data = Secret::copy_from(reader.tpm2b()?);
         reader.finish()?;
         Ok(data)
+    })
+}
+
+/// Whether the object was made under this primary: Load, FlushContext; and StartAuthSession where the primary has an
+/// authorisation value.
+pub(crate) fn is_child(connection: &mut Connection, primary: &Primary, object: &Wrapped, name: &Name) -> Result<bool> {
+    let protection = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
+    connection.with(protection, |connection, protection| {
+        protection.keep = false;
+        match connection.load(primary, &object.public, &object.private, name, protection.session.as_mut()) {
+            Ok(_) => Ok(true),
+            Err(Error::Integrity) => Ok(false),
+            Err(error) => Err(error),
+        }
     })
 }
 

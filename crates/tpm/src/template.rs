@@ -63,6 +63,52 @@ pub(crate) fn storage_primary() -> Result<PublicArea> {
     })
 }
 
+/// What a storage primary that is kept nowhere is derived from. A TPM derives the same key from the same template, until it is
+/// cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum PrimaryTemplate {
+    /// The storage primary of the TCG TPM v2.0 Provisioning Guidance, 7.5.1: P-256.
+    #[default]
+    Srk,
+    /// RSA with 2048 bits, as `tpm2_createprimary` of tpm2-tools makes it by default.
+    Rsa,
+    /// The same, exempt from dictionary attack protection.
+    RsaNoDa,
+    /// P-256, as `tpm2_createprimary -G ecc` makes it.
+    Ecc,
+    /// The same, exempt from dictionary attack protection: what keys of the TSS2 engine and provider of OpenSSL hang below.
+    EccNoDa,
+}
+
+/// The public area to derive a storage primary from.
+pub(crate) fn primary(template: PrimaryTemplate) -> Result<PublicArea> {
+    let srk = storage_primary()?;
+    let without_no_da = Attributes::from_bits(srk.attributes.bits() & !Attributes::NO_DA.bits());
+    // What is derived depends on the length of the empty fields, too.
+    let rsa = Parameters::Rsa {
+        symmetric: Some(STORAGE),
+        scheme: Scheme::NULL,
+        bits: 2048,
+        exponent: 0,
+        modulus: Vec::new(),
+    };
+    let ecc = Parameters::Ecc {
+        symmetric: Some(STORAGE),
+        scheme: Scheme::NULL,
+        curve: ecc::NIST_P256,
+        kdf: Scheme::NULL,
+        x: Vec::new(),
+        y: Vec::new(),
+    };
+    Ok(match template {
+        PrimaryTemplate::Srk => srk,
+        PrimaryTemplate::Rsa => PublicArea { attributes: without_no_da, parameters: rsa, ..srk },
+        PrimaryTemplate::RsaNoDa => PublicArea { parameters: rsa, ..srk },
+        PrimaryTemplate::Ecc => PublicArea { attributes: without_no_da, parameters: ecc, ..srk },
+        PrimaryTemplate::EccNoDa => PublicArea { parameters: ecc, ..srk },
+    })
+}
+
 /// A key that the TPM makes, and never gives away.
 pub(crate) fn key(template: KeyTemplate) -> Result<PublicArea> {
     let mut area = imported_key(template)?;

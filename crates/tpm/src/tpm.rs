@@ -126,6 +126,23 @@ impl Tpm {
         self.session(Repeat::Safe, |connection| seal::create_pin_objects(connection, primary, so, user))
     }
 
+    /// Makes one of the two: the security officer's or, with the name of that one, the user's. Two commands.
+    pub fn create_pin_object(
+        &self,
+        primary: &Primary,
+        so_name: Option<&Name>,
+        request: SealRequest<'_>,
+    ) -> Result<Wrapped> {
+        self.session(Repeat::Safe, |connection| seal::create_pin_object(connection, primary, so_name, request))
+    }
+
+    /// Whether a sealed object was made under this primary, in this TPM. Two commands, three where the primary has an
+    /// authorisation value.
+    pub fn is_child(&self, primary: &Primary, object: &Wrapped) -> Result<bool> {
+        let name = seal::check_seal(object, &[])?;
+        self.session(Repeat::Safe, |connection| seal::is_child(connection, primary, object, &name))
+    }
+
     /// What is sealed in `object`. Four commands; their session serves the next operation.
     pub fn unseal(&self, primary: &Primary, object: &Wrapped, auth: &Secret) -> Result<Secret> {
         let name = seal::check_seal(object, &[auth])?;
@@ -269,7 +286,7 @@ impl Tpm {
         self.pool.abandon();
     }
 
-    fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
         self.run(self.pool.general(), repeat, operation)
     }

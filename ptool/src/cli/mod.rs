@@ -3,11 +3,15 @@
 //! These files depend on clap and the standard library alone, so that the manual page and the shell completions can be made
 //! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
+pub(crate) mod certificate;
 mod common;
 pub(crate) mod import;
+pub(crate) mod doctor;
 mod init;
 pub(crate) mod key;
+mod migrate;
 mod object;
+mod rebuild;
 mod token;
 mod values;
 
@@ -18,7 +22,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use common::{SoPin, TokenLabel, UserPin};
 pub(crate) use init::Init;
 pub(crate) use key::AddKey;
+pub(crate) use migrate::Migrate;
 pub(crate) use object::RemoveObject;
+pub(crate) use rebuild::Rebuild;
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
 pub(crate) use values::{Hidden, KeyId, decode_hex};
 
@@ -50,10 +56,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "DIR", global = true, help_heading = "Common options")]
     pub(crate) path: Option<PathBuf>,
 
-    /// How results are printed: YAML as tpm2_ptool has it, JSON with the same keys, or text for people
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Yaml, global = true,
-          help_heading = "Common options")]
-    pub(crate) output: Format,
+    /// How results are printed: YAML as tpm2_ptool has it, JSON with the same keys, or text for people [default: text on
+    /// a terminal, else YAML]
+    #[arg(long, value_enum, value_name = "FORMAT", global = true, help_heading = "Common options")]
+    pub(crate) output: Option<Format>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -94,6 +100,20 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Ask for a certificate: a PKCS #10 request, signed by a key of the token
+    Csr(certificate::Csr),
+    /// Make a certificate of a key that is its own issuer
+    Selfsign(certificate::SelfSign),
+    /// Put a certificate into the token, beside its key
+    Addcert(certificate::AddCert),
+    /// Make the lost public key object of a private key anew
+    Rebuild(Rebuild),
+    /// Find out why something does not work, from the device to each key, and what to do
+    Doctor(doctor::Doctor),
+    /// Show the TPM's lockout after wrong PINs, or end it
+    Lockout(doctor::Lockout),
+    /// Take over a store of tpm2-pkcs11: its tokens with their PINs and keys; that store stays as it is
+    Migrate(Migrate),
 }
 
 #[cfg(test)]

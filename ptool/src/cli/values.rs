@@ -49,6 +49,15 @@ pub(super) fn parse_id(text: &str) -> Result<KeyId, String> {
     }
 }
 
+/// As tpm2_ptool has the ids of keys that are there already: hexadecimal digits, as listobjects prints them.
+pub(super) fn parse_hex_id(text: &str) -> Result<KeyId, String> {
+    let digits = text.strip_prefix("hex:").unwrap_or(text);
+    match decode_hex(digits.as_bytes()) {
+        Some(bytes) if !bytes.is_empty() => Ok(KeyId(bytes)),
+        _ => Err("expected an even number of hexadecimal digits, as listobjects prints them".into()),
+    }
+}
+
 /// The bytes that pairs of hexadecimal digits stand for; None for anything else.
 pub(crate) fn decode_hex(digits: &[u8]) -> Option<Vec<u8>> {
     let nibble = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());

@@ -2,9 +2,13 @@
 
 mod files;
 mod import;
+mod certificate;
+mod doctor;
 mod init;
 mod key;
 mod list;
+mod rebuild;
+mod migrate;
 mod remove;
 mod token;
 mod verify;
@@ -14,7 +18,7 @@ use ::token::admin::{Admin, Pin, TokenSummary};
 
 use crate::cli::{Cli, Command, Format, Hidden, SoPin, UserPin};
 use crate::errors::Failure;
-use crate::output::note;
+use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN, Surroundings, USER_PIN};
 
 /// What every verb needs.
@@ -26,12 +30,15 @@ struct Context<'a> {
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failure> {
-    let config = Config::from_environment()?;
-    let config = match &cli.path {
+    let config = Config::from_environment().map(|config| match &cli.path {
         Some(path) => config.with_store_dir(path),
         None => config,
+    });
+    let config = match (config, &cli.command) {
+        (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
+        (config, _) => config?,
     };
-    let mut context = Context { config, format: cli.output, around };
+    let mut context = Context { config, format: cli.output.unwrap_or_else(output::usual_format), around };
     match &cli.command {
         Command::Init(options) => init::init(&mut context, options),
         Command::Addtoken(options) => token::add(&mut context, options),
@@ -45,6 +52,13 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Verify(options) => verify::verify(&mut context, options),
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
+        Command::Csr(options) => certificate::csr(&mut context, options),
+        Command::Selfsign(options) => certificate::self_sign(&mut context, options),
+        Command::Addcert(options) => certificate::add(&mut context, options),
+        Command::Rebuild(options) => rebuild::public(&mut context, options),
+        Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
+        Command::Lockout(options) => doctor::lockout(&mut context, options),
+        Command::Migrate(options) => migrate::migrate(&context, options),
     }
 }
 

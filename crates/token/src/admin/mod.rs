@@ -1,9 +1,14 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
 mod import;
+mod certificate;
+pub mod doctor;
 mod key;
 mod list;
+pub mod lockout;
+mod migrate;
 mod provision;
+mod rebuild;
 mod session;
 mod verify;
 
@@ -15,13 +20,17 @@ use serde::Serialize;
 use store::Store;
 
 pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
+pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
+pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
 pub use provision::InitRequest;
 pub use session::Pin;
 pub use verify::VerifyReport;
 
 pub use crate::arrival::CertificateParts;
+pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
+
 use crate::config::Config;
 use crate::info::ObjectSummary;
 use crate::library::Library;

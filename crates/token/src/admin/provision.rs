@@ -37,6 +37,7 @@ impl Admin {
             handle: request.handle,
             keeping: if request.transient { tpm::Keeping::Transient } else { tpm::Keeping::PersistentIfPossible },
             primary_auth: request.primary_auth.clone(),
+            template: tpm::PrimaryTemplate::Srk,
         };
         // The TPM first: without one, no empty store is left behind.
         let before = library.tpm()?.list_persistent()?;

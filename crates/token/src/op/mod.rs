@@ -96,6 +96,8 @@ pub(crate) fn key_for(
         KeyKind::Ec => (KeyType::EC, pair),
         KeyKind::Aes => (KeyType::AES, ObjectClass::SECRET_KEY),
         KeyKind::Secret => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
+        KeyKind::Hkdf if key.key_type() == Some(KeyType::HKDF) => (KeyType::HKDF, ObjectClass::SECRET_KEY),
+        KeyKind::Hkdf => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
         KeyKind::None => return Err(Error::KeyTypeInconsistent),
     };
     if key.key_type() != Some(key_type) {
@@ -125,6 +127,8 @@ impl KeyUse {
     pub(crate) fn new(library: &Library, session: &Session, key: Arc<Object>) -> Result<Self> {
         // Opening the key's auth value now finds an altered row before anything is sent.
         let keys = library.keys(&session.token)?;
+        // The first use of a token that was taken over writes its rows anew.
+        let key = session.token.object(key.handle).unwrap_or(key);
         let auth = key.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && keys.login_required;
         Ok(Self { key, auth, waiting })

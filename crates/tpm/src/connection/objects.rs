@@ -1,8 +1,5 @@
 //! Objects: the primary that is the parent of all, loading, and what a failure there means.
 
-use base::Secret;
-
-use super::sessions::Protection;
 use super::{Connection, Loaded};
 use crate::command::{Authorization, Command, Handle, SessionUse};
 use crate::error::{Error, Result};
@@ -11,7 +8,7 @@ use crate::public::Name;
 use crate::session::{Entity, Session};
 use crate::template;
 use crate::wire::Writer;
-use crate::wire::constants::{cc, rh};
+use crate::wire::constants::cc;
 
 impl Connection {
     /// The handle of the primary; derives a transient one if need be.
@@ -28,8 +25,7 @@ impl Connection {
             }
             self.flush_object(loaded)?;
         }
-        let none = Secret::zeroed(0);
-        let (handle, area) = primary::create_primary(self, rh::OWNER, &none, &none, &mut Protection::none())?;
+        let (handle, area) = primary::derive(self, wanted.template)?;
         let found = area.name()?;
         if found != *name {
             self.add_temporary(handle, &found);

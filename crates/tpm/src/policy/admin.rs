@@ -1,55 +1,13 @@
-//! Authorisation policies (TPM 2.0 Part 1, 19.7; Part 3, 23): their digests computed here, and satisfied in the TPM.
+//! The policy of the user's sealed object: who may replace its authorisation value.
 
+use super::digest::PolicyDigest;
 use crate::command::{Authorization, Handle};
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
-use crate::public::{NAME_HASH, Name};
+use crate::public::Name;
 use crate::session::{Entity, Kind};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
-
-/// The digest of a policy while it is being built. It starts as zeros.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PolicyDigest(Vec<u8>);
-
-impl PolicyDigest {
-    pub(crate) fn new() -> PolicyDigest {
-        PolicyDigest(vec![0; NAME_HASH.len()])
-    }
-
-    fn extend(&self, parts: &[&[u8]]) -> PolicyDigest {
-        let mut all: Vec<&[u8]> = vec![&self.0];
-        all.extend_from_slice(parts);
-        PolicyDigest(NAME_HASH.digest(&all))
-    }
-
-    /// TPM2_PolicyAuthValue.
-    pub(crate) fn auth_value(&self) -> PolicyDigest {
-        self.extend(&[&cc::POLICY_AUTH_VALUE.to_be_bytes()])
-    }
-
-    /// TPM2_PolicyCommandCode.
-    pub(crate) fn command_code(&self, code: u32) -> PolicyDigest {
-        self.extend(&[&cc::POLICY_COMMAND_CODE.to_be_bytes(), &code.to_be_bytes()])
-    }
-
-    /// TPM2_PolicySecret, with an empty policyRef.
-    pub(crate) fn secret(&self, name: &Name) -> PolicyDigest {
-        self.extend(&[&cc::POLICY_SECRET.to_be_bytes(), name.as_bytes()]).extend(&[])
-    }
-
-    /// TPM2_PolicyOR: what was there before counts no more.
-    pub(crate) fn or(branches: &[PolicyDigest]) -> PolicyDigest {
-        let code = cc::POLICY_OR.to_be_bytes();
-        let mut parts: Vec<&[u8]> = vec![&code];
-        parts.extend(branches.iter().map(PolicyDigest::as_bytes));
-        PolicyDigest::new().extend(&parts)
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
 
 /// The two ways to replace the user's authorisation value: knowing it, or knowing the security officer's.
 fn user_branches(so_name: &Name) -> [PolicyDigest; 2] {
@@ -62,7 +20,7 @@ fn user_branches(so_name: &Name) -> [PolicyDigest; 2] {
 
 /// authPolicy of the user's sealed object.
 pub(crate) fn user_policy(so_name: &Name) -> Vec<u8> {
-    PolicyDigest::or(&user_branches(so_name)).0
+    PolicyDigest::or(user_branches(so_name).iter().map(PolicyDigest::as_bytes)).into_bytes()
 }
 
 /// PolicyAuthValue, PolicyCommandCode, PolicyOR.
