@@ -45,9 +45,8 @@ pub use cipher::{CipherMode, INPUT_BUFFER};
 pub use conf::{ParseTctiError, TctiConf};
 pub use crypto::Direction;
 pub use duplicate::{Opened, RecoveryPrivate};
-pub use error::{Error, Result};
-pub use external::Importable;
 pub use error::{Error, PolicyNotMet, Result};
+pub use external::Importable;
 pub use import::KeyMaterial;
 pub use policy::{
     Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, approval_message, pcr_policy_digest,
