@@ -14,8 +14,10 @@ mod conf;
 mod connection;
 mod crypto;
 mod descriptors;
+mod duplicate;
 mod ecdh;
 mod error;
+mod external;
 mod hmac;
 mod import;
 mod keys;
@@ -43,7 +45,9 @@ pub use capabilities::{Capabilities, Lockout};
 pub use cipher::{CipherMode, INPUT_BUFFER};
 pub use conf::{ParseTctiError, TctiConf};
 pub use crypto::Direction;
+pub use duplicate::{Opened, RecoveryPrivate};
 pub use error::{Error, PolicyNotMet, Result};
+pub use external::Importable;
 pub use import::KeyMaterial;
 pub use policy::{
     Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, PolicyUse, approval_message,

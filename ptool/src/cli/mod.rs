@@ -5,6 +5,7 @@
 pub(crate) mod certificate;
 mod common;
 pub(crate) mod doctor;
+pub(crate) mod import;
 mod init;
 pub(crate) mod key;
 mod migrate;
@@ -87,6 +88,8 @@ pub(crate) enum Command {
     Addtoken(AddToken),
     /// Make a key pair in the TPM
     Addkey(AddKey),
+    /// Take a key from a file into the TPM
+    Import(import::Import),
     /// Set the user PIN as security officer
     Initpin(InitPin),
     /// Change the user PIN or the security officer PIN

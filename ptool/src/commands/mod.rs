@@ -2,7 +2,9 @@
 
 mod certificate;
 mod doctor;
+mod files;
 mod generate;
+mod import;
 mod init;
 mod key;
 mod list;
@@ -51,6 +53,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Initpin(options) => token::init_pin(&mut context, options),
         Command::Changepin(options) => token::change_pin(&mut context, options),
         Command::Addkey(options) => key::add(&mut context, options),
+        Command::Import(options) => import::import(&mut context, options),
         Command::Listprimaries => list::primaries(&context),
         Command::Listtokens(options) => list::tokens(&context, options.pid),
         Command::Listobjects(options) => list::objects(&context, &options.label),

@@ -3,6 +3,7 @@
 mod approve;
 mod certificate;
 pub mod doctor;
+mod import;
 mod key;
 mod list;
 pub mod lockout;
@@ -28,6 +29,7 @@ use serde::Serialize;
 pub use self::store::Destroyed;
 pub use approve::{ApprovalInfo, ApproveRequest, Approver};
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
+pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
@@ -39,6 +41,7 @@ pub use session::Pin;
 pub use uri::KeyUri;
 pub use verify::VerifyReport;
 
+pub use crate::arrival::CertificateParts;
 pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
 
 use crate::config::Config;

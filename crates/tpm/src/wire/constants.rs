@@ -2,12 +2,12 @@
 
 /// TPM_CC.
 pub(crate) mod cc {
-    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
     pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
+    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
     pub(crate) const POLICY_SECRET: u32 = 0x151;
     pub(crate) const CREATE: u32 = 0x153;
@@ -42,12 +42,12 @@ pub(crate) mod cc {
 /// The name of a command, for logs.
 pub(crate) fn command_name(code: u32) -> &'static str {
     match code {
-        cc::DUPLICATE => "Duplicate",
         cc::EVICT_CONTROL => "EvictControl",
         cc::CREATE_PRIMARY => "CreatePrimary",
         cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
+        cc::DUPLICATE => "Duplicate",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
         cc::POLICY_SECRET => "PolicySecret",
         cc::CREATE => "Create",
