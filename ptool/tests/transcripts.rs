@@ -67,10 +67,6 @@ fn doctor() {
     replay("doctor.txt");
 }
 
-#[test]
-fn rebuild() {
-    replay("rebuild.txt");
-}
 
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
