@@ -15,7 +15,7 @@ help:
 	@echo 'make check     packages, build, lints and all tests'
 	@echo 'make check-clients  other programs, all scenarios: a table in docs/CLIENTS.md; MODULE=FILE tests another module'
 	@echo 'make build     the module and ptool, optimised'
-	@echo 'make install   them, and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
+	@echo 'make install   them, manual pages, completions and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
 	@echo 'make deb       a Debian package of them; make check-deb installs and tries it on two releases, in trees'
 	@echo 'make static    a ptool and a module that need no library of the system but, for the module, the C library'
 	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
@@ -60,6 +60,12 @@ install:
 	elif [ ! -e '$(TARGET)/release/ptool' ]; then echo 'Run `make build` first, without sudo.' >&2; exit 1; fi
 	install -D -m 755 '$(TARGET)/release/libtpm2_cryptoki.so' '$(DESTDIR)$(MODULE_DIR)/libtpm2_cryptoki.so'
 	install -D -m 755 '$(TARGET)/release/ptool' '$(DESTDIR)$(PREFIX)/bin/ptool'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate man '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -d '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' \
+	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate completions bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ptool'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate completions zsh >'$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ptool'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate completions fish >'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ptool.fish'
 	install -d '$(DESTDIR)$(PREFIX)/share/p11-kit/modules'
 	printf 'module: %s\ncritical: no\ntrust-policy: no\n' '$(MODULE_DIR)/libtpm2_cryptoki.so' \
 	    >'$(DESTDIR)$(PREFIX)/share/p11-kit/modules/tpm2-cryptoki.module'

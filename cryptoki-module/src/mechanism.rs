@@ -3,7 +3,7 @@
 use base::digest::Hash;
 use model::{
     HkdfSalt, Mechanism, MechanismType, ObjectHandle, Ops, ParamKind, Params, SessionHandle, hash_of_mechanism,
-    hash_of_mgf, kdf,
+    hash_of_mgf, hash_of_prf, kdf,
 };
 use pkcs11_sys::*;
 use token::{Error, Library, Result};
@@ -159,7 +159,8 @@ fn hkdf(parameter: &Bytes<'_>) -> Result<Params> {
         _ => return Err(Error::MechanismParamInvalid("unknown type of salt")),
     };
     let info = if expand { parameter.field(given.pInfo, given.ulInfoLen)?.to_vec() } else { Vec::new() };
-    Ok(Params::Hkdf { extract, expand, hash: hash(given.prfHashMechanism)?, salt, info })
+    let hash = hash_of_prf(given.prfHashMechanism).ok_or(Error::MechanismParamInvalid("unknown hash"))?;
+    Ok(Params::Hkdf { extract, expand, hash, salt, info })
 }
 
 fn data(parameter: &Bytes<'_>) -> Result<Params> {

@@ -23,6 +23,8 @@ const SECONDS: &str = "60";
 struct Desk {
     world: World,
     tree: PathBuf,
+    /// Every call of the module is logged.
+    detailed: bool,
 }
 
 impl Desk {
@@ -34,7 +36,7 @@ impl Desk {
     fn of(world: impl FnOnce() -> World, pin: &str) -> Option<Desk> {
         let tree = guest::prepared("trixie.sh")?;
         // Several programs at once, as on a machine with a kernel.
-        let desk = Desk { world: world().managed(), tree };
+        let desk = Desk { world: world().managed(), tree, detailed: false };
         let manager = desk.world.manager.as_ref().expect("it is managed");
         std::fs::hard_link(manager.path(), desk.world.path("tpmrm0")).unwrap();
         desk.write("letter", LETTER);
@@ -64,6 +66,7 @@ impl Desk {
     fn guest(&self, program: &str) -> Command {
         let home = self.world.path("").to_str().unwrap().trim_end_matches('/').to_owned();
         let mut command = Command::new(guest::sources().join("scripts/in-tree.sh"));
+        let log = if self.detailed { "debug:/world/log" } else { "info:/world/log" };
         command
             .arg(&self.tree)
             .arg(&home)
@@ -71,6 +74,8 @@ impl Desk {
             .env_clear()
             .envs(self.world.environment().into_iter().map(|(name, value)| (name, value.replace(&home, "/world"))))
             .env("TPM2_CRYPTOKI_TCTI", "device:/world/tpmrm0")
+            .env("TPM2_PKCS11_TCTI", tests::peer::tcti("/world/tpmrm0"))
+            .env("TPM2_CRYPTOKI_LOG", log)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("OPENSSL_CONF", "/world/openssl.cnf")
             .stdin(Stdio::null());
@@ -115,7 +120,7 @@ impl Desk {
     fn public_key(&self, label: &str) -> String {
         let probe = self.world.probe().initialized();
         let session = probe.open_ro(probe.slot_of("alpha"));
-        let spki = probe.attribute(session, probe.public_key(session, label), pkcs11_sys::CKA_PUBLIC_KEY_INFO).unwrap();
+        let spki = tests::peer::public_key_info(&probe, session, probe.public_key(session, label));
         let (der, pem) = (format!("{label}.der"), format!("{label}.pub"));
         self.write(&der, spki);
         self.plain(&["pkey", "-pubin", "-inform", "DER", "-in", &der, "-out", &pem]);
@@ -176,6 +181,29 @@ fn the_instructions_work_as_they_stand() {
     desk.openssl(&["dgst", "-sha256", "-provider", "pkcs11", "-sign", uri, "-out", "signature", "letter"]);
     desk.verify("webserver.pub", "-sha256", &[]);
     desk.world.assert_clean();
+}
+
+/// What `ptool config --snippet` prints, put into files.
+#[test]
+fn the_snippets_work_as_they_are_printed() {
+    let Some(desk) = Desk::new() else { return };
+    let snippet = |program: &str| {
+        desk.world.ptool_ok(&["config", "--label=alpha", "--key-label=p256", "--snippet", program]).text()
+    };
+    let text = snippet("openssl-provider");
+    let line = text.lines().find_map(|line| line.strip_prefix("#   openssl ")).unwrap();
+    let arguments: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+    // The module and the PIN are elsewhere in the tree, and nobody is there to type it.
+    let config = text.replace(product::module().to_str().unwrap(), "/world/module.so").replace(
+        "#pkcs11-module-token-pin = file:/etc/ssl/private/tpm-pin",
+        "pkcs11-module-token-pin = file:/world/pin",
+    );
+    desk.write("openssl.cnf", config);
+    desk.openssl(&arguments);
+    desk.plain(&["req", "-in", "web.csr", "-verify", "-noout"]);
+    desk.write("uri.pem", snippet("uri-pem"));
+    desk.openssl(&["req", "-new", "-key", "uri.pem", "-subj", "/CN=other.example", "-out", "other.csr"]);
+    desk.plain(&["req", "-in", "other.csr", "-verify", "-noout"]);
 }
 
 #[test]
@@ -566,9 +594,12 @@ impl Drop for Server {
 
 #[test]
 fn tls_1_3_handshakes() {
-    if let Some(desk) = Desk::new() {
-        shake_hands(&desk);
-    }
+    let Some(mut desk) = Desk::new() else { return };
+    desk.detailed = true;
+    shake_hands(&desk);
+    // The key schedule as well: what OpenSSL asks of the token first, the token does.
+    let derived = desk.world.log().matches("C_DeriveKey: CKR_OK").count();
+    assert!(derived > 100, "{derived} derivations");
 }
 
 /// The same where only what needs the key is asked of the token.

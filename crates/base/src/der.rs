@@ -73,9 +73,19 @@ fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// The content of the one element `der` consists of. Lengths must be in their shortest form
-/// (X.690, 10.1); nothing may follow.
-fn content(tag: u8, der: &[u8]) -> Option<&[u8]> {
+/// One element at the start of some DER.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Element<'a> {
+    /// With its tag and length.
+    pub(crate) whole: &'a [u8],
+    /// What is in it.
+    pub(crate) content: &'a [u8],
+    /// What follows it.
+    pub(crate) rest: &'a [u8],
+}
+
+/// The element with this tag that `der` starts with. Lengths must be in their shortest form (X.690, 10.1).
+pub(crate) fn first_element(tag: u8, der: &[u8]) -> Option<Element<'_>> {
     let (&[found, first], rest) = der.split_first_chunk::<2>()?;
     if found != tag {
         return None;
@@ -93,7 +103,13 @@ fn content(tag: u8, der: &[u8]) -> Option<&[u8]> {
         }
         (usize::try_from(len).ok()?, body)
     };
-    (body.len() == len).then_some(body)
+    let (content, rest) = body.split_at_checked(len)?;
+    Some(Element { whole: der.get(..der.len() - rest.len())?, content, rest })
+}
+
+/// The content of the one element `der` consists of; nothing may follow.
+fn content(tag: u8, der: &[u8]) -> Option<&[u8]> {
+    first_element(tag, der).filter(|element| element.rest.is_empty()).map(|element| element.content)
 }
 
 #[cfg(test)]

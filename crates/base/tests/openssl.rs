@@ -294,3 +294,19 @@ fn fixed(curve: Curve, der: &[u8]) -> Vec<u8> {
         Curve::P521 => p521::ecdsa::Signature::from_der(der).unwrap().to_vec(),
     }
 }
+
+#[test]
+fn a_certificate_tells_its_public_key() {
+    let openssl = Openssl::new();
+    for key in [&["rsa:2048"][..], &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"]] {
+        let made =
+            ["req", "-x509", "-nodes", "-keyout", "key.pem", "-subj", "/CN=reader", "-outform", "DER", "-newkey"];
+        let der = openssl.run(&[&made[..], key].concat()).unwrap();
+        let spki = openssl.run(&["pkey", "-in", "key.pem", "-pubout", "-outform", "DER"]).unwrap();
+        assert_eq!(base::certificate::public_key_info(&der), Some(&spki[..]));
+        for len in 0..der.len() {
+            assert_eq!(base::certificate::public_key_info(&der[..len]), None, "cut at {len}");
+        }
+        assert_eq!(base::certificate::public_key_info(&[&der[..], &[0]].concat()), None);
+    }
+}

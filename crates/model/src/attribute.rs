@@ -6,13 +6,18 @@ use pkcs11_sys::{
     CKA_DESTROYABLE, CKA_EC_PARAMS, CKA_EC_POINT, CKA_ENCRYPT, CKA_END_DATE, CKA_EXPONENT_1, CKA_EXPONENT_2,
     CKA_EXTRACTABLE, CKA_ID, CKA_ISSUER, CKA_KEY_GEN_MECHANISM, CKA_KEY_TYPE, CKA_LABEL, CKA_LOCAL, CKA_MODIFIABLE,
     CKA_MODULUS, CKA_MODULUS_BITS, CKA_NEVER_EXTRACTABLE, CKA_OBJECT_ID, CKA_PRIME_1, CKA_PRIME_2, CKA_PRIVATE,
-    CKA_PRIVATE_EXPONENT, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SERIAL_NUMBER, CKA_SIGN,
-    CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP, CKA_VALUE,
-    CKA_VALUE_LEN, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
+    CKA_PRIVATE_EXPONENT, CKA_PROFILE_ID, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SERIAL_NUMBER,
+    CKA_SIGN, CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP,
+    CKA_VALUE, CKA_VALUE_LEN, CKA_VENDOR_DEFINED, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
 };
 
 use crate::names::named_type;
 use crate::{KeyType, ObjectClass, Value, ValueKind};
+
+/// Of this vendor: numbers that no other is likely to use. Computed, and of no use to a client.
+const CKA_TPM_RECOVERY_KEY: u64 = CKA_VENDOR_DEFINED | 0x5450_4d01;
+const CKA_TPM_PARENT: u64 = CKA_VENDOR_DEFINED | 0x5450_4d02;
+const CKA_TPM_HANDLE: u64 = CKA_VENDOR_DEFINED | 0x5450_4d03;
 
 named_type! {
     /// `CK_ATTRIBUTE_TYPE`.
@@ -25,6 +30,7 @@ named_type! {
         APPLICATION = CKA_APPLICATION,
         VALUE = CKA_VALUE,
         OBJECT_ID = CKA_OBJECT_ID,
+        PROFILE_ID = CKA_PROFILE_ID,
         CERTIFICATE_TYPE = CKA_CERTIFICATE_TYPE,
         ISSUER = CKA_ISSUER,
         SERIAL_NUMBER = CKA_SERIAL_NUMBER,
@@ -70,6 +76,9 @@ named_type! {
         ALWAYS_AUTHENTICATE = CKA_ALWAYS_AUTHENTICATE,
         WRAP_WITH_TRUSTED = CKA_WRAP_WITH_TRUSTED,
         ALLOWED_MECHANISMS = CKA_ALLOWED_MECHANISMS,
+        TPM_RECOVERY_KEY = CKA_TPM_RECOVERY_KEY,
+        TPM_PARENT = CKA_TPM_PARENT,
+        TPM_HANDLE = CKA_TPM_HANDLE,
     }
 }
 
@@ -97,8 +106,10 @@ bitflags::bitflags! {
         const RSA_PRIVATE = 1 << 4;
         /// EC private keys.
         const EC_PRIVATE = 1 << 5;
-        /// AES and generic secret keys.
+        /// AES, generic secret and HKDF keys.
         const SECRET = 1 << 6;
+        /// Profiles, which the token has and nobody makes.
+        const PROFILE = 1 << 7;
 
         /// Public keys.
         const PUBLIC = Self::RSA_PUBLIC.bits() | Self::EC_PUBLIC.bits();
@@ -128,7 +139,8 @@ impl Scope {
             (ObjectClass::PUBLIC_KEY, Some(KeyType::EC)) => Self::EC_PUBLIC,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::RSA)) => Self::RSA_PRIVATE,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::EC)) => Self::EC_PRIVATE,
-            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET)) => Self::SECRET,
+            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET | KeyType::HKDF)) => Self::SECRET,
+            (ObjectClass::PROFILE, _) => Self::PROFILE,
             _ => return None,
         })
     }
@@ -233,6 +245,8 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         // 4.5: data objects
         row(A::APPLICATION, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
         row(A::OBJECT_ID, Bytes, Scope::DATA, Rule::CREATE.union(Rule::MODIFY), Empty),
+        // 4.13: profiles
+        row(A::PROFILE_ID, Ulong, Scope::PROFILE, COMPUTED, None),
         // 4.6: certificates
         row(A::CERTIFICATE_TYPE, Ulong, Scope::CERTIFICATE, NEEDED, None),
         row(A::CERTIFICATE_CATEGORY, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
@@ -262,7 +276,13 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::VERIFY, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, None),
         row(A::VERIFY_RECOVER, Bool, Scope::PUBLIC, USAGE, None),
         row(A::WRAP, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, False),
-        row(A::PUBLIC_KEY_INFO, Bytes, Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE), COMPUTED, None),
+        row(
+            A::PUBLIC_KEY_INFO,
+            Bytes,
+            Scope::PUBLIC.union(Scope::PRIVATE).union(Scope::CERTIFICATE),
+            Rule::CREATE,
+            None,
+        ),
         // 4.9: private keys
         row(A::SENSITIVE, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_TRUE), True),
         row(A::DECRYPT, Bool, Scope::HIDDEN, USAGE, None),
@@ -295,6 +315,11 @@ pub static ATTRIBUTES: &[AttributeRow] = {
             Rule::CREATE.union(Rule::MODIFY),
         ),
         row(A::VALUE_LEN, Ulong, Scope::SECRET, Rule::GENERATE, None),
+        // Keys of the TPM that are not like the others: the TPM2B_PUBLIC of the one parent that the key can be duplicated to; the
+        // parent that it has (its handle and TPM2B_PUBLIC) if that is not the token's primary; its own handle if it is persistent.
+        row(A::TPM_RECOVERY_KEY, Bytes, Scope::HIDDEN, POWER, None),
+        row(A::TPM_PARENT, Bytes, Scope::HIDDEN, POWER, None),
+        row(A::TPM_HANDLE, Ulong, Scope::HIDDEN, POWER, None),
     ]
 };
 

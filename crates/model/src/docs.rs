@@ -21,6 +21,7 @@ pub fn mechanisms() -> String {
             KeyKind::Ec => "EC",
             KeyKind::Aes => "AES",
             KeyKind::Secret => "generic secret",
+            KeyKind::Hkdf => "HKDF, generic secret",
         };
         let params = match row.params {
             ParamKind::None => "none",
@@ -33,14 +34,13 @@ pub fn mechanisms() -> String {
             ParamKind::MacLen => "`CK_MAC_GENERAL_PARAMS`: 1 byte to the full length",
             ParamKind::WrapIv => "none, or an initial value of 8 bytes",
             ParamKind::Ecdh => "`CK_ECDH1_DERIVE_PARAMS`: `CKD_NULL`, X9.63 with SHA-1 or SHA-2; raw or DER points",
-            ParamKind::Hkdf => "`CK_HKDF_PARAMS`",
+            ParamKind::Hkdf => "`CK_HKDF_PARAMS`: any hash, salts of all three types",
             ParamKind::Data => "`CK_KEY_DERIVATION_STRING_DATA`",
             ParamKind::Key => "`CK_OBJECT_HANDLE`",
         };
         let hash = row.hash.map_or("", base::digest::Hash::name);
         // Writing to a String cannot fail.
-        let listed = if row.listed { "" } else { "; works, but is not listed" };
-        let _ = writeln!(text, "| `{}` | {does}{listed} | {keys} | {hash} | {params} |", row.ty);
+        let _ = writeln!(text, "| `{}` | {does} | {keys} | {hash} | {params} |", row.ty);
     }
     text
 }
@@ -98,6 +98,7 @@ fn scope(scope: Scope) -> String {
         (Scope::RSA_PRIVATE, "RSA private"),
         (Scope::EC_PRIVATE, "EC private"),
         (Scope::SECRET, "secret"),
+        (Scope::PROFILE, "profile"),
     ];
     names.iter().filter(|(flag, _)| scope.contains(*flag)).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -15,11 +15,11 @@ mod template;
 mod value;
 
 pub use attribute::{ATTRIBUTES, AttributeRow, AttributeType, Rule, Scope};
-pub use class::{CertificateType, KeyType, ObjectClass};
+pub use class::{CertificateType, KeyType, ObjectClass, ProfileId};
 pub use handle::{ObjectHandle, SessionHandle, SlotId, UserType};
 pub use mechanism::{
     HkdfSalt, Kdf, KeyKind, MECHANISMS, Mechanism, MechanismRow, MechanismType, Ops, ParamKind, Params, Scheme,
-    hash_of_mechanism, hash_of_mgf, kdf,
+    hash_of_mechanism, hash_of_mgf, hash_of_prf, kdf,
 };
 pub use output::{Delivery, Output};
 pub use template::Template;

@@ -72,6 +72,8 @@ named_type! {
         CONCATENATE_DATA_AND_BASE = CKM_CONCATENATE_DATA_AND_BASE,
         XOR_BASE_AND_DATA = CKM_XOR_BASE_AND_DATA,
         HKDF_DERIVE = CKM_HKDF_DERIVE,
+        HKDF_DATA = CKM_HKDF_DATA,
+        HKDF_KEY_GEN = CKM_HKDF_KEY_GEN,
     }
 }
 
@@ -258,6 +260,10 @@ bitflags::bitflags! {
         const MESSAGE_ENCRYPT = CKF_MESSAGE_ENCRYPT;
         /// `C_DecryptMessage*`
         const MESSAGE_DECRYPT = CKF_MESSAGE_DECRYPT;
+        /// `C_SignMessage*`
+        const MESSAGE_SIGN = CKF_MESSAGE_SIGN;
+        /// `C_VerifyMessage*`
+        const MESSAGE_VERIFY = CKF_MESSAGE_VERIFY;
         /// A message can come in parts.
         const MULTI_MESSAGE = CKF_MULTI_MESSAGE;
     }
@@ -276,6 +282,8 @@ pub enum KeyKind {
     Aes,
     /// Generic secret keys.
     Secret,
+    /// Keys for HKDF, or generic secret keys.
+    Hkdf,
 }
 
 /// What is done with the (digested) input.
@@ -313,8 +321,10 @@ pub enum Scheme {
     AesWrapPad,
     /// Diffie-Hellman on a curve.
     Ecdh,
-    /// HKDF (RFC 5869).
+    /// HKDF (RFC 5869) with a key as its result.
     Hkdf,
+    /// HKDF with a data object as its result.
+    HkdfData,
     /// The base key, then another.
     BaseAndKey,
     /// The base key, then data.
@@ -340,15 +350,14 @@ pub struct MechanismRow {
     pub hash: Option<Hash>,
     /// The C structure of its parameters.
     pub params: ParamKind,
-    /// Is it in the list that clients take for what the token is to be used for?
-    pub listed: bool,
 }
 
 /// Every mechanism. `C_GetMechanismList` is this table without what the token's TPM cannot do.
 pub static MECHANISMS: &[MechanismRow] = {
     use Hash::{Sha1, Sha3_224, Sha3_256, Sha3_384, Sha3_512, Sha224, Sha256, Sha384, Sha512};
     use MechanismType as M;
-    const SIGN_VERIFY: Ops = Ops::SIGN.union(Ops::VERIFY);
+    const MESSAGES_SIGNED: Ops = Ops::MESSAGE_SIGN.union(Ops::MESSAGE_VERIFY).union(Ops::MULTI_MESSAGE);
+    const SIGN_VERIFY: Ops = Ops::SIGN.union(Ops::VERIFY).union(MESSAGES_SIGNED);
     const RECOVER: Ops = Ops::SIGN_RECOVER.union(Ops::VERIFY_RECOVER);
     const WRAP: Ops = Ops::WRAP.union(Ops::UNWRAP);
     const ENCRYPT_DECRYPT: Ops = Ops::ENCRYPT.union(Ops::DECRYPT);
@@ -362,11 +371,10 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::KeyPair,
             hash: None,
             params: ParamKind::None,
-            listed: true,
         }
     }
     const fn rsa(ty: M, ops: Ops, scheme: Scheme, params: ParamKind) -> MechanismRow {
-        MechanismRow { ty, ops, key: KeyKind::Rsa, scheme, hash: None, params, listed: true }
+        MechanismRow { ty, ops, key: KeyKind::Rsa, scheme, hash: None, params }
     }
     const fn hash_rsa(ty: M, hash: Hash) -> MechanismRow {
         MechanismRow {
@@ -376,7 +384,6 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::RsaPkcs1,
             hash: Some(hash),
             params: ParamKind::None,
-            listed: true,
         }
     }
     const fn hash_pss(ty: M, hash: Hash) -> MechanismRow {
@@ -387,19 +394,10 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::RsaPss,
             hash: Some(hash),
             params: ParamKind::PssOf(hash),
-            listed: true,
         }
     }
     const fn ecdsa(ty: M, hash: Option<Hash>) -> MechanismRow {
-        MechanismRow {
-            ty,
-            ops: SIGN_VERIFY,
-            key: KeyKind::Ec,
-            scheme: Scheme::Ecdsa,
-            hash,
-            params: ParamKind::None,
-            listed: true,
-        }
+        MechanismRow { ty, ops: SIGN_VERIFY, key: KeyKind::Ec, scheme: Scheme::Ecdsa, hash, params: ParamKind::None }
     }
     const fn digest(ty: M, hash: Hash) -> MechanismRow {
         MechanismRow {
@@ -409,22 +407,13 @@ pub static MECHANISMS: &[MechanismRow] = {
             scheme: Scheme::Digest,
             hash: Some(hash),
             params: ParamKind::None,
-            listed: true,
         }
     }
     const fn secret(ty: M, ops: Ops, key: KeyKind, scheme: Scheme, params: ParamKind) -> MechanismRow {
-        MechanismRow { ty, ops, key, scheme, hash: None, params, listed: true }
+        MechanismRow { ty, ops, key, scheme, hash: None, params }
     }
     const fn hmac(ty: M, hash: Hash, params: ParamKind) -> MechanismRow {
-        MechanismRow {
-            ty,
-            ops: SIGN_VERIFY,
-            key: KeyKind::Secret,
-            scheme: Scheme::Hmac,
-            hash: Some(hash),
-            params,
-            listed: true,
-        }
+        MechanismRow { ty, ops: SIGN_VERIFY, key: KeyKind::Secret, scheme: Scheme::Hmac, hash: Some(hash), params }
     }
 
     &[
@@ -495,14 +484,19 @@ pub static MECHANISMS: &[MechanismRow] = {
         secret(M::CONCATENATE_BASE_AND_DATA, Ops::DERIVE, KeyKind::Secret, Scheme::BaseAndData, ParamKind::Data),
         secret(M::CONCATENATE_DATA_AND_BASE, Ops::DERIVE, KeyKind::Secret, Scheme::DataAndBase, ParamKind::Data),
         secret(M::XOR_BASE_AND_DATA, Ops::DERIVE, KeyKind::Secret, Scheme::XorData, ParamKind::Data),
-        // Not in the list: with it, pkcs11-provider takes over the key schedule of its host's TLS 1.3, for which it wants
-        // CKM_HKDF_DATA as well.
-        MechanismRow {
-            listed: false,
-            ..secret(M::HKDF_DERIVE, Ops::DERIVE, KeyKind::Secret, Scheme::Hkdf, ParamKind::Hkdf)
-        },
+        secret(M::HKDF_DERIVE, Ops::DERIVE, KeyKind::Hkdf, Scheme::Hkdf, ParamKind::Hkdf),
+        secret(M::HKDF_DATA, Ops::DERIVE, KeyKind::Hkdf, Scheme::HkdfData, ParamKind::Hkdf),
+        secret(M::HKDF_KEY_GEN, Ops::GENERATE, KeyKind::Hkdf, Scheme::Key, ParamKind::None),
     ]
 };
+
+/// The hash of the code that HKDF is made of: some callers name the hash (`CKM_SHA256`), as the header's field has it,
+/// others the code (`CKM_SHA256_HMAC`).
+#[must_use]
+pub fn hash_of_prf(number: u64) -> Option<Hash> {
+    let row = MechanismType(number).row().filter(|row| row.params == ParamKind::None)?;
+    row.hash.filter(|_| matches!(row.scheme, Scheme::Digest | Scheme::Hmac))
+}
 
 /// The hash that a digest mechanism names, as the parameters of PSS and OAEP name theirs (`CKM_SHA256` ...).
 #[must_use]
@@ -559,5 +553,9 @@ mod tests {
         assert_eq!(hash_of_mechanism(CKM_SHA256_RSA_PKCS), None);
         assert_eq!(hash_of_mgf(CKG_MGF1_SHA224), Some(Hash::Sha224));
         assert_eq!(hash_of_mgf(0), None);
+        assert_eq!(hash_of_prf(CKM_SHA256), Some(Hash::Sha256));
+        assert_eq!(hash_of_prf(CKM_SHA384_HMAC), Some(Hash::Sha384));
+        assert_eq!(hash_of_prf(CKM_SHA384_HMAC_GENERAL), None);
+        assert_eq!(hash_of_prf(CKM_ECDSA_SHA256), None);
     }
 }

@@ -24,7 +24,7 @@ impl Library {
     /// # Errors
     /// Template errors, [`Error::SessionReadOnly`] for a token object in a read-only session, [`Error::UserNotLoggedIn`]
     /// for a private object, and for any token object that nobody who is logged in vouches for,
-    /// [`Error::FunctionNotSupported`] for classes that cannot be brought in this way.
+    /// [`Error::AttributeValueInvalid`] for classes and key types that are not kept here.
     pub fn create_object(&self, session: SessionHandle, template: &Template) -> Result<ObjectHandle> {
         let session = self.session(session)?;
         let class = template.value(AttributeType::CLASS)?.ok_or(Error::TemplateIncomplete(AttributeType::CLASS))?;
@@ -32,12 +32,15 @@ impl Library {
         let class = ObjectClass(class);
         let key_type = match template.value(AttributeType::KEY_TYPE)? {
             Some(Value::Ulong(key_type)) => Some(KeyType(key_type)),
-            _ if !matches!(class, ObjectClass::DATA | ObjectClass::CERTIFICATE) => {
-                return Err(Error::TemplateIncomplete(AttributeType::KEY_TYPE));
-            }
             _ => None,
         };
-        let scope = Scope::of(class, key_type).ok_or(Error::FunctionNotSupported)?;
+        let is_key = matches!(class, ObjectClass::PUBLIC_KEY | ObjectClass::PRIVATE_KEY | ObjectClass::SECRET_KEY);
+        let scope = match Scope::of(class, key_type) {
+            Some(scope) if scope != Scope::PROFILE => scope,
+            _ if is_key && key_type.is_none() => return Err(Error::TemplateIncomplete(AttributeType::KEY_TYPE)),
+            _ if is_key => return Err(Error::AttributeValueInvalid(AttributeType::KEY_TYPE)),
+            _ => return Err(Error::AttributeValueInvalid(AttributeType::CLASS)),
+        };
         let mut attributes = template::start(scope, Rule::CREATE, template)?;
         match class {
             ObjectClass::SECRET_KEY => return self.create_secret(&session, attributes),
@@ -137,13 +140,14 @@ fn taken(attributes: &mut Attributes, ty: AttributeType) -> Option<Secret> {
     }
 }
 
-fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
+pub(crate) fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
     let key = PublicKey::from_attributes(attributes).map_err(|_| {
         Error::AttributeValueInvalid(match attributes.ulong(AttributeType::KEY_TYPE).map(KeyType) {
             Some(KeyType::RSA) => AttributeType::MODULUS,
             _ => AttributeType::EC_POINT,
         })
     })?;
+    check_key_info(attributes, &key.key_info())?;
     // A raw point becomes the DER OCTET STRING that the specification wants.
     key.describe(attributes);
     if let PublicKey::Rsa(key) = &key {
@@ -159,6 +163,16 @@ fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
     Ok(())
 }
 
+/// A template may say `CKA_PUBLIC_KEY_INFO`, which is computed: what it says must be true, or nothing.
+pub(crate) fn check_key_info(attributes: &mut Attributes, key: &[u8]) -> Result<()> {
+    match attributes.remove(AttributeType::PUBLIC_KEY_INFO) {
+        Some(Value::Bytes(given)) if !given.is_empty() && given != key => {
+            Err(Error::AttributeValueInvalid(AttributeType::PUBLIC_KEY_INFO))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `CK_UNAVAILABLE_INFORMATION`: the key was not made here.
 const UNAVAILABLE: u64 = u64::MAX;
 
@@ -168,6 +182,11 @@ fn settle_certificate(attributes: &mut Attributes) -> Result<()> {
     }
     if attributes.bytes(AttributeType::VALUE).is_none_or(<[u8]>::is_empty) {
         return Err(Error::TemplateIncomplete(AttributeType::VALUE));
+    }
+    let key = attributes.bytes(AttributeType::VALUE).and_then(base::certificate::public_key_info).map(<[u8]>::to_vec);
+    check_key_info(attributes, key.as_deref().unwrap_or_default())?;
+    if let Some(key) = key {
+        attributes.set(AttributeType::PUBLIC_KEY_INFO, Value::Bytes(key));
     }
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(false));
     // CK_CERTIFICATE_CATEGORY_UNSPECIFIED

@@ -1,11 +1,11 @@
-//! `C_DeriveKey` (PKCS#11 v3.1 5.18.5): Diffie-Hellman in the TPM, the rest from secrets in memory.
+//! `C_DeriveKey` (PKCS#11 v3.1 5.18.5): Diffie-Hellman and the codes of HKDF in the TPM, the rest from secrets in memory.
 
 use base::Secret;
 use base::curve::EcPublic;
 use base::digest::Hash;
 use model::{
-    AttributeType, Attributes, HkdfSalt, Kdf, KeyType, Mechanism, MechanismRow, ObjectHandle, Ops, Params, Rule,
-    Scheme, Scope, SessionHandle, Template, Value,
+    AttributeType, Attributes, Kdf, KeyType, Mechanism, MechanismRow, ObjectHandle, Ops, Params, Rule, Scheme, Scope,
+    SessionHandle, Template, Value,
 };
 
 use crate::library::Library;
@@ -34,6 +34,9 @@ impl Library {
         let session = self.session(session)?;
         let row = op::row(&session, mechanism, Ops::DERIVE)?;
         let base = op::key_for(&session, base, Half::Private, AttributeType::DERIVE, row)?;
+        if row.scheme == Scheme::HkdfData {
+            return self.derive_data(&session, row, &mechanism.params, &base, template);
+        }
         let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, template)?;
         let key_type = attributes.ulong(AttributeType::KEY_TYPE).map_or(KeyType::GENERIC_SECRET, KeyType);
         if Scope::of(model::ObjectClass::SECRET_KEY, Some(key_type)).is_none() {
@@ -48,23 +51,27 @@ impl Library {
             always_sensitive: base.attributes.is_true(AttributeType::ALWAYS_SENSITIVE),
             never_extractable: base.attributes.is_true(AttributeType::NEVER_EXTRACTABLE),
         };
-        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
+        // What is wrong with the template is said before the TPM is asked for anything.
         settle_secret(&mut attributes, key_type, origin)?;
+        self.check_new_secret(&session, &attributes, key_type, wanted)?;
+        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
         self.new_secret(&session, attributes, value)
     }
 
     fn derived_value(
         &self,
         session: &Session,
-        row: &MechanismRow,
+        row: &'static MechanismRow,
         params: &Params,
         base: std::sync::Arc<Object>,
         wanted: Option<usize>,
         attributes: &mut Attributes,
     ) -> Result<Secret> {
         let value = |key: &Object| Material::value(self, session, key);
-        let all = |bytes: Secret| match wanted {
-            Some(len) if len > bytes.len() => Err(Error::KeySizeRange),
+        let guarded = !base.is_readable();
+        let all = |bytes: Secret, guarded| match wanted {
+            // A few bytes of what nobody may see can be guessed, and then the next ones.
+            Some(len) if len > bytes.len() || (guarded && len < bytes.len()) => Err(Error::KeySizeRange),
             // Concatenations keep the leading bytes (PKCS#11 mechanisms v3.1 2.43).
             Some(len) => Ok(cut(bytes, len)),
             None => Ok(bytes),
@@ -91,37 +98,23 @@ impl Library {
             (Scheme::BaseAndKey, Params::Key(other)) => {
                 let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
                 guard_as(attributes, &other)?;
-                all(joined(value(&base)?.expose(), value(&other)?.expose()))
+                all(joined(value(&base)?.expose(), value(&other)?.expose()), guarded || !other.is_readable())
             }
-            (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data)),
-            (Scheme::DataAndBase, Params::Data(data)) => all(joined(data, value(&base)?.expose())),
+            (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data), guarded),
+            (Scheme::DataAndBase, Params::Data(data)) => all(joined(data, value(&base)?.expose()), guarded),
             (Scheme::XorData, Params::Data(data)) => {
                 let mut mixed = value(&base)?;
+                if guarded && data.len() < mixed.len() {
+                    return Err(Error::KeySizeRange);
+                }
                 let len = mixed.len().min(data.len());
                 mixed.truncate(len);
                 for (byte, other) in mixed.expose_mut().iter_mut().zip(data) {
                     *byte ^= other;
                 }
-                all(mixed)
+                all(mixed, guarded)
             }
-            (Scheme::Hkdf, Params::Hkdf { extract, expand, hash, salt, info }) => {
-                let mut key = value(&base)?;
-                if *extract {
-                    let salt = match salt {
-                        HkdfSalt::Null => Secret::zeroed(hash.len()),
-                        HkdfSalt::Data(salt) => Secret::copy_from(salt),
-                        HkdfSalt::Key(salt) => value(&*session.token.object(*salt).ok_or(Error::KeyHandleInvalid)?)?,
-                    };
-                    key = hash.hmac(salt.expose(), &[key.expose()]);
-                }
-                match (expand, wanted) {
-                    (true, Some(len)) if len <= 255 * hash.len() => Ok(hkdf_expand(*hash, &key, info, len)),
-                    (true, Some(_)) => Err(Error::KeySizeRange),
-                    (true, None) => Err(Error::TemplateIncomplete(AttributeType::VALUE_LEN)),
-                    (false, _) if *extract => all(key),
-                    (false, _) => Err(Error::MechanismParamInvalid("neither extract nor expand")),
-                }
-            }
+            (Scheme::Hkdf, params) => self.hkdf(session, row, params, &base, wanted),
             _ => Err(Error::MechanismInvalid),
         }
     }
@@ -168,32 +161,9 @@ fn x963(hash: Hash, z: &Secret, shared: &[u8], len: usize) -> Secret {
     cut(out, len)
 }
 
-/// HKDF-Expand (RFC 5869 2.3).
-fn hkdf_expand(hash: Hash, key: &Secret, info: &[u8], len: usize) -> Secret {
-    let mut out = Secret::zeroed(0);
-    let mut block = Secret::zeroed(0);
-    let mut counter = 1_u8;
-    while out.len() < len {
-        block = hash.hmac(key.expose(), &[block.expose(), info, &[counter]]);
-        out.extend(block.expose());
-        counter = counter.saturating_add(1);
-    }
-    cut(out, len)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// RFC 5869, A.1.
-    #[test]
-    fn hkdf_of_the_rfc() {
-        let prk = Hash::Sha256.hmac(&(0..=12).collect::<Vec<u8>>(), &[&[0x0b; 22]]);
-        let info: Vec<u8> = (0xf0..=0xf9).collect();
-        let okm = hkdf_expand(Hash::Sha256, &prk, &info, 42);
-        assert_eq!(okm.expose()[..8], [0x3c, 0xb2, 0x5f, 0x25, 0xfa, 0xac, 0xd5, 0x7a]);
-        assert_eq!(okm.expose()[34..], [0x34, 0x00, 0x72, 0x08, 0xd5, 0xb8, 0x87, 0x18, 0x58, 0x65][2..]);
-    }
 
     #[test]
     fn x963_is_a_chain_of_digests() {

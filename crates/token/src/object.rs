@@ -1,6 +1,6 @@
 //! One object: its attributes, and the TPM key behind it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use base::Secret;
 use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
@@ -9,6 +9,7 @@ use store::ObjectRow;
 use crate::draft::Draft;
 use crate::info::{AttributeValue, ObjectSummary};
 use crate::library::Library;
+use crate::policy::BoundPolicy;
 use crate::protect::{Binding, OfficerKey, TokenKeys};
 use crate::public_key::PublicKey;
 use crate::session::Session;
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 
 /// Handles of session objects start here; those of token objects are their row numbers, far below.
 pub(crate) const FIRST_SESSION_HANDLE: u64 = 0x4000_0000;
+/// Handles of profile objects start here, above all row numbers.
+pub(crate) const FIRST_PROFILE_HANDLE: u64 = 0x3000_0000;
 
 /// An object of a token. Never changed in place: a change makes a new one under the same handle.
 #[derive(Debug)]
@@ -26,8 +29,9 @@ pub(crate) struct Object {
     pub(crate) attributes: Attributes,
     pub(crate) key: Option<TpmKey>,
     pub(crate) hidden: Hidden,
+    /// What the TPM demands, besides the auth value or instead of it, before the key is used.
+    pub(crate) policy: Option<Arc<BoundPolicy>>,
     mac: Option<Vec<u8>>,
-    policy: Option<String>,
     genuine: OnceLock<bool>,
 }
 
@@ -61,9 +65,10 @@ impl Object {
     /// An object as the store has it. A row that makes no sense is an error, and no reason to refuse the others.
     pub(crate) fn from_row(row: &ObjectRow) -> Result<Self> {
         let damaged = |what: &str| Error::Tampered(format!("object {} in the store: {what}", row.id));
-        if row.policy.is_some() {
-            return Err(damaged("it has a policy, and this version knows none"));
-        }
+        let policy = match &row.policy {
+            Some(text) => Some(Arc::new(BoundPolicy::parse(text).ok_or_else(|| damaged("the policy makes no sense"))?)),
+            None => None,
+        };
         let mut attributes = Attributes::new();
         for (ty, value) in &row.attributes {
             let value = Value::decode(value).ok_or_else(|| damaged("an attribute does not decode"))?;
@@ -84,15 +89,20 @@ impl Object {
             (Some(public), Some(private), Some(name)) => {
                 let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
                 let computed = wrapped.name().map_err(|_| damaged("the public area does not parse"))?;
-                if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() {
+                let free = policy.as_ref().is_some_and(|policy| policy.is_free());
+                if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() && !free {
                     return Err(damaged("the public area is not that of the key's name"));
+                }
+                let area = wrapped.public_area().map_err(|_| damaged("the public area does not parse"))?;
+                if policy.as_ref().is_some_and(|policy| policy.policy().digest() != area.auth_policy()) {
+                    return Err(damaged("the policy is not that of the TPM's key"));
                 }
                 Some(TpmKey { wrapped, name: computed })
             }
-            (None, None, None) => None,
+            (None, None, None) if policy.is_none() => None,
             _ => return Err(damaged("half a key")),
         };
-        let handle = u64::try_from(row.id).ok().filter(|id| (1..FIRST_SESSION_HANDLE).contains(id));
+        let handle = u64::try_from(row.id).ok().filter(|id| (1..FIRST_PROFILE_HANDLE).contains(id));
         let object = Self {
             handle: ObjectHandle(handle.ok_or_else(|| damaged("the number is out of range"))?),
             home: Home::Token,
@@ -100,8 +110,8 @@ impl Object {
             attributes,
             key,
             hidden: row.wrapped_auth.clone().map_or(Hidden::Nothing, Hidden::Wrapped),
+            policy,
             mac: row.mac.clone(),
-            policy: row.policy.clone(),
             genuine: OnceLock::new(),
         };
         if object.class() == ObjectClass::DATA
@@ -123,6 +133,21 @@ impl Object {
             attributes: draft.attributes,
             key: draft.key,
             hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
+            policy: draft.policy,
+            mac: None,
+            genuine: OnceLock::from(true),
+        }
+    }
+
+    /// An object that is in no store and in no session, and the same for everybody.
+    pub(crate) fn of_profile(handle: ObjectHandle, uid: [u8; 16], attributes: Attributes) -> Self {
+        Self {
+            handle,
+            home: Home::Token,
+            uid,
+            attributes,
+            key: None,
+            hidden: Hidden::Nothing,
             mac: None,
             policy: None,
             genuine: OnceLock::from(true),
@@ -167,10 +192,20 @@ impl Object {
         self.key.is_none() && self.class() == ObjectClass::SECRET_KEY
     }
 
+    /// A secret key whose value anybody gets who asks for it.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.in_memory()
+            && self.attributes.is_true(AttributeType::EXTRACTABLE)
+            && !self.attributes.is_true(AttributeType::SENSITIVE)
+    }
+
     /// One answer of `C_GetAttributeValue`.
     pub(crate) fn attribute(&self, ty: AttributeType) -> AttributeValue {
         if let Some(value) = self.attributes.find(ty) {
             return AttributeValue::Value(value.to_native());
+        }
+        if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
+            return AttributeValue::Value(spki);
         }
         let secret = ty.row().is_some_and(|row| self.scope().is_some_and(|scope| row.secret.intersects(scope)));
         if secret { AttributeValue::Sensitive } else { AttributeValue::Unknown }
@@ -178,12 +213,20 @@ impl Object {
 
     /// The row is the one that the token wrote: what the user's keys say.
     pub(crate) fn is_genuine(&self, keys: &TokenKeys) -> bool {
+        if keys.is_adopted() && self.mac.is_none() {
+            return true;
+        }
         self.judge(|binding, code| keys.vouches(binding, code))
     }
 
     /// The row of a public object is the one that the token wrote: what the security officer's key says.
     pub(crate) fn is_genuine_to(&self, officer: &OfficerKey) -> bool {
-        !self.is_private() && self.key.is_none() && self.judge(|binding, code| officer.vouches(binding, code))
+        self.is_public() && self.judge(|binding, code| officer.vouches(binding, code))
+    }
+
+    /// Everybody may see it.
+    pub(crate) fn is_public(&self) -> bool {
+        !self.is_private() && self.key.is_none()
     }
 
     fn judge(&self, vouches: impl FnOnce(&Binding<'_>, &[u8]) -> bool) -> bool {
@@ -228,7 +271,12 @@ impl Object {
     /// The value of an object that keeps one here: a secret in memory, a private data object.
     pub(crate) fn value(&self, library: &Library, session: &Session) -> Result<Option<Secret>> {
         match &self.hidden {
-            Hidden::Wrapped(_) => self.reveal(&*library.keys(&session.token)?),
+            Hidden::Wrapped(_) => {
+                let keys = library.keys(&session.token)?;
+                // The first use of a token that was taken over writes its rows anew.
+                let now = session.token.object(self.handle);
+                now.as_deref().unwrap_or(self).reveal(&keys)
+            }
             Hidden::Clear(secret) => Ok(Some(secret.clone())),
             Hidden::Nothing => Ok(None),
         }
@@ -237,6 +285,12 @@ impl Object {
     /// The public half, from the object's attributes.
     pub(crate) fn public_key(&self) -> Result<PublicKey> {
         PublicKey::from_attributes(&self.attributes)
+    }
+
+    /// The SubjectPublicKeyInfo in a certificate.
+    pub(crate) fn certified_key(&self) -> Option<Vec<u8>> {
+        let value = self.attributes.bytes(AttributeType::VALUE).filter(|_| self.class() == ObjectClass::CERTIFICATE)?;
+        base::certificate::public_key_info(value).map(<[u8]>::to_vec)
     }
 
     /// The object for a person's eyes.
@@ -251,6 +305,7 @@ impl Object {
             cka_id: self.attributes.bytes(AttributeType::ID).map(hex),
             bits,
             private: self.is_private(),
+            policy: self.policy.as_ref().map(|policy| policy.to_string()),
         }
     }
 
@@ -261,7 +316,7 @@ impl Object {
             tpm_public: self.key.as_ref().map(|key| key.wrapped.public.as_slice()),
             tpm_private: self.key.as_ref().map(|key| key.wrapped.private.as_slice()),
             tpm_name: self.key.as_ref().map(|key| key.name.as_bytes()),
-            policy: self.policy.as_deref(),
+            policy: self.policy.as_ref().map(|policy| policy.text()),
             hidden: match &self.hidden {
                 Hidden::Wrapped(wrapped) => Some(wrapped),
                 Hidden::Nothing | Hidden::Clear(_) => None,
@@ -288,4 +343,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Bytes from hexadecimal digits of either case, two for each.
+pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }

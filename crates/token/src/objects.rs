@@ -24,8 +24,10 @@ impl Library {
             |active| &mut active.find,
             || {
                 let objects = session.token.objects();
+                let profiles = session.token.profiles_for(template);
                 Ok(objects
                     .iter()
+                    .chain(&profiles)
                     .filter(|object| object.matches(template))
                     .map(|object| object.handle)
                     .collect::<VecDeque<_>>())
@@ -103,11 +105,7 @@ impl Library {
         // Private data objects show what they hide; so do secrets in memory that may be seen.
         let visible = match object.class() {
             ObjectClass::DATA => object.hides(),
-            ObjectClass::SECRET_KEY => {
-                object.in_memory()
-                    && object.attributes.is_true(AttributeType::EXTRACTABLE)
-                    && !object.attributes.is_true(AttributeType::SENSITIVE)
-            }
+            ObjectClass::SECRET_KEY => object.is_readable(),
             _ => false,
         };
         if ty == AttributeType::VALUE && visible {

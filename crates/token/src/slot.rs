@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::{PinRow, PrimaryRow, Store, TokenRow};
 
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
-use crate::object::{Home, Object, hex};
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex};
 use crate::pins::NO_PIN;
 use crate::protect::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
@@ -35,6 +35,9 @@ pub(crate) struct Token {
     /// One PIN try at a time: two at once would count twice against the TPM's lockout.
     pub(crate) gate: Mutex<()>,
     pins: Mutex<PinState>,
+    /// The keys of a token without PIN, once something needed them. That is no login: what a session may do, and what its
+    /// state is, depends on the caller's calls alone.
+    free: Mutex<Option<Arc<TokenKeys>>>,
     /// The user's blob that did not open without a PIN: it is not tried again.
     not_free: Mutex<Option<Vec<u8>>>,
     /// Another process removed the token.
@@ -58,6 +61,10 @@ pub(crate) struct Officer {
     pub(crate) key: Arc<OfficerKey>,
     /// The blob that the PIN opened: another one means another PIN.
     pub(crate) seal: Arc<Vec<u8>>,
+    /// The wrapping key, which the seal of a token holds that was taken over.
+    pub(crate) wrapping_key: Option<Arc<Secret>>,
+    /// The rows of that token could not be written anew yet.
+    pub(crate) pending: bool,
 }
 
 /// What is known of the TPM's lockout, from the last failed login of this process.
@@ -93,7 +100,7 @@ impl ChipFacts {
     pub(crate) fn can(&self, row: &MechanismRow) -> bool {
         match row.key {
             // What has no key, and secret keys that are session objects, need no TPM.
-            KeyKind::None | KeyKind::Aes | KeyKind::Secret => true,
+            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => true,
             KeyKind::Rsa => !self.rsa_bits.is_empty(),
             KeyKind::Ec => self.curves().next().is_some(),
         }
@@ -108,7 +115,7 @@ impl ChipFacts {
         match kind {
             KeyKind::None => None,
             KeyKind::Aes => return (16, 32),
-            KeyKind::Secret => return (1, MAX_SECRET_LEN),
+            KeyKind::Secret | KeyKind::Hkdf => return (1, MAX_SECRET_LEN),
             KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
             KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
         }
@@ -139,6 +146,7 @@ impl Token {
             login: Mutex::new(Login::Nobody),
             gate: Mutex::default(),
             pins: Mutex::default(),
+            free: Mutex::default(),
             not_free: Mutex::default(),
             gone: AtomicBool::new(false),
         };
@@ -160,6 +168,9 @@ impl Token {
         };
         if ended {
             self.logout();
+        }
+        if !same_user || self.login_required() {
+            self.set_free_keys(None);
         }
         self.reload_objects(store)?;
         Ok(ended)
@@ -211,6 +222,11 @@ impl Token {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Takes over a row that this process has just stored.
+    pub(crate) fn replace_row(&self, row: TokenRow) {
+        *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
+    }
+
     pub(crate) fn login_required(&self) -> bool {
         self.row.read().unwrap_or_else(PoisonError::into_inner).login_required
     }
@@ -232,29 +248,43 @@ impl Token {
     /// Ends the login: the token's keys are zeroized with their last use, private session objects are gone.
     pub(crate) fn logout(&self) {
         self.set_login(Login::Nobody);
+        self.set_free_keys(None);
         self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, object| !object.is_private());
     }
 
-    /// The token's keys, if the user is logged in.
+    /// The token's keys, if the user is logged in; those of a token without PIN, if something needed them before.
     pub(crate) fn keys(&self) -> Option<Arc<TokenKeys>> {
         match self.login() {
             Login::User(keys) => Some(keys),
+            Login::Nobody if !self.login_required() => self.free_keys(),
             Login::Nobody | Login::So(_) => None,
         }
+    }
+
+    fn free_keys(&self) -> Option<Arc<TokenKeys>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_free_keys(&self, keys: Option<Arc<TokenKeys>>) {
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// Is this object there for the caller? Private ones are the user's; a row that was altered is nobody's.
     fn serves(&self, object: &Object, login: &Login) -> bool {
         match login {
             Login::User(keys) => object.is_genuine(keys),
-            Login::Nobody if !self.login_required() => true,
+            Login::Nobody if !self.login_required() => self.free_keys().is_none_or(|keys| object.is_genuine(&keys)),
             Login::Nobody => !object.is_private(),
+            Login::So(officer) if officer.pending => object.is_public(),
             Login::So(officer) => object.is_genuine_to(&officer.key),
         }
     }
 
     /// The object with this handle, if the caller may know of it.
     pub(crate) fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
+        if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
+            return self.profiles().into_iter().find(|profile| profile.handle == handle);
+        }
         let login = self.login();
         let found = self
             .catalog()
@@ -335,7 +365,7 @@ impl Token {
     }
 
     pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
-        MECHANISMS.iter().filter(|row| row.listed && self.chip.can(row)).map(|row| row.ty).collect()
+        MECHANISMS.iter().filter(|row| self.chip.can(row)).map(|row| row.ty).collect()
     }
 
     pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {
@@ -360,11 +390,23 @@ impl Token {
 pub(crate) struct TokenConfig {
     /// The code of the token's row, in hexadecimal.
     code: Option<String>,
+    /// The token was taken over, and its rows are still as they came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    adopted: bool,
 }
 
 impl TokenConfig {
     pub(crate) fn new(code: &Secret) -> Self {
-        Self { code: Some(hex(code.expose())) }
+        Self { code: Some(hex(code.expose())), adopted: false }
+    }
+
+    /// Of a token that was taken over, and whose code nobody can compute yet.
+    pub(crate) fn adopted() -> Self {
+        Self { code: None, adopted: true }
+    }
+
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -391,7 +433,14 @@ pub(crate) fn seal_of(pin: &PinRow) -> tpm::Wrapped {
 /// The primary of a row, with its auth value.
 pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
     let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
-    Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()))
+    let template = match row.template {
+        store::Template::Srk => tpm::PrimaryTemplate::Srk,
+        store::Template::Rsa => tpm::PrimaryTemplate::Rsa,
+        store::Template::RsaNoDa => tpm::PrimaryTemplate::RsaNoDa,
+        store::Template::Ecc => tpm::PrimaryTemplate::Ecc,
+        store::Template::EccNoDa => tpm::PrimaryTemplate::EccNoDa,
+    };
+    Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()).with_template(template))
 }
 
 /// Longest generic secret, in bytes.

@@ -122,6 +122,7 @@ impl Bench {
             environment.push((name.to_owned(), value));
         };
         set("TPM2_CRYPTOKI_TCTI", format!("device:{}", self.path("tpmrm0")));
+        set("TPM2_PKCS11_TCTI", tests::peer::tcti(&self.path("tpmrm0")));
         if self.is_tree() {
             set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
         }
@@ -250,18 +251,10 @@ impl Bench {
 
     /// The public key of a pair as `LABEL.pub`, in PEM.
     pub(crate) fn public_key(&self, label: &str) {
-        if tests::peer::is_under_test() {
-            let mut tool = self.world.command("p11tool");
-            tool.arg("--provider").arg(product::module()).args(["--batch", "--outfile", &format!("{label}.pub")]);
-            let run =
-                Run::of(tool.args(["--export-pubkey", &format!("pkcs11:token=alpha;object={label};type=public")]));
-            assert!(run.success(), "{run:?}");
-            return;
-        }
         // By our own client, and not by one of the programs under test.
         let probe = self.world.probe().initialized();
         let session = probe.open_ro(probe.slot_of("alpha"));
-        let spki = probe.attribute(session, probe.public_key(session, label), pkcs11_sys::CKA_PUBLIC_KEY_INFO).unwrap();
+        let spki = tests::peer::public_key_info(&probe, session, probe.public_key(session, label));
         self.write("key.der", spki);
         self.plain_sh(&format!("openssl pkey -pubin -inform DER -in key.der -out {label}.pub"));
     }
