@@ -48,6 +48,16 @@ fn failures() {
 }
 
 #[test]
+fn rebuild() {
+    replay("rebuild.txt");
+}
+
+#[test]
+fn parity() {
+    replay("parity.txt");
+}
+
+#[test]
 fn certificates() {
     replay("certificates.txt");
 }
@@ -57,10 +67,6 @@ fn doctor() {
     replay("doctor.txt");
 }
 
-#[test]
-fn rebuild() {
-    replay("rebuild.txt");
-}
 
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use token::Error;
 use token::admin::{Algorithm, KeyRequest};
 
-use super::{Context, find_token, key_user, note_unused_auth};
+use super::{Context, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::AddKey;
 use crate::errors::Failure;
 use crate::output;
@@ -17,7 +17,8 @@ use crate::progress::Progress;
 struct Added {
     action: &'static str,
     private: Half,
-    public: Half,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public: Option<Half>,
 }
 
 #[derive(Serialize)]
@@ -30,6 +31,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
     note_unused_auth(options.hierarchy_auth.as_ref());
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
+    let policy = pcr::binding(context, &options.binding, !options.no_pin)?;
     let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;
     let name = options.algorithm.to_possible_value();
     let name = name.as_ref().map(PossibleValue::get_name).unwrap_or_default();
@@ -45,18 +47,20 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         id: options.id.clone().map(|id| id.0),
         always_authenticate: options.attr_always_authenticate,
     };
-    let key = admin.add_key(&request).map_err(|error| match error {
-        Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid => Failure::general(
-            format!("this TPM does not make {name} keys"),
-            "Nearly every TPM 2.0 makes rsa2048 and ecc256.",
-        ),
+    let key = admin.add_bound_key(&request, policy.as_ref()).map_err(|error| match error {
+        Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid | Error::TemplateInconsistent(_) => {
+            Failure::general(
+                format!("this TPM does not make {name} keys"),
+                "Nearly every TPM 2.0 makes rsa2048 and ecc256.",
+            )
+        }
         error => Failure::with_pin(error, pin_name),
     })?;
     drop(progress);
     let result = Added {
         action: "add",
         private: Half { cka_id: key.private.cka_id },
-        public: Half { cka_id: key.public.cka_id },
+        public: key.public.map(|public| Half { cka_id: public.cka_id }),
     };
     output::print(context.format, &result)
 }
