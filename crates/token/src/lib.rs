@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
-mod arrival;
 mod adopted;
+mod arrival;
 mod change;
 mod config;
 mod create;
@@ -22,6 +22,7 @@ mod login;
 mod object;
 mod objects;
 mod op;
+mod parent;
 mod pins;
 mod profile;
 mod protect;

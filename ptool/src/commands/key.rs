@@ -8,6 +8,7 @@ use serde::Serialize;
 use token::Error;
 use token::admin::{Algorithm, KeyRequest};
 
+use super::export::parent_key;
 use super::{Context, find_token, key_user, note_unused_auth};
 use crate::cli::AddKey;
 use crate::errors::Failure;
@@ -36,6 +37,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
     let name = name.as_ref().map(PossibleValue::get_name).unwrap_or_default();
     // The token's administration goes by the same names.
     let algorithm: Algorithm = name.parse().map_err(|what: String| Failure::usage(what, ""))?;
+    let backup = options.backup.as_deref().map(parent_key).transpose()?;
     tell_if_slow(algorithm);
     let request = KeyRequest {
         label: options.label.label.clone(),
@@ -44,6 +46,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         key_label: options.key_label.clone(),
         id: options.id.clone().map(|id| id.0),
         always_authenticate: options.attr_always_authenticate,
+        backup,
     };
     let key = admin.add_key(&request).map_err(|error| match error {
         Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid => Failure::general(

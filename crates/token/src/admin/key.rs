@@ -6,7 +6,7 @@ use base::curve::Curve;
 use model::{AttributeType, Mechanism, MechanismType, ObjectHandle, Template, Value};
 use serde::Serialize;
 
-use super::{Admin, Pin};
+use super::{Admin, ParentKey, Pin};
 use crate::info::ObjectSummary;
 use crate::{Error, Result};
 
@@ -62,6 +62,8 @@ pub struct KeyRequest {
     pub id: Option<Vec<u8>>,
     /// `CKA_ALWAYS_AUTHENTICATE`: the PIN is wanted for each signature.
     pub always_authenticate: bool,
+    /// The recovery key that the private key may be brought to; without one it can never leave the TPM.
+    pub backup: Option<ParentKey>,
 }
 
 /// A new key pair.
@@ -74,7 +76,7 @@ pub struct KeyInfo {
 }
 
 impl Admin {
-    /// Makes a key pair. At most 6 TPM commands.
+    /// Makes a key pair. At most 6 TPM commands; 8 for one that can be backed up.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] without such a token, [`Error::PinIncorrect`], [`Error::KeySizeRange`] and
@@ -110,7 +112,10 @@ impl Admin {
         if request.always_authenticate {
             private.push(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true).to_native());
         }
-        let made = self.library.generate_key_pair(session.handle(), &Mechanism::plain(mechanism), &public, &private);
+        let recovery = request.backup.as_ref().map(ParentKey::area).transpose()?;
+        let mechanism = Mechanism::plain(mechanism);
+        let made =
+            self.library.generate_recoverable_pair(session.handle(), &mechanism, &public, &private, recovery.as_ref());
         let summary = |handle: ObjectHandle| {
             token.object(handle).map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
         };

@@ -1,12 +1,16 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
-mod import;
+mod backup;
 mod certificate;
 pub mod doctor;
+mod export;
+mod import;
 mod key;
+mod link;
 mod list;
 pub mod lockout;
 mod migrate;
+mod parent;
 mod provision;
 mod rebuild;
 mod session;
@@ -19,11 +23,15 @@ use model::UserType;
 use serde::Serialize;
 use store::Store;
 
-pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
+pub use backup::{BackupFile, RestoreRequest};
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
+pub use export::{ExportedKey, Which};
+pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
+pub use link::{LinkRequest, TpmObject};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
+pub use parent::{ParentKey, StorageKey, wrap};
 pub use provision::InitRequest;
 pub use session::Pin;
 pub use verify::VerifyReport;
