@@ -108,6 +108,8 @@ pub struct ObjectSummary {
     pub private: bool,
     /// Of a private or secret key in the TPM: can it be brought to a recovery key?
     pub backup: Option<bool>,
+    /// What its policy demands before it is used, such as `sha256:0,7 + PIN`.
+    pub policy: Option<String>,
 }
 
 impl ObjectSummary {

@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod adopted;
+mod approvals;
 mod arrival;
 mod change;
 mod config;
@@ -24,11 +25,13 @@ mod objects;
 mod op;
 mod parent;
 mod pins;
+mod policy;
 mod profile;
 mod protect;
 mod public_key;
 mod rebuild;
 mod secret;
+mod separation;
 mod session;
 mod slot;
 mod template;

@@ -15,7 +15,7 @@ use crate::primary::{self, Primary};
 use crate::public::{Attributes, Parameters, PublicArea, Scheme, Symmetric, Wrapped, check_tpm2b, curve_id, name_alg};
 use crate::seal;
 use crate::sign::{self, DecryptScheme, Key, SignScheme};
-use crate::template;
+use crate::template::{self, Sealed};
 use crate::tpm::Tpm;
 use crate::wire::constants::alg;
 
@@ -37,7 +37,7 @@ impl Importable {
     /// [`Error::Invalid`] for what is no key, or no storage key; [`Error::Unsupported`].
     pub fn wrap(parent: &PublicArea, material: &KeyMaterial, auth: &Secret) -> Result<Importable> {
         check_parent(parent)?;
-        import::wrap(parent, &import::check(material, auth)?)
+        import::wrap(parent, &import::check(material, auth, None)?)
     }
 
     /// Wraps up to 128 bytes that the parent's TPM unseals for whoever has them.
@@ -46,7 +46,7 @@ impl Importable {
     /// As [`Importable::wrap`].
     pub fn seal(parent: &PublicArea, data: &Secret) -> Result<Importable> {
         check_parent(parent)?;
-        let mut area = template::seal(None)?;
+        let mut area = template::seal(Sealed::Value)?;
         area.attributes = Attributes::USER_WITH_AUTH.union(Attributes::NO_DA);
         import::wrap(parent, &import::secret_key(area, data, &Secret::zeroed(0))?)
     }

@@ -16,6 +16,7 @@ use crate::connection::{Connection, Protection};
 use crate::crypto::{Direction, kdfa, trim_auth};
 use crate::error::{Error, Result};
 use crate::external::Importable;
+use crate::policy::Policy;
 use crate::primary::Primary;
 use crate::public::{NAME_HASH, Name, Parameters, PublicArea, Symmetric, Wrapped};
 use crate::session::{Entity, Kind};
@@ -76,9 +77,9 @@ pub(crate) struct Object {
 }
 
 /// Checks that the material is a key, and that its parts belong together. Sends nothing.
-pub(crate) fn check(material: &KeyMaterial, auth: &Secret) -> Result<Object> {
+pub(crate) fn check(material: &KeyMaterial, auth: &Secret, policy: Option<&Policy>) -> Result<Object> {
     seal::check_auth(auth)?;
-    match material {
+    let object = match material {
         KeyMaterial::Rsa { n, e, p } => check_rsa(n, e, p, auth),
         KeyMaterial::Ecc { curve, x, y, d } => check_ecc(*curve, x, y, d, auth),
         KeyMaterial::Aes { key } => {
@@ -86,7 +87,8 @@ pub(crate) fn check(material: &KeyMaterial, auth: &Secret) -> Result<Object> {
             secret_key(template::imported_key(KeyTemplate::Aes { bits })?, key, auth)
         }
         KeyMaterial::Hmac { hash, key } => check_hmac(*hash, key, auth),
-    }
+    }?;
+    Ok(Object { area: template::with_policy(object.area, policy), ..object })
 }
 
 fn check_rsa(n: &[u8], e: &[u8], p: &Secret, auth: &Secret) -> Result<Object> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::import::{KeyNames, Passphrase};
-use super::values::{parse_handle, parse_id};
+use super::values::parse_id;
 use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
 
 /// Names an object of a token.
@@ -217,6 +217,15 @@ pub(crate) struct Link {
     /// Accepted for scripts written for tpm2_ptool; linking a key needs no owner authorization
     #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
     pub(crate) hierarchy_auth: Option<Hidden>,
+}
+
+/// A persistent handle.
+fn parse_handle(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    number.filter(|handle| handle >> 24 == 0x81).ok_or_else(|| "a persistent handle is 0x81000000 to 0x81FFFFFF".into())
 }
 
 /// TPM_RH_OWNER, beside the persistent handles.

@@ -113,7 +113,7 @@ pub(super) fn object(admin: &Admin, options: &WhichObject) -> Result<(String, Wh
     };
     match (&options.label, &which) {
         (Some(label), _) => Ok((label.clone(), which)),
-        (None, Which::Number(number)) => Ok((admin.token_of(*number)?, which)),
+        (None, Which::Number(number)) => Ok((admin.token_of(*number)?.label, which)),
         (None, _) => Err(Failure::usage("no token was named", "Give --label; only --id does without.")),
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use keyfile::Key;
 use keyfile::tss2::Kind;
 use token::Error;
-use token::admin::{LinkRequest, TpmObject};
+use token::admin::{LinkRequest, TpmObject, handle_of_reference};
 
 use super::import::Arrived;
 use super::{Context, files, find_token, key_user, note_unused_auth};
@@ -57,6 +57,9 @@ fn tpm_object(key: &[PathBuf], parent: Option<u32>) -> Result<(TpmObject, Option
         return Ok((TpmObject::Persistent(handle), None, false));
     }
     let file = files::read(path)?;
+    if let Ok(handle) = handle_of_reference(file.expose()) {
+        return Ok((TpmObject::Persistent(handle), None, false));
+    }
     let read = keyfile::read(&file, None).map_err(|error| files::unreadable(path, &error))?;
     let Some(Key::Tss2(key)) = read.key else {
         return Err(Failure::general(

@@ -5,14 +5,21 @@ mod certificate;
 mod doctor;
 mod export;
 mod files;
+mod generate;
 mod import;
 mod init;
 mod key;
 mod link;
 mod list;
 mod migrate;
+mod object;
+mod pcr;
 mod rebuild;
 mod remove;
+mod settings;
+mod shell;
+mod snippet;
+mod store;
 mod token;
 mod verify;
 
@@ -38,6 +45,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         None => config,
     });
     let config = match (config, &cli.command) {
+        (Err(_), Command::Generate(options)) => return generate::generate(&options.what),
         (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
         (config, _) => config?,
     };
@@ -61,12 +69,20 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Verify(options) => verify::verify(&mut context, options),
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
+        Command::Pcr(verb) => pcr::run(&mut context, verb),
         Command::Csr(options) => certificate::csr(&mut context, options),
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),
+        Command::Config(options) => snippet::config(&context, options),
         Command::Rebuild(options) => rebuild::public(&mut context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
+        Command::Shell(options) => shell::shell(&context, options),
+        Command::Generate(options) => generate::generate(&options.what),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
+        Command::Objmod(options) => object::modify(&mut context, options),
+        Command::Destroy(options) => store::destroy(&mut context, options),
+        Command::Dbup => store::upgrade(&context),
+        Command::Addemptytoken(options) => store::add_empty(&context, options),
         Command::Migrate(options) => migrate::migrate(&context, options),
     }
 }

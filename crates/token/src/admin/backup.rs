@@ -190,7 +190,7 @@ impl Admin {
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NOT_A_BACKUP) };
         let auth = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         let primary = object.parent()?.unwrap_or_else(|| token.primary.clone());
-        let in_tpm = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &auth };
+        let in_tpm = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &auth, policy: None };
         let duplicate = self.library.tpm()?.duplicate(&in_tpm, &parent)?;
         drop(session);
         let sealed = tpm::Importable::seal(&parent, &auth)?;

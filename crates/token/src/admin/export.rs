@@ -46,16 +46,6 @@ pub struct ExportedKey {
 }
 
 impl Admin {
-    /// The label of the token that has the object with this number.
-    ///
-    /// # Errors
-    /// [`Error::ArgumentsBad`] if none has it.
-    pub fn token_of(&self, number: i64) -> Result<String> {
-        let tokens = self.library.tokens();
-        let found = tokens.iter().find(|token| token.catalog().values().any(|object| Which::Number(number).is(object)));
-        found.map(|token| token.row().label).ok_or(NO_OBJECT)
-    }
-
     /// SubjectPublicKeyInfo in DER of a key, by either half. Neither PIN nor TPM.
     ///
     /// # Errors
@@ -107,12 +97,15 @@ impl Admin {
         ))?;
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NO_OBJECT) };
         let own = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
+        if object.policy.is_some() {
+            return Err(Error::ArgumentsBad("the key is used by a policy, which the file could not tell to others"));
+        }
         if key.wrapped.handle().is_some() {
             return Err(Error::ArgumentsBad(
                 "the key is persistent in the TPM: there is nothing to export, its handle is all",
             ));
         }
-        let key = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &own };
+        let key = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &own, policy: None };
         let private = self.library.tpm()?.change_key_auth(&key, auth)?;
         drop(session);
         let rsa_parent = parent == parent::OWNER && tpm::PublicArea::parse(&primary.public)?.rsa().is_some();

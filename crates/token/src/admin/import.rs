@@ -138,7 +138,7 @@ impl Admin {
     /// Brings a key in clear into the TPM.
     fn arrival_of(&self, token: &Token, material: &tpm::KeyMaterial) -> Result<Arrival> {
         let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
-        let wrapped = self.library.tpm()?.import_key(&token.primary, material, &auth)?;
+        let wrapped = self.library.tpm()?.import_key(&token.primary, material, &auth, None)?;
         let name = wrapped.name()?;
         Ok(Arrival { key: TpmKey { wrapped, name }, auth, remarks: Vec::new() })
     }
@@ -153,7 +153,7 @@ impl Admin {
     pub(super) fn with_own_auth(&self, token: &Token, imported: tpm::Wrapped, auth: &Secret) -> Result<Arrival> {
         let name = imported.name()?;
         let new = Secret::new(base::random::bytes(AUTH_LEN)?);
-        let key = tpm::Key { primary: &token.primary, wrapped: &imported, name: &name, auth };
+        let key = tpm::Key { primary: &token.primary, wrapped: &imported, name: &name, auth, policy: None };
         let private = self.library.tpm()?.change_key_auth(&key, &new).map_err(not_for_us)?;
         let wrapped = tpm::Wrapped { public: imported.public, private };
         Ok(Arrival { key: TpmKey { wrapped, name }, auth: new, remarks: Vec::new() })

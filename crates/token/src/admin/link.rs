@@ -67,7 +67,7 @@ impl Admin {
         };
         let name = key.name()?;
         let primary = parent.as_ref().unwrap_or(&token.primary);
-        let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth };
+        let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: None };
         if !self.library.tpm()?.can_use(&in_tpm)? {
             return Err(WRONG_AUTH);
         }

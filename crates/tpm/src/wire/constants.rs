@@ -119,6 +119,7 @@ pub(crate) mod ecc {
 pub(crate) mod st {
     pub(crate) const NO_SESSIONS: u16 = 0x8001;
     pub(crate) const SESSIONS: u16 = 0x8002;
+    pub(crate) const VERIFIED: u16 = 0x8022;
     pub(crate) const HASHCHECK: u16 = 0x8024;
 }
 
@@ -154,6 +155,7 @@ pub(crate) mod cap {
     pub(crate) const HANDLES: u32 = 1;
     pub(crate) const COMMANDS: u32 = 2;
     pub(crate) const TPM_PROPERTIES: u32 = 6;
+    pub(crate) const PCRS: u32 = 5;
     pub(crate) const ECC_CURVES: u32 = 8;
 }
 
