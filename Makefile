@@ -13,6 +13,7 @@ TEST = $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nexte
 help:
 	@echo 'make demo      a key in a software TPM, from its creation to an SSH login'
 	@echo 'make check     packages, build, lints and all tests'
+	@echo 'make check-clients  other programs, all scenarios: a table in docs/CLIENTS.md; MODULE=FILE tests another module'
 	@echo 'make build     the module and ptool, optimised'
 	@echo 'make install   them, manual pages, completions and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
 	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
@@ -35,6 +36,12 @@ check:
 	$(TEST) --workspace
 	TPM2_CRYPTOKI_MODULE='$(TARGET)/without-tcti/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(TARGET)/without-tcti/ptool' $(TEST) -p tests
 	@$(MAKE) --no-print-directory lint
+
+# Longer than `make check`, with more programs. Needs root, for the Debian tree and for servers that change their user.
+check-clients:
+	@tests/scripts/packages.sh clients
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
+	@MODULE='$(MODULE)' CARGO='$(CARGO)' tests/scripts/clients.sh $(ONLY)
 
 lint:
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo '$(CARGO) fmt --all --check'; $(CARGO) fmt --all --check; \
@@ -75,4 +82,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check lint build install bench docs fmt clean
+.PHONY: help demo check check-clients lint build install bench docs fmt clean

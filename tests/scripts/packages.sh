@@ -59,7 +59,6 @@ for_check() {
     has_command nginx nginx-light nginx.service
     has_command curl curl
     has_command git git
-    has_command modutil libnss3-tools
     has_command tpm2_getcap tpm2-tools
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     has_command dbus-daemon dbus-daemon

@@ -6,7 +6,7 @@ use store::{NewObject, ObjectRow};
 use crate::draft::Draft;
 use crate::library::Library;
 use crate::object::{Home, Object};
-use crate::secret::check_separation;
+use crate::separation;
 use crate::session::Session;
 use crate::slot::Login;
 use crate::{Error, Result};
@@ -73,7 +73,7 @@ impl Library {
             // A secret in memory that is to stay goes into the TPM.
             return self.new_secret(&session, draft.attributes, value.clone());
         }
-        let draft = Draft::new(draft.attributes, draft.key, draft.hidden)?;
+        let draft = Draft::new(draft.attributes, draft.key, draft.hidden)?.with_policy(draft.policy);
         self.settle_new(&session, draft)
     }
 
@@ -89,7 +89,8 @@ impl Library {
     fn draft_of(&self, session: &Session, object: &Object, attributes: Attributes) -> Result<Draft> {
         // What the object hides is bound to what it may do: it is opened here and wrapped anew.
         let hidden = if object.hides() { object.reveal(&*self.keys(&session.token)?)? } else { None };
-        Ok(Draft { uid: object.uid, attributes, key: object.key.clone(), hidden })
+        let policy = object.policy.clone();
+        Ok(Draft { uid: object.uid, attributes, key: object.key.clone(), hidden, policy })
     }
 }
 
@@ -116,7 +117,7 @@ fn changed(session: &Session, object: &Object, template: &Template, also: &[Attr
         }
         attributes.set(ty, value);
     }
-    check_separation(&attributes)?;
+    separation::check_change(&object.attributes, &attributes)?;
     Ok(attributes)
 }
 

@@ -17,6 +17,15 @@ pub const STORE_FILE: &str = "tpm2_cryptoki.sqlite3";
 
 const SYSTEM_STORE: &str = "/etc/tpm2-cryptoki";
 const SYSTEM_FILE: &str = "/etc/tpm2-cryptoki/config.toml";
+/// Where approvals of machine states are looked for: a directory of our own, and where systemd looks (crypttab(5),
+/// `tpm2-signature=`); in `.extra` systemd-stub puts what was embedded in the kernel image.
+const APPROVALS: [&str; 5] = [
+    "/etc/tpm2-cryptoki/approvals.d",
+    "/etc/systemd/tpm2-pcr-signature.json",
+    "/run/systemd/tpm2-pcr-signature.json",
+    "/usr/lib/systemd/tpm2-pcr-signature.json",
+    "/.extra/tpm2-pcr-signature.json",
+];
 
 /// All that a process can choose.
 #[derive(Clone, Debug)]
@@ -33,6 +42,8 @@ pub struct Config {
     pub threads: bool,
     /// Show a slot with an uninitialised token, for `C_InitToken`.
     pub empty_slot: bool,
+    /// Files with approvals of machine states, and directories of such files.
+    pub approvals: Vec<PathBuf>,
 }
 
 /// The configuration file. Every key is optional; an unknown one is an error, as a misspelt protection must not be silent.
@@ -44,6 +55,7 @@ struct File {
     bus_protection: Option<Switch>,
     idle_ms: Option<u64>,
     empty_slot: Option<Switch>,
+    approvals: Option<Vec<PathBuf>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -109,6 +121,7 @@ impl Config {
             idle: Duration::from_millis(file.idle_ms.unwrap_or(1000)),
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
+            approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })
     }
 }
@@ -251,6 +264,9 @@ mod tests {
             (file.tcti.as_deref(), file.bus_protection, file.idle_ms),
             (Some("swtpm:port=1"), Some(Switch::Off), Some(5))
         );
+        std::fs::write(&path, "approvals = [\"/a\", \"/b.json\"]\n").unwrap();
+        let places = vec![PathBuf::from("/a"), PathBuf::from("/b.json")];
+        assert_eq!(read_file(&path).unwrap().unwrap().approvals, Some(places));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert!(matches!(read_file(&path), Err(Error::Store(text)) if text.contains("chmod")));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

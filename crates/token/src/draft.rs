@@ -1,10 +1,13 @@
 //! An object before it has a home: just made, copied, or about to be changed.
 
+use std::sync::Arc;
+
 use base::Secret;
 use model::{AttributeType, Attributes, ObjectClass, Value};
 use store::NewObject;
 
 use crate::object::{TpmKey, hex};
+use crate::policy::BoundPolicy;
 use crate::protect::{Binding, Signer};
 use crate::{Error, Result};
 
@@ -16,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) key: Option<TpmKey>,
     /// The key's auth value, or the value of a private data object.
     pub(crate) hidden: Option<Secret>,
+    /// The policy that the TPM's key was made with.
+    pub(crate) policy: Option<Arc<BoundPolicy>>,
 }
 
 impl Draft {
@@ -37,7 +42,11 @@ impl Draft {
         let mut uid = [0; 16];
         base::random::fill(&mut uid)?;
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&uid).into_bytes()));
-        Ok(Self { uid, attributes, key, hidden })
+        Ok(Self { uid, attributes, key, hidden, policy: None })
+    }
+
+    pub(crate) fn with_policy(self, policy: Option<Arc<BoundPolicy>>) -> Self {
+        Self { policy, ..self }
     }
 
     pub(crate) fn on_token(&self) -> bool {
@@ -53,7 +62,7 @@ impl Draft {
             tpm_public: key.map(|key| key.wrapped.public.as_slice()),
             tpm_private: key.map(|key| key.wrapped.private.as_slice()),
             tpm_name: key.map(|key| key.name.as_bytes()),
-            policy: None,
+            policy: self.policy.as_ref().map(|policy| policy.text()),
             hidden: None,
         };
         let hidden = self.hidden.as_ref().map(|secret| signer.user()?.hide(&binding, secret)).transpose()?;
@@ -71,7 +80,7 @@ impl Draft {
             tpm_public: key.map(|key| key.wrapped.public.clone()),
             tpm_private: key.map(|key| key.wrapped.private.clone()),
             wrapped_auth: hidden,
-            policy: None,
+            policy: self.policy.as_ref().map(|policy| policy.text().to_owned()),
             mac: Some(code.expose().to_vec()),
             attributes: self
                 .attributes

@@ -7,6 +7,8 @@
 
 pub mod admin;
 mod adopted;
+mod approvals;
+mod arrival;
 mod change;
 mod config;
 mod create;
@@ -22,11 +24,13 @@ mod object;
 mod objects;
 mod op;
 mod pins;
+mod policy;
 mod profile;
 mod protect;
 mod public_key;
 mod rebuild;
 mod secret;
+mod separation;
 mod session;
 mod slot;
 mod template;

@@ -11,6 +11,7 @@ use crate::adopted;
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
 use crate::pins::NO_PIN;
+use crate::policy::BoundPolicy;
 use crate::protect::{OfficerKey, Signer, TokenBinding, TokenKeys};
 use crate::session::Session;
 use crate::slot::{Login, Officer, PinState, Token, TokenConfig, seal_of};
@@ -83,7 +84,7 @@ impl Library {
         if let Some(keys) = token.keys() {
             return Ok(keys);
         }
-        if token.login_required() {
+        if token.login_required() || matches!(token.login(), Login::So(_)) {
             return Err(Error::UserNotLoggedIn);
         }
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +105,7 @@ impl Library {
             }
             Err(error) => return Err(error),
         };
-        token.set_login(Login::User(Arc::clone(&keys)));
+        token.set_free_keys(Some(Arc::clone(&keys)));
         Ok(keys)
     }
 
@@ -131,7 +132,8 @@ impl Library {
         } else if !pin.is_empty() {
             return Err(Error::PinIncorrect);
         }
-        let sealed = self.try_pin(token, &seal, pin, UserType::User)?;
+        let policy = token_policy(row.policy.as_deref())?;
+        let sealed = self.try_pin(token, &seal, pin, UserType::User, policy.as_ref())?;
         let came = adopted::wrapping_key(&sealed);
         let pending = came.is_some() && adopted::is_pending(&row);
         let wrapping_key = came.unwrap_or(sealed);
@@ -147,7 +149,7 @@ impl Library {
     pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
         check_try(pin)?;
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        let sealed = self.try_pin(token, &seal, pin, UserType::So)?;
+        let sealed = self.try_pin(token, &seal, pin, UserType::So, None)?;
         let auth = adopted::auth_of(pin, &seal);
         let (key, wrapping_key) = adopted::officer_key(sealed);
         let row = token.row();
@@ -173,6 +175,10 @@ impl Library {
     fn login_for_operation(&self, session: &Session, pin: &Secret) -> Result<()> {
         let token = &session.token;
         let current = token.keys().ok_or(Error::UserNotLoggedIn)?;
+        if !current.login_required && pin.is_empty() && session.active().uses_private_key() {
+            // Without a PIN there is nothing to ask for again; a client that goes by the key's attribute says it all the same.
+            return Ok(());
+        }
         if !session.active().waits_for_login() {
             return Err(Error::OperationNotInitialized);
         }
@@ -188,13 +194,29 @@ impl Library {
     }
 
     /// One try of a PIN. A wrong one is counted by the TPM; what it says of its counter is remembered for the token's flags.
-    fn try_pin(&self, token: &Token, seal: &PinRow, pin: &Secret, user: UserType) -> Result<Secret> {
+    fn try_pin(
+        &self,
+        token: &Token,
+        seal: &PinRow,
+        pin: &Secret,
+        user: UserType,
+        policy: Option<&BoundPolicy>,
+    ) -> Result<Secret> {
         let tpm = self.tpm()?;
         if seal.iterations > MOST_ITERATIONS {
             return Err(Error::Tampered("a PIN's row in the store was altered".to_owned()));
         }
+        let (mut approvals, mut so_name) = (Vec::new(), None);
+        if let Some(policy) = policy {
+            approvals = self.approvals_for(policy)?;
+            so_name = Some(seal_of(&token.row().so.ok_or(Error::TokenNotRecognized)?).name()?);
+        }
+        let policy = policy.zip(so_name.as_ref()).map(|(policy, so_name)| tpm::UserPolicy {
+            policy: tpm::PolicyUse { policy: policy.policy(), approvals: &approvals },
+            so_name,
+        });
         tpm.claim(token.tpm_names());
-        let result = tpm.unseal(&token.primary, &seal_of(seal), &adopted::auth_of(pin, seal));
+        let result = tpm.unseal(&token.primary, &seal_of(seal), &adopted::auth_of(pin, seal), policy);
         let mut pins = token.pins();
         let failed = match user {
             UserType::So => &mut pins.so_failed,
@@ -265,6 +287,15 @@ pub(crate) fn check_token(token: &Token, key: &OfficerKey) -> Result<()> {
     if genuine { Ok(()) } else { Err(Error::Tampered("the token's row in the store was altered".to_owned())) }
 }
 
+/// The policy of the user's seal, as the token's row has it. The row's code covers it.
+pub(crate) fn token_policy(text: Option<&str>) -> Result<Option<BoundPolicy>> {
+    let parse = |text| {
+        BoundPolicy::parse(text)
+            .ok_or_else(|| Error::Tampered("the token's policy in the store was altered".to_owned()))
+    };
+    text.map(parse).transpose()
+}
+
 /// The code of a token's row.
 pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
     let (Some(so), Some(user)) = (&row.so, &row.user) else { return Err(Error::TokenNotRecognized) };
@@ -274,6 +305,7 @@ pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
         so_name: &so_name,
         user_name: &user_name,
         login_required: row.login_required,
+        policy: row.policy.as_deref(),
     };
     Ok(key.token_code(&binding))
 }

@@ -1,6 +1,6 @@
 //! One object: its attributes, and the TPM key behind it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use base::Secret;
 use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
@@ -9,6 +9,7 @@ use store::ObjectRow;
 use crate::draft::Draft;
 use crate::info::{AttributeValue, ObjectSummary};
 use crate::library::Library;
+use crate::policy::BoundPolicy;
 use crate::protect::{Binding, OfficerKey, TokenKeys};
 use crate::public_key::PublicKey;
 use crate::session::Session;
@@ -28,8 +29,9 @@ pub(crate) struct Object {
     pub(crate) attributes: Attributes,
     pub(crate) key: Option<TpmKey>,
     pub(crate) hidden: Hidden,
+    /// What the TPM demands, besides the auth value or instead of it, before the key is used.
+    pub(crate) policy: Option<Arc<BoundPolicy>>,
     mac: Option<Vec<u8>>,
-    policy: Option<String>,
     genuine: OnceLock<bool>,
 }
 
@@ -63,9 +65,10 @@ impl Object {
     /// An object as the store has it. A row that makes no sense is an error, and no reason to refuse the others.
     pub(crate) fn from_row(row: &ObjectRow) -> Result<Self> {
         let damaged = |what: &str| Error::Tampered(format!("object {} in the store: {what}", row.id));
-        if row.policy.is_some() {
-            return Err(damaged("it has a policy, and this version knows none"));
-        }
+        let policy = match &row.policy {
+            Some(text) => Some(Arc::new(BoundPolicy::parse(text).ok_or_else(|| damaged("the policy makes no sense"))?)),
+            None => None,
+        };
         let mut attributes = Attributes::new();
         for (ty, value) in &row.attributes {
             let value = Value::decode(value).ok_or_else(|| damaged("an attribute does not decode"))?;
@@ -86,12 +89,17 @@ impl Object {
             (Some(public), Some(private), Some(name)) => {
                 let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
                 let computed = wrapped.name().map_err(|_| damaged("the public area does not parse"))?;
-                if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() {
+                let free = policy.as_ref().is_some_and(|policy| policy.is_free());
+                if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() && !free {
                     return Err(damaged("the public area is not that of the key's name"));
+                }
+                let area = wrapped.public_area().map_err(|_| damaged("the public area does not parse"))?;
+                if policy.as_ref().is_some_and(|policy| policy.policy().digest() != area.auth_policy()) {
+                    return Err(damaged("the policy is not that of the TPM's key"));
                 }
                 Some(TpmKey { wrapped, name: computed })
             }
-            (None, None, None) => None,
+            (None, None, None) if policy.is_none() => None,
             _ => return Err(damaged("half a key")),
         };
         let handle = u64::try_from(row.id).ok().filter(|id| (1..FIRST_PROFILE_HANDLE).contains(id));
@@ -102,8 +110,8 @@ impl Object {
             attributes,
             key,
             hidden: row.wrapped_auth.clone().map_or(Hidden::Nothing, Hidden::Wrapped),
+            policy,
             mac: row.mac.clone(),
-            policy: row.policy.clone(),
             genuine: OnceLock::new(),
         };
         if object.class() == ObjectClass::DATA
@@ -125,8 +133,8 @@ impl Object {
             attributes: draft.attributes,
             key: draft.key,
             hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
+            policy: draft.policy,
             mac: None,
-            policy: None,
             genuine: OnceLock::from(true),
         }
     }
@@ -182,6 +190,13 @@ impl Object {
     /// A secret whose value is here, and not in the TPM.
     pub(crate) fn in_memory(&self) -> bool {
         self.key.is_none() && self.class() == ObjectClass::SECRET_KEY
+    }
+
+    /// A secret key whose value anybody gets who asks for it.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.in_memory()
+            && self.attributes.is_true(AttributeType::EXTRACTABLE)
+            && !self.attributes.is_true(AttributeType::SENSITIVE)
     }
 
     /// One answer of `C_GetAttributeValue`.
@@ -290,6 +305,7 @@ impl Object {
             cka_id: self.attributes.bytes(AttributeType::ID).map(hex),
             bits,
             private: self.is_private(),
+            policy: self.policy.as_ref().map(|policy| policy.to_string()),
         }
     }
 
@@ -300,7 +316,7 @@ impl Object {
             tpm_public: self.key.as_ref().map(|key| key.wrapped.public.as_slice()),
             tpm_private: self.key.as_ref().map(|key| key.wrapped.private.as_slice()),
             tpm_name: self.key.as_ref().map(|key| key.name.as_bytes()),
-            policy: self.policy.as_deref(),
+            policy: self.policy.as_ref().map(|policy| policy.text()),
             hidden: match &self.hidden {
                 Hidden::Wrapped(wrapped) => Some(wrapped),
                 Hidden::Nothing | Hidden::Clear(_) => None,
@@ -327,4 +343,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Bytes from hexadecimal digits of either case, two for each.
+pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }

@@ -47,6 +47,8 @@ pub(crate) struct TokenBinding<'a> {
     pub(crate) so_name: &'a tpm::Name,
     pub(crate) user_name: &'a tpm::Name,
     pub(crate) login_required: bool,
+    /// The policy of the user's seal, as the row has it.
+    pub(crate) policy: Option<&'a str>,
 }
 
 impl Signer {
@@ -82,6 +84,10 @@ impl OfficerKey {
         field(&mut out, binding.so_name.as_bytes());
         field(&mut out, binding.user_name.as_bytes());
         field(&mut out, &[u8::from(binding.login_required)]);
+        // Tokens without one have the code that they had before there were policies.
+        if let Some(policy) = binding.policy {
+            field(&mut out, policy.as_bytes());
+        }
         Hash::Sha256.hmac(self.0.expose(), &[&out])
     }
 

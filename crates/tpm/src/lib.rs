@@ -14,11 +14,14 @@ mod conf;
 mod connection;
 mod crypto;
 mod descriptors;
+mod duplicate;
 mod ecdh;
 mod error;
+mod external;
 mod hmac;
 mod import;
 mod keys;
+mod pcr;
 mod policy;
 mod pool;
 mod primary;
@@ -42,16 +45,19 @@ pub use capabilities::{Capabilities, Lockout};
 pub use cipher::{CipherMode, INPUT_BUFFER};
 pub use conf::{ParseTctiError, TctiConf};
 pub use crypto::Direction;
+pub use duplicate::{Opened, RecoveryPrivate};
 pub use error::{Error, PolicyNotMet, Result};
+pub use external::Importable;
 pub use import::KeyMaterial;
 pub use policy::{
-    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, approval_message, pcr_policy_digest,
+    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, PolicyUse, approval_message,
+    pcr_policy_digest,
 };
 pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
 pub use rc::ResponseCode;
 pub use recovery::Occupancy;
-pub use seal::SealRequest;
+pub use seal::{SealRequest, UserPolicy};
 pub use sign::{DecryptScheme, Key, SignScheme, Signature};
 pub use template::{KeyTemplate, PrimaryTemplate};
 pub use tpm::{Options, Tpm};

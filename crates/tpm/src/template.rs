@@ -5,6 +5,7 @@ use base::digest::Hash;
 
 use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
+use crate::policy::Policy;
 use crate::public::{Attributes, DEFAULT_EXPONENT, Parameters, PublicArea, Scheme, Symmetric, curve_id, name_alg};
 use crate::wire::constants::{alg, ecc};
 
@@ -167,16 +168,37 @@ pub(crate) fn imported_key(template: KeyTemplate) -> Result<PublicArea> {
     })
 }
 
-/// A sealed data object, subject to lockout. With a policy, the ADMIN role (changing the authorisation value) is had by it only.
-pub(crate) fn seal(admin_policy: Option<&[u8]>) -> Result<PublicArea> {
-    let attributes = FIXED.union(Attributes::USER_WITH_AUTH);
+/// Usable by policy only: nothing walks around it.
+pub(crate) fn with_policy(mut area: PublicArea, policy: Option<&Policy>) -> PublicArea {
+    if let Some(policy) = policy {
+        area.auth_policy = policy.digest().to_vec();
+        area.attributes = area.attributes.without(Attributes::USER_WITH_AUTH);
+    }
+    area
+}
+
+/// How a sealed data object is authorised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sealed<'a> {
+    /// By its value.
+    Value,
+    /// By its value; what changes that, by this policy only (the ADMIN role).
+    AdminPolicy(&'a Policy),
+    /// By this policy only.
+    Policy(&'a Policy),
+}
+
+/// A sealed data object, subject to lockout.
+pub(crate) fn seal(sealed: Sealed<'_>) -> Result<PublicArea> {
+    let (attributes, policy) = match sealed {
+        Sealed::Value => (Attributes::USER_WITH_AUTH, None),
+        Sealed::AdminPolicy(policy) => (Attributes::USER_WITH_AUTH.union(Attributes::ADMIN_WITH_POLICY), Some(policy)),
+        Sealed::Policy(policy) => (Attributes::ADMIN_WITH_POLICY, Some(policy)),
+    };
     Ok(PublicArea {
         name_alg: name_alg()?,
-        attributes: match admin_policy {
-            Some(_) => attributes.union(Attributes::ADMIN_WITH_POLICY),
-            None => attributes,
-        },
-        auth_policy: admin_policy.unwrap_or_default().to_vec(),
+        attributes: FIXED.union(attributes),
+        auth_policy: policy.map_or_else(Vec::new, |policy| policy.digest().to_vec()),
         parameters: Parameters::KeyedHash { scheme: Scheme::NULL, unique: Vec::new() },
     })
 }

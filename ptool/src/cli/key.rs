@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::values::parse_id;
-use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UserPin};
 
 /// `addkey`
 #[derive(Debug, Args)]
@@ -26,6 +26,13 @@ pub(crate) struct AddKey {
     /// Ask for the PIN again before each private key operation (CKA_ALWAYS_AUTHENTICATE)
     #[arg(long)]
     pub(crate) attr_always_authenticate: bool,
+
+    #[command(flatten)]
+    pub(crate) binding: Binding,
+
+    /// Make a key that needs no PIN: the state of the machine is enough
+    #[arg(long, conflicts_with = "attr_always_authenticate")]
+    pub(crate) no_pin: bool,
 
     #[command(flatten)]
     pub(crate) user: UserPin,

@@ -5,10 +5,12 @@
 pub(crate) mod certificate;
 mod common;
 pub(crate) mod doctor;
+pub(crate) mod import;
 mod init;
 pub(crate) mod key;
 mod migrate;
 mod object;
+pub(crate) mod pcr;
 mod rebuild;
 pub(crate) mod settings;
 pub(crate) mod shell;
@@ -26,6 +28,7 @@ pub(crate) use init::{Init, ParentTemplate};
 pub(crate) use key::AddKey;
 pub(crate) use migrate::Migrate;
 pub(crate) use object::{ModifyObject, RemoveObject, ValueType};
+pub(crate) use pcr::{Binding, Pcr};
 pub(crate) use rebuild::Rebuild;
 pub(crate) use store::{AddEmptyToken, Destroy};
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
@@ -85,6 +88,8 @@ pub(crate) enum Command {
     Addtoken(AddToken),
     /// Make a key pair in the TPM
     Addkey(AddKey),
+    /// Take a key from a file into the TPM
+    Import(import::Import),
     /// Set the user PIN as security officer
     Initpin(InitPin),
     /// Change the user PIN or the security officer PIN
@@ -101,16 +106,19 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Bind keys to the state of the machine (PCRs), and approve of states
+    #[command(subcommand)]
+    Pcr(Pcr),
     /// Ask for a certificate: a PKCS #10 request, signed by a key of the token
     Csr(certificate::Csr),
     /// Make a certificate of a key that is its own issuer
     Selfsign(certificate::SelfSign),
     /// Put a certificate into the token, beside its key
     Addcert(certificate::AddCert),
-    /// Make the lost public key object of a private key anew
-    Rebuild(Rebuild),
     /// Print what other programs need to find the token
     Config(snippet::Config),
+    /// Make the lost public key object of a private key anew
+    Rebuild(Rebuild),
     /// Find out why something does not work, from the device to each key, and what to do
     Doctor(doctor::Doctor),
     /// Show the TPM's lockout after wrong PINs, or end it
@@ -160,6 +168,8 @@ mod tests {
         parse("ptool addkey --label l --userpin u --algorithm ecc256 --id web --attr-always-authenticate").unwrap();
         parse("ptool changepin --label l --user so --old a --new b").unwrap();
         parse("ptool objdel 5 --path D").unwrap();
+        parse("ptool addcert --label l --key-label k cert.pem --path D").unwrap();
+        parse("ptool addcert --label l --key-id 6465 cert.pem").unwrap();
         parse("ptool init --transient-parent=tpm2-tools-default --path D").unwrap();
         parse("ptool init --primary-handle primary.handle").unwrap();
         parse("ptool addkey --label l --algorithm hmac:sha256 --userpin u").unwrap();
@@ -222,6 +232,17 @@ mod tests {
             "ptool addkey --label l --algorithm ecc256 --id hex:",
             "ptool objdel",
             "ptool objdel 1 --id 2",
+            "ptool addkey --label l --algorithm ecc256 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --pcr sha256:1 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --or-authority m --pcr sha256:1",
+            "ptool addkey --label l --algorithm ecc256 --pcr sha256:1 --no-pin --attr-always-authenticate",
+            "ptool pcr approve --key k",
+            "ptool pcr",
+            "ptool addcert --label l --key-id xyz cert.pem",
+            "ptool addcert --label l --ca --replace cert.pem",
+            "ptool selfsign --label l --subject CN=x --days 0",
+            "ptool lockout",
+            "ptool shell",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -61,6 +61,8 @@ struct Token {
     label: String,
     login_required: bool,
     pid: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
     serial: String,
     slot: u64,
 }
@@ -74,6 +76,7 @@ impl From<TokenSummary> for Token {
             label: token.label,
             login_required: token.login_required,
             pid: token.primary,
+            policy: token.policy,
             serial: token.serial,
             slot: token.slot,
         }
@@ -89,6 +92,8 @@ struct Object {
     cka_label: Option<String>,
     #[serde(rename = "id")]
     id: i64,
+    #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 impl From<ObjectSummary> for Object {
@@ -99,6 +104,7 @@ impl From<ObjectSummary> for Object {
             cka_key_type: object.key_type,
             cka_label: object.label,
             id: object.id,
+            policy: object.policy,
         }
     }
 }

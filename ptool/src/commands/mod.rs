@@ -2,12 +2,15 @@
 
 mod certificate;
 mod doctor;
+mod files;
 mod generate;
+mod import;
 mod init;
 mod key;
 mod list;
 mod migrate;
 mod object;
+mod pcr;
 mod rebuild;
 mod remove;
 mod settings;
@@ -50,17 +53,19 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Initpin(options) => token::init_pin(&mut context, options),
         Command::Changepin(options) => token::change_pin(&mut context, options),
         Command::Addkey(options) => key::add(&mut context, options),
+        Command::Import(options) => import::import(&mut context, options),
         Command::Listprimaries => list::primaries(&context),
         Command::Listtokens(options) => list::tokens(&context, options.pid),
         Command::Listobjects(options) => list::objects(&context, &options.label),
         Command::Verify(options) => verify::verify(&mut context, options),
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
+        Command::Pcr(verb) => pcr::run(&mut context, verb),
         Command::Csr(options) => certificate::csr(&mut context, options),
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),
-        Command::Rebuild(options) => rebuild::public(&mut context, options),
         Command::Config(options) => snippet::config(&context, options),
+        Command::Rebuild(options) => rebuild::public(&mut context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
         Command::Shell(options) => shell::shell(&context, options),
         Command::Generate(options) => generate::generate(&options.what),

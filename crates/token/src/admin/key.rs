@@ -7,8 +7,9 @@ use base::digest::Hash;
 use model::{AttributeType, Mechanism, MechanismType, ObjectHandle, Template, Value};
 use serde::Serialize;
 
-use super::{Admin, Pin};
+use super::{Admin, Pin, PolicyRequest};
 use crate::info::ObjectSummary;
+use crate::policy::BoundPolicy;
 use crate::{Error, Result};
 
 /// Algorithms of new keys, by the names of the command line.
@@ -107,6 +108,20 @@ impl Admin {
     /// [`Error::ArgumentsBad`] without such a token, [`Error::PinIncorrect`], [`Error::KeySizeRange`] and
     /// [`Error::CurveNotSupported`] for what this TPM does not have.
     pub fn add_key(&self, request: &KeyRequest) -> Result<KeyInfo> {
+        self.add_bound_key(request, None)
+    }
+
+    /// The same, with a policy: the key works in the wanted state of the machine only. Without a PIN in its policy, it is there and
+    /// works without a login.
+    ///
+    /// # Errors
+    /// Those of [`Admin::add_key`]; [`Error::ArgumentsBad`] for a policy that cannot be.
+    pub fn add_bound_key(&self, request: &KeyRequest, policy: Option<&PolicyRequest>) -> Result<KeyInfo> {
+        let policy = policy.map(|policy| self.policy(policy)).transpose()?;
+        let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
+        if free && request.always_authenticate {
+            return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
+        }
         let token = self.token(&request.label)?;
         if matches!(request.pin, Pin::So(_)) {
             return Err(Error::PinInvalid(
@@ -114,6 +129,9 @@ impl Admin {
             ));
         }
         let session = self.log_in(&token, &request.pin)?;
+        if let Some(policy) = policy {
+            self.library.session(session.handle())?.bind_new_keys(policy)?;
+        }
         let summary = |handle: ObjectHandle| {
             token.object(handle).map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
         };
@@ -142,6 +160,10 @@ impl Admin {
                 MechanismType::EC_KEY_PAIR_GEN
             }
         };
+        if free {
+            // Who must not log in to use it must not need to log in to see it.
+            private.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
+        }
         if request.always_authenticate {
             private.push(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true).to_native());
         }

@@ -1,17 +1,22 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
+mod approve;
 mod certificate;
 pub mod doctor;
+mod import;
 mod key;
 mod list;
 pub mod lockout;
 mod migrate;
 mod object;
+mod pcr_values;
+mod policy;
 mod provision;
 mod rebuild;
 mod reference;
 mod session;
 mod store;
+mod uri;
 mod verify;
 
 use std::sync::Arc;
@@ -22,16 +27,21 @@ use model::UserType;
 use serde::Serialize;
 
 pub use self::store::Destroyed;
+pub use approve::{ApprovalInfo, ApproveRequest, Approver};
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
+pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
 pub use object::{Attribute, Change, Shown, Spelling, attribute_named, parse_changes};
+pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
 pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
+pub use uri::KeyUri;
 pub use verify::VerifyReport;
 
+pub use crate::arrival::CertificateParts;
 pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
 
 use crate::config::Config;

@@ -4,7 +4,7 @@ use base::Secret;
 use store::Store;
 
 use super::list::primary_info;
-use super::{Action, Admin, PrimaryInfo, TokenSummary};
+use super::{Action, Admin, PolicyRequest, PrimaryInfo, TokenSummary};
 use crate::config::Config;
 use crate::library::Library;
 use crate::pins::UserPin;
@@ -98,8 +98,27 @@ impl Admin {
         so_pin: &Secret,
         user_pin: Option<&Secret>,
     ) -> Result<TokenSummary> {
+        self.add_bound_token(pid, label, so_pin, user_pin, None)
+    }
+
+    /// The same, with a policy: the token opens in the wanted state of the machine only, whoever knows the PIN. Without a PIN it
+    /// opens by itself in that state, and its keys work without a login.
+    ///
+    /// # Errors
+    /// Those of [`Admin::add_token`]; [`Error::ArgumentsBad`] for a policy that cannot be.
+    pub fn add_bound_token(
+        &self,
+        pid: Option<i64>,
+        label: &str,
+        so_pin: &Secret,
+        user_pin: Option<&Secret>,
+        policy: Option<&PolicyRequest>,
+    ) -> Result<TokenSummary> {
         let user_pin = user_pin.map_or(UserPin::Free, UserPin::Pin);
-        let id = self.library.make_token(pid, label, so_pin, &user_pin)?;
+        let with_pin = matches!(user_pin, UserPin::Pin(_));
+        let policy =
+            policy.map(|policy| self.policy(&PolicyRequest { pin: with_pin, ..policy.clone() })).transpose()?;
+        let id = self.library.make_bound_token(pid, label, so_pin, &user_pin, policy.as_ref())?;
         let token = self.library.tokens().into_iter().find(|token| token.id == id);
         token.map(|token| self.summary(&token)).ok_or(Error::TokenNotPresent)
     }

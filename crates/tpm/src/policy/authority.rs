@@ -13,7 +13,7 @@ use super::digest::DIGEST_LEN;
 use super::hex;
 use super::pcr::PcrSelection;
 use crate::error::{Error, Result};
-use crate::public::{Attributes, DEFAULT_EXPONENT, Name, Parameters, PublicArea, Scheme, curve_id, name_alg};
+use crate::public::{Attributes, Name, Parameters, PublicArea, Scheme, curve_id, name_alg};
 use crate::sign::Signature;
 use crate::wire::constants::alg;
 
@@ -23,7 +23,8 @@ pub(crate) const MAX_POLICY_REF: usize = 64;
 /// The public key of an authority. Stored as its TPMT_PUBLIC: its name, a digest of that, is part of the policies that it rules.
 ///
 /// A key from [`AuthorityKey::from_rsa`] or [`AuthorityKey::from_ec`] has the public area, and so the name, that
-/// `tpm2_loadexternal` and systemd give to the same key: for any scheme, signing and decrypting, with nameAlg SHA-256.
+/// `tpm2_loadexternal` and systemd give to the same key: for any scheme, signing and decrypting, with nameAlg SHA-256, and the
+/// exponent of an RSA key as it is, also where a TPM would take 0 for it.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AuthorityKey {
@@ -54,7 +55,7 @@ impl AuthorityKey {
             symmetric: None,
             scheme: Scheme::NULL,
             bits,
-            exponent: if exponent == DEFAULT_EXPONENT { 0 } else { exponent },
+            exponent,
             modulus: key.n().to_vec(),
         })
     }

@@ -6,6 +6,8 @@ mod authority;
 mod digest;
 mod hex;
 mod pcr;
+mod plan;
+mod satisfy;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +17,10 @@ use serde::{Deserialize, Serialize};
 pub use authority::{Approval, AuthorityKey, approval_message};
 pub use pcr::{PcrSelection, PcrValues, pcr_policy_digest};
 
-pub(crate) use admin::{satisfy_by_auth_value, satisfy_by_secret, user_policy};
+pub(crate) use admin::user_policy;
 pub(crate) use pcr::write_list;
+pub(crate) use plan::Means;
+pub(crate) use satisfy::{Choice, Memory, SecretProof, check};
 
 use crate::error::{Error, Result};
 use crate::public::Name;
@@ -93,6 +97,15 @@ pub struct PcrState {
     pub values: PcrValues,
 }
 
+/// A policy with what may satisfy it.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyUse<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// Approvals of its authorities; none need be valid.
+    pub approvals: &'a [Approval],
+}
+
 impl PolicyStep {
     /// PCRs with these values. `values` may have others, too.
     ///
@@ -131,8 +144,11 @@ impl PcrState {
         if self.digest.len() != DIGEST_LEN {
             return Err(Error::Invalid("the digest of PCRs has 32 bytes"));
         }
+        if self.values.is_empty() {
+            return Ok(());
+        }
         let all = self.values.keys().copied().eq(self.selection.indices());
-        if !self.values.is_empty() && !(all && self.selection.digest_of(&self.values)? == self.digest) {
+        if !all || self.selection.digest_of(&self.values)? != self.digest {
             return Err(Error::Invalid("the values of the PCRs are not those of their digest"));
         }
         Ok(())

@@ -13,8 +13,7 @@ use crate::error::{Error, Result};
 use crate::public::NAME_HASH;
 use crate::wire::constants::alg;
 
-/// PCRs that a PC has (PC Client Platform TPM Profile, 4.6): 0 to 23, in three bytes of a selection.
-const PCRS: u8 = 24;
+/// Bytes of a selection of 24 PCRs.
 const SELECT_LEN: usize = 3;
 
 /// Values of PCRs, by number.
@@ -30,6 +29,9 @@ pub struct PcrSelection {
 }
 
 impl PcrSelection {
+    /// How many PCRs a PC has (PC Client Platform TPM Profile, 4.6): 0 to 23.
+    pub const PCRS: u8 = 24;
+
     /// The PCRs with these numbers, in any order.
     ///
     /// # Errors
@@ -38,7 +40,7 @@ impl PcrSelection {
         hash_alg(bank)?;
         let mut bits = 0;
         for pcr in pcrs {
-            if pcr >= PCRS {
+            if pcr >= PcrSelection::PCRS {
                 return Err(Error::Invalid("the PCRs are numbered from 0 to 23"));
             }
             bits |= 1 << pcr;
@@ -54,7 +56,7 @@ impl PcrSelection {
     /// # Errors
     /// A bank that no TPM has.
     pub fn all(bank: Hash) -> Result<PcrSelection> {
-        PcrSelection::new(bank, 0..PCRS)
+        PcrSelection::new(bank, 0..PcrSelection::PCRS)
     }
 
     /// The hash of the bank.
@@ -65,7 +67,7 @@ impl PcrSelection {
     /// The numbers, ascending.
     pub fn indices(&self) -> impl Iterator<Item = u8> + use<> {
         let bits = self.bits;
-        (0..PCRS).filter(move |pcr| bits >> pcr & 1 == 1)
+        (0..PcrSelection::PCRS).filter(move |pcr| bits >> pcr & 1 == 1)
     }
 
     /// The digest that PolicyPCR compares: SHA-256 over the values, one after the other (Part 3, 23.7).

@@ -7,6 +7,7 @@ pub(crate) mod cc {
     pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
+    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
     pub(crate) const POLICY_SECRET: u32 = 0x151;
     pub(crate) const CREATE: u32 = 0x153;
@@ -46,6 +47,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
+        cc::DUPLICATE => "Duplicate",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
         cc::POLICY_SECRET => "PolicySecret",
         cc::CREATE => "Create",
@@ -117,6 +119,7 @@ pub(crate) mod ecc {
 pub(crate) mod st {
     pub(crate) const NO_SESSIONS: u16 = 0x8001;
     pub(crate) const SESSIONS: u16 = 0x8002;
+    pub(crate) const VERIFIED: u16 = 0x8022;
     pub(crate) const HASHCHECK: u16 = 0x8024;
 }
 
@@ -152,6 +155,7 @@ pub(crate) mod cap {
     pub(crate) const HANDLES: u32 = 1;
     pub(crate) const COMMANDS: u32 = 2;
     pub(crate) const TPM_PROPERTIES: u32 = 6;
+    pub(crate) const PCRS: u32 = 5;
     pub(crate) const ECC_CURVES: u32 = 8;
 }
 
