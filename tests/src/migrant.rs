@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::world::{Run, World};
 
@@ -60,8 +60,15 @@ impl Peer {
 
     /// A program in that software's environment.
     fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = self.world.command(program);
+        let mut command = Command::new("setsid");
+        // It makes RSA keys on the way, which take as long as they take.
         command
+            .args(["--wait", "timeout", "--kill-after=5", "600"])
+            .arg(program.as_ref())
+            .current_dir(self.world.path("."))
+            .env_clear()
+            .envs(self.world.environment())
+            .stdin(Stdio::null())
             .env("TPM2TOOLS_TCTI", &self.relay)
             .env("TPM2_PKCS11_TCTI", &self.relay)
             .env("TPM2_PKCS11_STORE", self.store())

@@ -217,3 +217,27 @@ fn scripts_for_tpm2_ptool_find_the_keys_they_read() {
         assert!(secret.iter().all(|key| !keys(&run).contains(*key)), "{arguments:?} shows a secret: {run:?}");
     }
 }
+
+/// The commands of the page, as they stand there, on a machine that has a store of that software where it puts it.
+#[test]
+fn the_page_about_it() {
+    let Some(peer) = peer() else { return };
+    peer.ptool_ok(&["init"]);
+    peer.ptool_ok(&["addtoken", "--pid=1", "--sopin=officer", "--userpin=user-pin", "--label=mine"]);
+    peer.ptool_ok(&["addkey", "--label=mine", "--userpin=user-pin", "--algorithm=ecc256"]);
+    let home = peer.world.path(".tpm2_pkcs11");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::copy(peer.store_file(), home.join("tpm2_pkcs11.sqlite3")).unwrap();
+    let page = std::fs::read_to_string(guest::sources().join("../docs/MIGRATING.md")).unwrap();
+    let mut blocks = 0;
+    for block in page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+        let mut command = peer.world.command("sh");
+        command.args(["-exc", block]).env("TPM2_CRYPTOKI_USERPIN", "user-pin").env("TPM2_CRYPTOKI_SOPIN", "officer");
+        let run = Run::of(&mut command);
+        assert!(run.success(), "{block}\n{run:?}\n--- log\n{}", peer.world.log());
+        blocks += 1;
+    }
+    assert_eq!(blocks, 4);
+    let run = peer.world.ptool_ok(&["verify", "--label=mine", "--userpin=another-pin", "--sopin=officer"]);
+    assert!(run.text().contains("altered: []"), "{run:?}");
+}
