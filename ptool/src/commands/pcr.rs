@@ -10,6 +10,7 @@ use serde::Serialize;
 use token::Error;
 use token::admin::{
     Admin, ApprovalInfo, ApproveRequest, Approver, KeyUri, PcrSource, Pin, PolicyCheck, PolicyRequest, PublicSource,
+    check_pcrs,
 };
 
 use super::{Context, find_token, key_user};
@@ -24,7 +25,7 @@ const LONGEST: u64 = 64 * 1024;
 pub(super) fn run(context: &mut Context<'_>, verb: &Pcr) -> Result<(), Failure> {
     match verb {
         Pcr::Show(options) => show(context, options),
-        Pcr::Check(options) => check(context, options),
+        Pcr::Check(options) => check_state(context, options),
         Pcr::Approve(options) => approve(context, options),
         Pcr::List => list(context),
         Pcr::Revoke(options) => revoke(context, options.id),
@@ -46,8 +47,9 @@ pub(super) fn binding(
             )),
         };
     }
-    if options.pcr_authority.is_empty() {
-        warn_of_updates(context, options)?;
+    check(&options.pcr)?;
+    if options.pcr_authority.is_empty() && options.or_authority.is_empty() {
+        warn_of_updates(context, options.yes)?;
     }
     let public = |keys: &[String]| keys.iter().map(|key| public_source(key)).collect::<Result<Vec<_>, _>>();
     Ok(Some(PolicyRequest {
@@ -59,17 +61,21 @@ pub(super) fn binding(
     }))
 }
 
+/// What is misspelt is said before anything else.
+fn check(pcrs: &[String]) -> Result<(), Failure> {
+    pcrs.iter().try_for_each(|pcrs| check_pcrs(pcrs)).map_err(|error| match error {
+        Error::ArgumentsBad(what) => Failure::usage(what, ""),
+        error => error.into(),
+    })
+}
+
 /// What is bound to values for ever ends with them; who wants that should have heard it once.
-fn warn_of_updates(context: &mut Context<'_>, options: &Binding) -> Result<(), Failure> {
-    if options.or_authority.is_empty() {
-        note(
-            "bound to these very values: an update of firmware, boot loader or kernel that changes one of these PCRs ends the \
-             use of it for ever. --pcr-authority binds to an authority that approves of new states instead",
-        );
-    } else {
-        return Ok(());
-    }
-    if options.yes || !context.around.stdin_is_terminal() {
+fn warn_of_updates(context: &mut Context<'_>, yes: bool) -> Result<(), Failure> {
+    note(
+        "an update of firmware, boot loader or kernel that changes one of these PCRs makes this useless for ever; \
+         --pcr-authority binds to an authority instead, which approves of new states",
+    );
+    if yes || !context.around.stdin_is_terminal() {
         return Ok(());
     }
     note("go on? [y/N]");
@@ -128,11 +134,12 @@ fn read(path: &Path) -> Result<Secret, Failure> {
 }
 
 fn show(context: &Context<'_>, options: &ShowPcrs) -> Result<(), Failure> {
+    check(&options.pcrs)?;
     let report = Admin::read_pcrs(context.config.clone(), &options.pcrs)?;
     output::print(context.format, &report)
 }
 
-fn check(context: &Context<'_>, options: &CheckPcrs) -> Result<(), Failure> {
+fn check_state(context: &Context<'_>, options: &CheckPcrs) -> Result<(), Failure> {
     let admin = context.admin()?;
     find_token(&admin, &options.label)?;
     let checks = admin.check_policies(&options.label, options.key_label.as_deref())?;
@@ -151,10 +158,12 @@ fn check(context: &Context<'_>, options: &CheckPcrs) -> Result<(), Failure> {
 struct Approved {
     action: &'static str,
     approvals: Vec<ApprovalInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
 }
 
 fn approve(context: &mut Context<'_>, options: &Approve) -> Result<(), Failure> {
+    check(&options.pcr)?;
     let (key, pin_name) = approver(context, options)?;
     let request = ApproveRequest {
         key,

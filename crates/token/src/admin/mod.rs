@@ -27,7 +27,7 @@ pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, Sig
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome};
-pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
+pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource, check_pcrs};
 pub use provision::InitRequest;
 pub use session::Pin;
 pub use uri::KeyUri;
