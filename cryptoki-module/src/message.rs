@@ -43,6 +43,18 @@ impl<'call> Bytes<'call> {
     }
 }
 
+impl Bytes<'_> {
+    /// The parameter of a message that has none: signatures have no parameter for each message.
+    ///
+    /// # Errors
+    /// `SessionHandleInvalid` before what is wrong with the parameter (5.1.6), `MechanismParamInvalid` for one.
+    pub(crate) fn no_message(&self, library: &Library, session: SessionHandle) -> Result<()> {
+        self.slice()?;
+        library.session_info(session)?;
+        if self.is_absent() { Ok(()) } else { Err(Error::MechanismParamInvalid("a message to sign has no parameter")) }
+    }
+}
+
 impl GcmMessage<'_> {
     /// Where the initialisation vector of an encryption comes from.
     ///

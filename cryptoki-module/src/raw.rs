@@ -36,7 +36,6 @@ type Result<T> = std::result::Result<T, Error>;
 ///
 /// - `|library| body`: needs an initialised library; the body returns `Result<(), token::Error>`.
 /// - `|| body`: is called in any state; the body returns `Result<(), Failure>`.
-/// - `unsupported "why"`: answers `CKR_FUNCTION_NOT_SUPPORTED` once the library is initialised.
 ///
 /// A kind stands for one or two C parameters (`Bytes` is a pointer and a length). The exported function gets the C
 /// signature, which the compiler compares with the header's when `table.rs` puts it into the function lists. An
@@ -87,18 +86,14 @@ macro_rules! cryptoki_fn {
 
     // All parameters are done: the function itself.
     (@of { $head:tt $c:tt [$($let:tt)*] [|$library:ident| $body:expr] } []) => {
-        cryptoki_fn! { @export $head $c [Supported]
+        cryptoki_fn! { @export $head $c
             (|name| $crate::boundary::with_library(name, |$library| { $($let)* $body })) }
     };
     (@of { $head:tt $c:tt [$($let:tt)*] [|| $body:expr] } []) => {
-        cryptoki_fn! { @export $head $c [Supported]
+        cryptoki_fn! { @export $head $c
             (|name| $crate::boundary::in_any_state(name, || { $($let)* $body })) }
     };
-    (@of { $head:tt $c:tt $let:tt [unsupported $why:literal] } []) => {
-        cryptoki_fn! { @export $head $c [Unsupported($why)]
-            (|name| $crate::boundary::with_library(name, |_| Err(token::Error::FunctionNotSupported))) }
-    };
-    (@export { [$($doc:tt)*] $name:ident } [$($c:tt)*] [$($support:tt)*] $call:expr) => {
+    (@export { [$($doc:tt)*] $name:ident } [$($c:tt)*] $call:expr) => {
         $($doc)*
         ///
         /// # Safety
@@ -117,7 +112,6 @@ macro_rules! cryptoki_fn {
 
         impl $crate::table::Declaration for $name {
             const NAME: &'static str = stringify!($name);
-            const SUPPORT: $crate::table::Support = $crate::table::Support::$($support)*;
         }
     };
 
@@ -179,6 +173,11 @@ impl<'call> Buffer<'call> {
     pub(crate) unsafe fn new(at: *mut CK_BYTE, len: *mut CK_ULONG) -> Self {
         // SAFETY: passed on.
         Self { at, len: unsafe { Place::new(len) } }
+    }
+
+    /// Whether there is not even a place for the length.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.len.is_null()
     }
 
     /// Runs `produce` on the buffer, or on a length query if the buffer is null; then writes the length it returned, or

@@ -12,17 +12,6 @@ use crate::raw::Interfaces;
 pub(crate) trait Declaration {
     /// Its name.
     const NAME: &'static str;
-    /// Whether it does something.
-    const SUPPORT: Support;
-}
-
-/// Whether a function does something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Support {
-    /// It does what the specification says.
-    Supported,
-    /// It answers `CKR_FUNCTION_NOT_SUPPORTED`, for this reason.
-    Unsupported(&'static str),
 }
 
 /// One function, for the documentation.
@@ -34,8 +23,6 @@ pub(crate) struct Row {
     pub(crate) since: &'static str,
     /// The file of `entry/` that has it, which is named after the chapter.
     pub(crate) chapter: &'static str,
-    /// Whether it does something.
-    pub(crate) support: Support,
 }
 
 /// Writes the lists of both versions and the rows. A function that the header has and this list has not, or one whose
@@ -65,7 +52,7 @@ macro_rules! functions {
 }
 
 const fn row<D: Declaration>(since: &'static str, chapter: &'static str) -> Row {
-    Row { name: D::NAME, since, chapter, support: D::SUPPORT }
+    Row { name: D::NAME, since, chapter }
 }
 
 /// The version of the newest interface, and of `CK_INFO`.

@@ -328,7 +328,6 @@ fn null_where_something_is_required_is_bad_arguments() {
             }
             "C_GetFunctionStatus" | "C_CancelFunction" => CKR_FUNCTION_NOT_PARALLEL,
             "C_CloseAllSessions" => CKR_SLOT_ID_INVALID,
-            _ if rv == CKR_FUNCTION_NOT_SUPPORTED => rv,
             // No mechanism: cancels what is active.
             name if name.ends_with("Init") && function.parameters.contains(&Kind::Mechanism) => {
                 CKR_SESSION_HANDLE_INVALID
@@ -341,16 +340,18 @@ fn null_where_something_is_required_is_bad_arguments() {
 }
 
 #[test]
-fn unsupported_functions_are_those_of_the_generated_table() {
+fn every_function_is_in_the_generated_table_and_does_something() {
     let _turn = initialized();
     let table = tpm2_cryptoki::docs::function_table_markdown();
     let memory = Memory::new();
     let names: Vec<_> = functions().iter().map(|function| function.name).collect();
     assert_eq!(names.len(), 92);
     for function in functions() {
-        let line = table.lines().find(|line| line.starts_with(&format!("| `{}` |", function.name))).unwrap();
-        if line.contains("| no: ") {
-            every_combination(&memory, &function, |_, rv| assert_eq!(rv, CKR_FUNCTION_NOT_SUPPORTED, "{line}"));
+        assert!(table.lines().any(|line| line.starts_with(&format!("| `{}` |", function.name))), "{}", function.name);
+        if function.name != "C_WaitForSlotEvent" {
+            every_combination(&memory, &function, |_, rv| {
+                assert_ne!(rv, CKR_FUNCTION_NOT_SUPPORTED, "{}", function.name)
+            });
         }
     }
 }

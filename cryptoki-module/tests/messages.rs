@@ -311,3 +311,49 @@ fn parameters_that_do_not_fit_are_refused_and_the_operation_stays() {
     assert_eq!(rv, CKR_OK);
     assert_eq!(try_with(good, 48), (CKR_OK, CKR_AEAD_DECRYPT_FAILED));
 }
+
+/// A signature through C: whole, and in parts where only the last call has a place for the length.
+#[test]
+fn messages_are_signed_and_verified() {
+    let world = World::new();
+    let key = world.key(CKK_GENERIC_SECRET, true, &[0x51; 32]);
+    let session = world.session;
+    let mut mechanism = plain(CKM_SHA256_HMAC);
+    assert_eq!(call!(C_MessageSignInit(session, &mut mechanism, key)), CKR_OK);
+    assert_eq!(call!(C_MessageVerifyInit(session, &mut mechanism, key)), CKR_OK);
+    let none = null_mut();
+    for text in [&b"first"[..], b"the second"] {
+        let (data, len) = (input(text), text.len() as u64);
+        let (mut code, mut code_len) = ([0; 32], 32);
+        assert_eq!(call!(C_SignMessage(session, none, 0, data, len, null_mut(), &raw mut code_len)), CKR_OK);
+        assert_eq!(call!(C_SignMessage(session, none, 0, data, len, code.as_mut_ptr(), &raw mut code_len)), CKR_OK);
+        assert_eq!(code_len, 32);
+        let mut again = [0; 32];
+        assert_eq!(call!(C_SignMessageBegin(session, none, 0)), CKR_OK);
+        assert_eq!(call!(C_SignMessageNext(session, none, 0, data, 2, null_mut(), null_mut())), CKR_OK);
+        let rest = input(&text[2..]);
+        code_len = 31;
+        let at = again.as_mut_ptr();
+        assert_eq!(
+            call!(C_SignMessageNext(session, none, 0, rest, len - 2, at, &raw mut code_len)),
+            CKR_BUFFER_TOO_SMALL
+        );
+        assert_eq!(call!(C_SignMessageNext(session, none, 0, rest, len - 2, at, &raw mut code_len)), CKR_OK);
+        assert_eq!(again, code);
+        assert_eq!(call!(C_VerifyMessage(session, none, 0, data, len, code.as_mut_ptr(), 32)), CKR_OK);
+        assert_eq!(call!(C_VerifyMessageBegin(session, none, 0)), CKR_OK);
+        assert_eq!(call!(C_VerifyMessageNext(session, none, 0, data, 2, null_mut(), 0)), CKR_OK);
+        assert_eq!(call!(C_VerifyMessageNext(session, none, 0, rest, len - 2, code.as_mut_ptr(), 32)), CKR_OK);
+        code[0] ^= 1;
+        let rv = call!(C_VerifyMessage(session, none, 0, data, len, code.as_mut_ptr(), 32));
+        assert_eq!(rv, CKR_SIGNATURE_INVALID);
+    }
+    let mut parameter = [0_u8; 16];
+    let given = parameter.as_mut_ptr().cast();
+    assert_eq!(call!(C_SignMessageBegin(session, given, 16)), CKR_MECHANISM_PARAM_INVALID);
+    assert_eq!(call!(C_VerifyMessageBegin(session, given, 16)), CKR_MECHANISM_PARAM_INVALID);
+    assert_eq!(call!(C_MessageSignInit(session, null_mut(), 0)), CKR_OK);
+    assert_eq!(call!(C_MessageSignFinal(session)), CKR_OPERATION_NOT_INITIALIZED);
+    assert_eq!(call!(C_SessionCancel(session, CKF_MESSAGE_VERIFY)), CKR_OK);
+    assert_eq!(call!(C_MessageVerifyFinal(session)), CKR_OPERATION_NOT_INITIALIZED);
+}

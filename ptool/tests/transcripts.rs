@@ -48,6 +48,16 @@ fn failures() {
 }
 
 #[test]
+fn certificates() {
+    replay("certificates.txt");
+}
+
+#[test]
+fn doctor() {
+    replay("doctor.txt");
+}
+
+#[test]
 fn rebuild() {
     replay("rebuild.txt");
 }

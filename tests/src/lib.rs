@@ -7,6 +7,7 @@
 //!   `p11probe`, and [`call`] is what the two say to each other.
 //! - [`peer`]: the established module in the place of ours.
 //! - [`desk`]: where real programs work; [`sshd`]: one to log in to.
+//! - [`programs`]: the page about other programs, from the texts that `ptool` prints.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod openssl;
 pub mod peer;
 pub mod probe;
 pub mod product;
+pub mod programs;
 pub mod signatures;
 pub mod sshd;
 pub mod world;

@@ -253,6 +253,22 @@ fn a_store_that_others_can_write_is_named() {
 }
 
 #[test]
+fn certificates_that_end_soon_are_named() {
+    let desk = Desk::new();
+    let login = ["--label=alpha", "--userpin", PIN];
+    for (key, days) in [("p256", "7"), ("p384", "31")] {
+        let options = ["--key-label", key, "--subject=CN=web.example", "--days", days, "--store", "--out=x"];
+        desk.world.ptool_ok(&[&["selfsign"], &login[..], &options].concat());
+    }
+    let (run, findings) = doctor(&desk, &[]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    let [(level, text)] = about(&findings, "certificate")[..] else { panic!("{findings:#?}") };
+    // A second may have begun meanwhile, or not.
+    let days = ["ends in 6 days", "ends in 7 days"].iter().any(|days| text.contains(days));
+    assert!(level == "warn" && text.contains("\"p256\"") && days, "{text}");
+}
+
+#[test]
 fn a_lockout_is_shown_and_ended() {
     let desk = Desk::new();
     let world = &desk.world;

@@ -45,7 +45,8 @@ impl Bench {
     }
 
     fn derive(&self, mechanism: Mechanism, base: u64, len: usize) -> Result<Vec<u8>, Ck> {
-        let mut template = shown(CKK_GENERIC_SECRET);
+        let data = mechanism.ty == CKM_HKDF_DATA;
+        let mut template = if data { vec![number(CKA_CLASS, CKO_DATA)] } else { shown(CKK_GENERIC_SECRET) };
         if len > 0 {
             template.push(number(CKA_VALUE_LEN, len as u64));
         }
@@ -271,9 +272,14 @@ fn keys_are_wrapped_and_unwrapped() {
             [CKM_AES_KEY_WRAP.into(), CKM_AES_KEY_WRAP_PAD.into(), CKM_AES_KEY_WRAP_KWP.into(), iv(CKM_AES_CBC_PAD)]
         {
             let wrapped = bench.wrap(&mechanism, kek, target).unwrap();
-            let back = bench.unwrap(&mechanism, kek, &wrapped).unwrap();
-            assert_eq!(bench.value(back), [7; 16], "{mechanism:?}");
-            if mechanism.ty != CKM_AES_CBC_PAD {
+            let back = bench.unwrap(&mechanism, kek, &wrapped);
+            if token {
+                // Otherwise whoever may use it could read all that it wraps.
+                assert_eq!(back, Err(Ck(CKR_TEMPLATE_INCONSISTENT)), "{mechanism:?}");
+            } else {
+                assert_eq!(bench.value(back.unwrap()), [7; 16], "{mechanism:?}");
+            }
+            if mechanism.ty != CKM_AES_CBC_PAD && !token {
                 let mut bad = wrapped.clone();
                 bad[3] ^= 1;
                 assert_eq!(bench.unwrap(&mechanism, kek, &bad), Err(Ck(CKR_WRAPPED_KEY_INVALID)));
@@ -303,14 +309,20 @@ fn keys_are_wrapped_and_unwrapped() {
 fn keys_are_wrapped_by_rsa() {
     let bench = Bench::new();
     let usage = [flag(CKA_WRAP, true), flag(CKA_ENCRYPT, false), number(CKA_MODULUS_BITS, 2048)];
-    let private = [flag(CKA_UNWRAP, true), flag(CKA_DECRYPT, false)];
-    let (public, private) =
-        bench.probe.generate_pair(bench.session, CKM_RSA_PKCS_KEY_PAIR_GEN, &usage, &private).unwrap();
+    let pair = |decrypts: bool| {
+        let private = [flag(CKA_UNWRAP, true), flag(CKA_DECRYPT, decrypts)];
+        bench.probe.generate_pair(bench.session, CKM_RSA_PKCS_KEY_PAIR_GEN, &usage, &private).unwrap()
+    };
+    let (public, private) = pair(true);
+    let (other, only_unwraps) = pair(false);
     let target = bench.secret(CKK_AES, false, &[7; 32], &[]);
     for mechanism in [CKM_RSA_PKCS.into(), Mechanism::oaep(CKM_SHA256, CKG_MGF1_SHA256, b"")] {
         let wrapped = bench.wrap(&mechanism, public, target).unwrap();
         let back = bench.unwrap(&mechanism, private, &wrapped).unwrap();
         assert_eq!(bench.value(back), [7; 32], "{mechanism:?}");
+        // A key that does not decrypt does not do so by unwrapping.
+        let wrapped = bench.wrap(&mechanism, other, target).unwrap();
+        assert_eq!(bench.unwrap(&mechanism, only_unwraps, &wrapped), Err(Ck(CKR_TEMPLATE_INCONSISTENT)));
     }
 }
 
@@ -403,6 +415,9 @@ fn secrets_from_secrets() {
     assert_eq!(hex(&okm), "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865");
     let prk = bench.derive(hkdf(true, false, &salt, b""), base, 32).unwrap();
     assert_eq!(hex(&prk), "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5");
+    // The same as data.
+    let data = Mechanism { ty: CKM_HKDF_DATA, ..hkdf(true, true, &salt, &info) };
+    assert_eq!(bench.derive(data, base, 42).unwrap(), okm);
     // A.3: without salt and information
     let okm = bench.derive(hkdf(true, true, b"", b""), base, 42).unwrap();
     assert_eq!(hex(&okm), "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8");
@@ -421,7 +436,9 @@ fn secrets_from_secrets() {
 #[test]
 fn secret_keys_are_made() {
     let bench = Bench::new();
-    for (mechanism, key_type) in [(CKM_AES_KEY_GEN, CKK_AES), (CKM_GENERIC_SECRET_KEY_GEN, CKK_GENERIC_SECRET)] {
+    for (mechanism, key_type) in
+        [(CKM_AES_KEY_GEN, CKK_AES), (CKM_GENERIC_SECRET_KEY_GEN, CKK_GENERIC_SECRET), (CKM_HKDF_KEY_GEN, CKK_HKDF)]
+    {
         let make = |token: bool, len: u64| {
             let mut template = shown(key_type);
             template.extend([flag(CKA_TOKEN, token), number(CKA_VALUE_LEN, len)]);
@@ -441,7 +458,7 @@ fn secret_keys_are_made() {
             let cipher = bench.probe.encrypt(bench.session, CKM_AES_ECB, kept, &[1; 16]).unwrap();
             assert_eq!(bench.probe.decrypt(bench.session, CKM_AES_ECB, kept, &cipher).unwrap(), [1; 16]);
             assert!(make(false, 17).is_err(), "no AES key has 17 bytes");
-        } else {
+        } else if key_type == CKK_GENERIC_SECRET {
             let code = bench.probe.sign(bench.session, CKM_SHA256_HMAC, kept, b"message").unwrap();
             bench.probe.verify(bench.session, CKM_SHA256_HMAC, kept, b"message", &code).unwrap();
         }

@@ -260,6 +260,10 @@ bitflags::bitflags! {
         const MESSAGE_ENCRYPT = CKF_MESSAGE_ENCRYPT;
         /// `C_DecryptMessage*`
         const MESSAGE_DECRYPT = CKF_MESSAGE_DECRYPT;
+        /// `C_SignMessage*`
+        const MESSAGE_SIGN = CKF_MESSAGE_SIGN;
+        /// `C_VerifyMessage*`
+        const MESSAGE_VERIFY = CKF_MESSAGE_VERIFY;
         /// A message can come in parts.
         const MULTI_MESSAGE = CKF_MULTI_MESSAGE;
     }
@@ -352,7 +356,8 @@ pub struct MechanismRow {
 pub static MECHANISMS: &[MechanismRow] = {
     use Hash::{Sha1, Sha3_224, Sha3_256, Sha3_384, Sha3_512, Sha224, Sha256, Sha384, Sha512};
     use MechanismType as M;
-    const SIGN_VERIFY: Ops = Ops::SIGN.union(Ops::VERIFY);
+    const MESSAGES_SIGNED: Ops = Ops::MESSAGE_SIGN.union(Ops::MESSAGE_VERIFY).union(Ops::MULTI_MESSAGE);
+    const SIGN_VERIFY: Ops = Ops::SIGN.union(Ops::VERIFY).union(MESSAGES_SIGNED);
     const RECOVER: Ops = Ops::SIGN_RECOVER.union(Ops::VERIFY_RECOVER);
     const WRAP: Ops = Ops::WRAP.union(Ops::UNWRAP);
     const ENCRYPT_DECRYPT: Ops = Ops::ENCRYPT.union(Ops::DECRYPT);

@@ -6,7 +6,7 @@ use store::{NewObject, ObjectRow};
 use crate::draft::Draft;
 use crate::library::Library;
 use crate::object::{Home, Object};
-use crate::secret::check_separation;
+use crate::separation;
 use crate::session::Session;
 use crate::slot::Login;
 use crate::{Error, Result};
@@ -117,7 +117,7 @@ fn changed(session: &Session, object: &Object, template: &Template, also: &[Attr
         }
         attributes.set(ty, value);
     }
-    check_separation(&attributes)?;
+    separation::check_change(&object.attributes, &attributes)?;
     Ok(attributes)
 }
 

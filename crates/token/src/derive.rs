@@ -51,8 +51,10 @@ impl Library {
             always_sensitive: base.attributes.is_true(AttributeType::ALWAYS_SENSITIVE),
             never_extractable: base.attributes.is_true(AttributeType::NEVER_EXTRACTABLE),
         };
-        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
+        // What is wrong with the template is said before the TPM is asked for anything.
         settle_secret(&mut attributes, key_type, origin)?;
+        self.check_new_secret(&session, &attributes, key_type, wanted)?;
+        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
         self.new_secret(&session, attributes, value)
     }
 
@@ -66,8 +68,10 @@ impl Library {
         attributes: &mut Attributes,
     ) -> Result<Secret> {
         let value = |key: &Object| Material::value(self, session, key);
-        let all = |bytes: Secret| match wanted {
-            Some(len) if len > bytes.len() => Err(Error::KeySizeRange),
+        let guarded = !base.is_readable();
+        let all = |bytes: Secret, guarded| match wanted {
+            // A few bytes of what nobody may see can be guessed, and then the next ones.
+            Some(len) if len > bytes.len() || (guarded && len < bytes.len()) => Err(Error::KeySizeRange),
             // Concatenations keep the leading bytes (PKCS#11 mechanisms v3.1 2.43).
             Some(len) => Ok(cut(bytes, len)),
             None => Ok(bytes),
@@ -94,18 +98,21 @@ impl Library {
             (Scheme::BaseAndKey, Params::Key(other)) => {
                 let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
                 guard_as(attributes, &other)?;
-                all(joined(value(&base)?.expose(), value(&other)?.expose()))
+                all(joined(value(&base)?.expose(), value(&other)?.expose()), guarded || !other.is_readable())
             }
-            (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data)),
-            (Scheme::DataAndBase, Params::Data(data)) => all(joined(data, value(&base)?.expose())),
+            (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data), guarded),
+            (Scheme::DataAndBase, Params::Data(data)) => all(joined(data, value(&base)?.expose()), guarded),
             (Scheme::XorData, Params::Data(data)) => {
                 let mut mixed = value(&base)?;
+                if guarded && data.len() < mixed.len() {
+                    return Err(Error::KeySizeRange);
+                }
                 let len = mixed.len().min(data.len());
                 mixed.truncate(len);
                 for (byte, other) in mixed.expose_mut().iter_mut().zip(data) {
                     *byte ^= other;
                 }
-                all(mixed)
+                all(mixed, guarded)
             }
             (Scheme::Hkdf, params) => self.hkdf(session, row, params, &base, wanted),
             _ => Err(Error::MechanismInvalid),

@@ -29,6 +29,7 @@ mod protect;
 mod public_key;
 mod rebuild;
 mod secret;
+mod separation;
 mod session;
 mod slot;
 mod template;

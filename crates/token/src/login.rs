@@ -84,7 +84,7 @@ impl Library {
         if let Some(keys) = token.keys() {
             return Ok(keys);
         }
-        if token.login_required() {
+        if token.login_required() || matches!(token.login(), Login::So(_)) {
             return Err(Error::UserNotLoggedIn);
         }
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ impl Library {
             }
             Err(error) => return Err(error),
         };
-        token.set_login(Login::User(Arc::clone(&keys)));
+        token.set_free_keys(Some(Arc::clone(&keys)));
         Ok(keys)
     }
 
@@ -175,6 +175,10 @@ impl Library {
     fn login_for_operation(&self, session: &Session, pin: &Secret) -> Result<()> {
         let token = &session.token;
         let current = token.keys().ok_or(Error::UserNotLoggedIn)?;
+        if !current.login_required && pin.is_empty() && session.active().uses_private_key() {
+            // Without a PIN there is nothing to ask for again; a client that goes by the key's attribute says it all the same.
+            return Ok(());
+        }
         if !session.active().waits_for_login() {
             return Err(Error::OperationNotInitialized);
         }

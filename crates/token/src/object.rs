@@ -192,6 +192,13 @@ impl Object {
         self.key.is_none() && self.class() == ObjectClass::SECRET_KEY
     }
 
+    /// A secret key whose value anybody gets who asks for it.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.in_memory()
+            && self.attributes.is_true(AttributeType::EXTRACTABLE)
+            && !self.attributes.is_true(AttributeType::SENSITIVE)
+    }
+
     /// One answer of `C_GetAttributeValue`.
     pub(crate) fn attribute(&self, ty: AttributeType) -> AttributeValue {
         if let Some(value) = self.attributes.find(ty) {

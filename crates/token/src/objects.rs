@@ -105,11 +105,7 @@ impl Library {
         // Private data objects show what they hide; so do secrets in memory that may be seen.
         let visible = match object.class() {
             ObjectClass::DATA => object.hides(),
-            ObjectClass::SECRET_KEY => {
-                object.in_memory()
-                    && object.attributes.is_true(AttributeType::EXTRACTABLE)
-                    && !object.attributes.is_true(AttributeType::SENSITIVE)
-            }
+            ObjectClass::SECRET_KEY => object.is_readable(),
             _ => false,
         };
         if ty == AttributeType::VALUE && visible {

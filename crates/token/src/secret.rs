@@ -10,6 +10,7 @@ use crate::draft::Draft;
 use crate::library::Library;
 use crate::object::TpmKey;
 use crate::op;
+use crate::separation;
 use crate::policy;
 use crate::session::Session;
 use crate::slot::MAX_SECRET_LEN;
@@ -135,6 +136,23 @@ impl Library {
         })
     }
 
+    /// May there be such a key, as far as it can be said before its value is there?
+    pub(crate) fn check_new_secret(
+        &self,
+        session: &Session,
+        attributes: &Attributes,
+        key_type: KeyType,
+        len: Option<usize>,
+    ) -> Result<()> {
+        self.check_secret_access(session, attributes)?;
+        let Some(len) = len else { return Ok(()) };
+        check_len(key_type, len)?;
+        if attributes.is_true(AttributeType::TOKEN) {
+            check_token_secret(session, attributes, key_type, len)?;
+        }
+        Ok(())
+    }
+
     fn check_secret_access(&self, session: &Session, attributes: &Attributes) -> Result<()> {
         if attributes.is_true(AttributeType::TOKEN) {
             // Secret keys are the user's, and need somebody to keep their auth value.
@@ -157,7 +175,7 @@ pub(crate) fn settle_secret(attributes: &mut Attributes, key_type: KeyType, orig
     template::default(attributes, AttributeType::SIGN, Value::Bool(true));
     template::default(attributes, AttributeType::VERIFY, Value::Bool(true));
     template::default(attributes, AttributeType::DERIVE, Value::Bool(!aes));
-    check_separation(attributes)?;
+    separation::check_new(attributes)?;
     let sensitive = attributes.is_true(AttributeType::SENSITIVE);
     let extractable = attributes.is_true(AttributeType::EXTRACTABLE);
     let (local, mechanism, always, never) = match origin {
@@ -171,20 +189,6 @@ pub(crate) fn settle_secret(attributes: &mut Attributes, key_type: KeyType, orig
     attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(mechanism));
     attributes.set(AttributeType::ALWAYS_SENSITIVE, Value::Bool(always));
     attributes.set(AttributeType::NEVER_EXTRACTABLE, Value::Bool(never));
-    Ok(())
-}
-
-/// One secret key must not wrap and decrypt, nor unwrap and encrypt: with both, whoever may use it can read what it wraps.
-pub(crate) fn check_separation(attributes: &Attributes) -> Result<()> {
-    let is = |ty| attributes.is_true(ty);
-    let mixed = (is(AttributeType::WRAP) && is(AttributeType::DECRYPT))
-        || (is(AttributeType::UNWRAP) && is(AttributeType::ENCRYPT));
-    let secret = attributes.ulong(AttributeType::CLASS) == Some(ObjectClass::SECRET_KEY.0);
-    if mixed && secret {
-        return Err(Error::TemplateInconsistent(
-            "a secret key that wraps does not decrypt, one that unwraps does not encrypt",
-        ));
-    }
     Ok(())
 }
 

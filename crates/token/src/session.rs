@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use model::{ObjectHandle, Ops, SessionHandle, SlotId, flags};
 
 use crate::info::SessionInfo;
-use crate::op::{Decrypting, Digesting, Encrypting, KeyUse, Messaging, Recovering, SignRecovering, Signing, Verifying};
+use crate::op::{
+    Decrypting, Digesting, Encrypting, KeyUse, MessageSigning, MessageVerifying, Messaging, Recovering, SignRecovering,
+    Signing, Verifying,
+};
 use crate::policy::BoundPolicy;
 use crate::slot::{Login, Token};
 use crate::{Error, Result};
@@ -36,6 +39,8 @@ pub(crate) struct Active {
     pub(crate) decrypt: Option<Decrypting>,
     pub(crate) message_encrypt: Option<Messaging>,
     pub(crate) message_decrypt: Option<Messaging>,
+    pub(crate) message_sign: Option<MessageSigning>,
+    pub(crate) message_verify: Option<MessageVerifying>,
 }
 
 /// Does the operation go on after a call? Decided by this value and nowhere else (PKCS#11 v3.1 5.2, 5.8 - 5.13).
@@ -53,6 +58,11 @@ impl Active {
         self.uses().any(|use_| use_.waits())
     }
 
+    /// Is an operation active with a key that may want a login of its own?
+    pub(crate) fn uses_private_key(&mut self) -> bool {
+        self.uses().next().is_some()
+    }
+
     pub(crate) fn login_done(&mut self) {
         self.uses().for_each(KeyUse::allow);
     }
@@ -62,7 +72,8 @@ impl Active {
         let sign = self.sign.as_mut().and_then(Signing::use_mut);
         let recover = self.sign_recover.as_mut().map(|operation| &mut operation.use_);
         let decrypt = self.decrypt.as_mut().and_then(Decrypting::use_mut);
-        sign.into_iter().chain(recover).chain(decrypt)
+        let messages = self.message_sign.as_mut().and_then(MessageSigning::use_mut);
+        sign.into_iter().chain(recover).chain(decrypt).chain(messages)
     }
 
     /// Ends the operations of these kinds.
@@ -78,6 +89,8 @@ impl Active {
         self.decrypt.take_if(|_| is(Ops::DECRYPT));
         self.message_encrypt.take_if(|_| is(Ops::MESSAGE_ENCRYPT));
         self.message_decrypt.take_if(|_| is(Ops::MESSAGE_DECRYPT));
+        self.message_sign.take_if(|_| is(Ops::MESSAGE_SIGN));
+        self.message_verify.take_if(|_| is(Ops::MESSAGE_VERIFY));
     }
 
     /// Is any cryptographic operation active?
@@ -95,6 +108,8 @@ impl Active {
             || self.decrypt.is_some()
             || self.message_encrypt.is_some()
             || self.message_decrypt.is_some()
+            || self.message_sign.is_some()
+            || self.message_verify.is_some()
     }
 
     /// What the end of a login ends: operations with private keys, and a search that saw private objects.
@@ -105,8 +120,10 @@ impl Active {
         self.decrypt = None;
         self.message_encrypt = None;
         self.message_decrypt = None;
+        self.message_sign = None;
         self.encrypt.take_if(|operation| operation.is_secret());
         self.verify.take_if(|operation| operation.is_secret());
+        self.message_verify.take_if(|operation| operation.is_secret());
     }
 }
 

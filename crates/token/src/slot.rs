@@ -35,6 +35,9 @@ pub(crate) struct Token {
     /// One PIN try at a time: two at once would count twice against the TPM's lockout.
     pub(crate) gate: Mutex<()>,
     pins: Mutex<PinState>,
+    /// The keys of a token without PIN, once something needed them. That is no login: what a session may do, and what its
+    /// state is, depends on the caller's calls alone.
+    free: Mutex<Option<Arc<TokenKeys>>>,
     /// The user's blob that did not open without a PIN: it is not tried again.
     not_free: Mutex<Option<Vec<u8>>>,
     /// Another process removed the token.
@@ -143,6 +146,7 @@ impl Token {
             login: Mutex::new(Login::Nobody),
             gate: Mutex::default(),
             pins: Mutex::default(),
+            free: Mutex::default(),
             not_free: Mutex::default(),
             gone: AtomicBool::new(false),
         };
@@ -164,6 +168,9 @@ impl Token {
         };
         if ended {
             self.logout();
+        }
+        if !same_user || self.login_required() {
+            self.set_free_keys(None);
         }
         self.reload_objects(store)?;
         Ok(ended)
@@ -241,22 +248,32 @@ impl Token {
     /// Ends the login: the token's keys are zeroized with their last use, private session objects are gone.
     pub(crate) fn logout(&self) {
         self.set_login(Login::Nobody);
+        self.set_free_keys(None);
         self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, object| !object.is_private());
     }
 
-    /// The token's keys, if the user is logged in.
+    /// The token's keys, if the user is logged in; those of a token without PIN, if something needed them before.
     pub(crate) fn keys(&self) -> Option<Arc<TokenKeys>> {
         match self.login() {
             Login::User(keys) => Some(keys),
+            Login::Nobody if !self.login_required() => self.free_keys(),
             Login::Nobody | Login::So(_) => None,
         }
+    }
+
+    fn free_keys(&self) -> Option<Arc<TokenKeys>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_free_keys(&self, keys: Option<Arc<TokenKeys>>) {
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// Is this object there for the caller? Private ones are the user's; a row that was altered is nobody's.
     fn serves(&self, object: &Object, login: &Login) -> bool {
         match login {
             Login::User(keys) => object.is_genuine(keys),
-            Login::Nobody if !self.login_required() => true,
+            Login::Nobody if !self.login_required() => self.free_keys().is_none_or(|keys| object.is_genuine(&keys)),
             Login::Nobody => !object.is_private(),
             Login::So(officer) if officer.pending => object.is_public(),
             Login::So(officer) => object.is_genuine_to(&officer.key),

@@ -12,6 +12,7 @@ use crate::library::Library;
 use crate::op::{self, Ciphering, Half, Material, RsaDecrypting, rsa_encrypt};
 use crate::public_key::PublicKey;
 use crate::secret::{Origin, settle_secret};
+use crate::separation;
 use crate::session::{Session, Step};
 use crate::template;
 use crate::{Error, Result};
@@ -21,6 +22,7 @@ impl Library {
     ///
     /// # Errors
     /// [`Error::KeyUnextractable`], [`Error::KeyNotWrappable`] under a key that is not trusted when only such may wrap it,
+    /// or that could decrypt what it wraps,
     /// [`Error::WrappingKeyHandleInvalid`], [`Error::WrappingKeyTypeInconsistent`], [`Error::BufferTooSmall`].
     pub fn wrap_key(
         &self,
@@ -41,33 +43,22 @@ impl Library {
         if !key.attributes.is_true(AttributeType::EXTRACTABLE) || !key.in_memory() {
             return Err(Error::KeyUnextractable);
         }
-        if key.attributes.is_true(AttributeType::WRAP_WITH_TRUSTED)
-            && !wrapping.attributes.is_true(AttributeType::TRUSTED)
-        {
+        if !separation::may_wrap(&session.token, &wrapping, &key) {
             return Err(Error::KeyNotWrappable);
         }
         let value = Material::value(self, &session, &key)?;
-        let wrapped = if wrapping.class() == ObjectClass::SECRET_KEY {
+        if wrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, wrapping)?;
             let mut ciphering = Ciphering::new(material, Direction::Encrypt, row, &mechanism.params)?;
-            let mut out = vec![0; value.len() + 32];
-            match ciphering.once(self, &session, value.expose(), Output::Buffer(&mut out)) {
-                Step::Done(Ok(len)) => out.truncate(len),
-                Step::Done(Err(Error::DataLenRange)) => return Err(Error::KeySizeRange),
-                Step::Done(Err(error)) | Step::Keep(Err(error)) => return Err(error),
-                Step::Keep(Ok(_)) => return Err(Error::General("the wrapped key is longer than it can be".to_owned())),
-            }
-            out
-        } else {
-            let PublicKey::Rsa(public) = wrapping.public_key()? else { return Err(Error::WrappingKeyTypeInconsistent) };
-            if let Some(refusal) = output.refuse(public.modulus_len()) {
-                return delivered(refusal);
-            }
-            rsa_encrypt(row, &mechanism.params, &public, value.expose()).map_err(|error| match error {
-                Error::DataLenRange => Error::KeySizeRange,
-                error => error,
-            })?
-        };
+            // How long a wrapped key is follows from the key: a question for it costs no TPM command.
+            let (Step::Done(wrapped) | Step::Keep(wrapped)) = ciphering.once(self, &session, value.expose(), output);
+            return wrapped.map_err(range_of_key);
+        }
+        let PublicKey::Rsa(public) = wrapping.public_key()? else { return Err(Error::WrappingKeyTypeInconsistent) };
+        if let Some(refusal) = output.refuse(public.modulus_len()) {
+            return delivered(refusal);
+        }
+        let wrapped = rsa_encrypt(row, &mechanism.params, &public, value.expose()).map_err(range_of_key)?;
         delivered(output.deliver(&wrapped))
     }
 
@@ -97,6 +88,11 @@ impl Library {
         let scope = Scope::of(class, Some(key_type)).filter(|scope| scope.intersects(Scope::HIDDEN));
         let scope = scope.ok_or(Error::TemplateInconsistent("only secret and private keys are unwrapped"))?;
         let mut attributes = template::start(scope, Rule::GENERATE, template)?;
+        if !attributes.is_true(AttributeType::SENSITIVE) && !separation::may_show(&unwrapping) {
+            return Err(Error::TemplateInconsistent(
+                "what a key unwraps that neither decrypts nor can be read itself is sensitive",
+            ));
+        }
         let value = if unwrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, unwrapping)?;
             let mut ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
@@ -134,6 +130,14 @@ fn delivered(delivery: Delivery) -> Result<usize> {
     match delivery {
         Delivery::Length(len) | Delivery::Written(len) => Ok(len),
         Delivery::TooSmall { needed } => Err(Error::BufferTooSmall { needed }),
+    }
+}
+
+/// What is wrong with data is here wrong with a key.
+fn range_of_key(error: Error) -> Error {
+    match error {
+        Error::DataLenRange => Error::KeySizeRange,
+        error => error,
     }
 }
 

@@ -65,6 +65,75 @@ fn a_token_without_pin_gets_one_and_wants_it() {
     }
 }
 
+/// What a session may do and what its state is depends on the calls of the caller, not on what the token had to open.
+#[test]
+fn a_token_without_pin_takes_a_login_and_needs_none() {
+    use model::flags::{CKS_RO_USER_FUNCTIONS, CKS_RW_PUBLIC_SESSION, CKS_RW_SO_FUNCTIONS, CKS_RW_USER_FUNCTIONS};
+    let world = free_token();
+    let library = Library::open(world.config.clone()).unwrap();
+    let slot = library.slot_list(true).unwrap()[0];
+    let session = library.open_session(slot, true).unwrap();
+    let state = |session| library.session_info(session).unwrap().state;
+    let login = |pin| library.login(session, UserType::User, pin);
+    assert_eq!(library.logout(session), Err(Error::UserNotLoggedIn));
+    for pin_of_none in [None, Some(pin(""))] {
+        assert_eq!(signs(&library, session), Ok(()));
+        assert_eq!(state(session), CKS_RW_PUBLIC_SESSION);
+        assert_eq!(library.logout(session), Err(Error::UserNotLoggedIn));
+        login(pin_of_none.clone()).unwrap();
+        assert_eq!(state(session), CKS_RW_USER_FUNCTIONS);
+        let reader = library.open_session(slot, false).unwrap();
+        assert_eq!(state(reader), CKS_RO_USER_FUNCTIONS);
+        library.close_session(reader).unwrap();
+        assert_eq!(login(pin_of_none), Err(Error::UserAlreadyLoggedIn));
+        assert_eq!(signs(&library, session), Ok(()));
+        library.logout(session).unwrap();
+    }
+    assert_eq!(login(Some(pin("some pin"))), Err(Error::PinIncorrect));
+    // The security officer comes in whatever was used before, and makes no signatures.
+    let key = find(&library, session, ObjectClass::PRIVATE_KEY, "ecc256");
+    assert_eq!(signs(&library, session), Ok(()));
+    library.login(session, UserType::So, Some(pin("sopin"))).unwrap();
+    assert_eq!(state(session), CKS_RW_SO_FUNCTIONS);
+    let signing = library.sign_init(session, &Mechanism::plain(M::ECDSA_SHA256), key);
+    assert_eq!(signing, Err(Error::KeyHandleInvalid));
+    let data = Template::new().with(A::CLASS, Value::Ulong(ObjectClass::DATA.0)).with(A::TOKEN, Value::Bool(true));
+    assert_eq!(library.create_object(session, &data), Err(Error::UserNotLoggedIn), "private data is the user's");
+    assert_eq!(state(session), CKS_RW_SO_FUNCTIONS);
+    assert_eq!(login(None), Err(Error::UserAnotherAlreadyLoggedIn));
+    library.logout(session).unwrap();
+    assert_eq!(signs(&library, session), Ok(()));
+    library.close();
+}
+
+/// A client that goes by CKA_ALWAYS_AUTHENTICATE logs in for the operation, also where there is no PIN to ask for.
+#[test]
+fn a_token_without_pin_takes_a_login_for_an_operation() {
+    let world = free_token();
+    let admin = Admin::open(world.config.clone()).unwrap();
+    let request = KeyRequest {
+        label: "server".to_owned(),
+        pin: Pin::None,
+        algorithm: "ecc256".parse().unwrap(),
+        key_label: Some("careful".to_owned()),
+        id: None,
+        always_authenticate: true,
+    };
+    admin.add_key(&request).unwrap();
+    drop(admin);
+    let library = Library::open(world.config.clone()).unwrap();
+    let slot = library.slot_list(true).unwrap()[0];
+    let session = library.open_session(slot, false).unwrap();
+    let again = |text| library.login(session, UserType::ContextSpecific, Some(pin(text)));
+    let key = find(&library, session, ObjectClass::PRIVATE_KEY, "careful");
+    assert_ne!(again(""), Ok(()), "no operation is active");
+    library.sign_init(session, &Mechanism::plain(M::ECDSA_SHA256), key).unwrap();
+    assert_eq!(again(""), Ok(()));
+    assert_ne!(again("a pin"), Ok(()));
+    library.sign(session, b"letter", Output::Buffer(&mut [0; 64])).unwrap();
+    library.close();
+}
+
 #[test]
 fn a_token_that_only_looks_free_costs_one_try_and_not_the_lockout() {
     let world = World::with_token(&["ecc256"]);

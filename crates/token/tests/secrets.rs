@@ -314,6 +314,9 @@ fn secrets_are_wrapped_and_unwrapped() {
     let kek = |token: bool| {
         secret(KeyType::AES, token, Some(&[1; 32])).with(A::WRAP, Value::Bool(true)).with(A::UNWRAP, Value::Bool(true))
     };
+    let unwrapped = Template::new()
+        .with(A::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0))
+        .with(A::KEY_TYPE, Value::Ulong(KeyType::AES.0));
     for token in [false, true] {
         let kek = library.create_object(session, &kek(token)).unwrap();
         for (ty, params) in [
@@ -329,9 +332,21 @@ fn secrets_are_wrapped_and_unwrapped() {
                 Ok(len),
                 "{ty}"
             );
-            let back =
-                library.unwrap_key(session, &mechanism, kek, &wrapped, &secret(KeyType::AES, false, None)).unwrap();
-            assert_eq!(value_of(&library, session, back), [7; 16], "{ty}");
+            let shown = library.unwrap_key(session, &mechanism, kek, &wrapped, &secret(KeyType::AES, false, None));
+            if token {
+                assert!(
+                    matches!(shown, Err(Error::TemplateInconsistent(_))),
+                    "it would show what it wrapped: {shown:?}"
+                );
+            } else {
+                assert_eq!(value_of(&library, session, shown.unwrap()), [7; 16], "{ty}");
+            }
+            let back = library.unwrap_key(session, &mechanism, kek, &wrapped, &unwrapped).unwrap();
+            let cipher = crypt(&library, session, &Mechanism::plain(M::AES_ECB), back, &[0; 16], true).unwrap();
+            assert_eq!(
+                cipher,
+                crypt(&library, session, &Mechanism::plain(M::AES_ECB), target, &[0; 16], true).unwrap()
+            );
             assert_eq!(
                 library.wrap_key(session, &mechanism, kek, hidden, Output::Length),
                 Err(Error::KeyUnextractable)
@@ -468,5 +483,70 @@ fn a_running_digest_is_copied_by_its_state() {
     state[len - 1] ^= 1;
     assert_eq!(library.set_operation_state(second, &state, false), Err(Error::SavedStateInvalid));
     assert_eq!(library.set_operation_state(second, b"", false), Err(Error::SavedStateInvalid));
+    library.close();
+}
+
+/// A result that did not fit is given to who asks for the same again, and to nobody else.
+#[test]
+fn a_result_that_was_not_taken_is_not_taken_for_another() {
+    let world = World::with_token(&[]);
+    let (library, session) = world.logged_in();
+    for token in [false, true] {
+        let key = library.create_object(session, &secret(KeyType::AES, token, Some(&[9; 16]))).unwrap();
+        for mechanism in
+            [Mechanism { ty: M::AES_CBC_PAD, params: Params::Iv([4; 16]) }, Mechanism::plain(M::AES_KEY_WRAP_PAD)]
+        {
+            let [first, second] = [&b"a first letter, of two"[..], b"and a second, the last"];
+            let cipher = |plain| crypt(&library, session, &mechanism, key, plain, true).unwrap();
+            let (one, two) = (cipher(first), cipher(second));
+            let (mut short, mut room) = ([0; 3], [0; 64]);
+            let decrypt = |cipher: &[u8], out: &mut [u8]| library.decrypt(session, cipher, Output::Buffer(out));
+            let too_small = Err(Error::BufferTooSmall { needed: first.len() });
+            library.decrypt_init(session, &mechanism, key).unwrap();
+            assert_eq!(decrypt(&one, &mut short), too_small);
+            assert_eq!(decrypt(&two, &mut short), too_small);
+            world.proxy.mark();
+            assert_eq!(library.decrypt(session, &two, Output::Length), Ok(second.len()));
+            assert_eq!(decrypt(&two, &mut room), Ok(second.len()));
+            world.marked(&[]);
+            assert_eq!(&room[..second.len()], second);
+            library.decrypt_init(session, &mechanism, key).unwrap();
+            assert_eq!(decrypt(&one, &mut short), too_small);
+            let mut plain = Vec::new();
+            for part in two.chunks(5) {
+                let len = library.decrypt_update(session, part, Output::Buffer(&mut room)).unwrap();
+                plain.extend_from_slice(&room[..len]);
+            }
+            let needed = second.len() - plain.len();
+            let mut small = vec![0; needed - 1];
+            let refused = library.decrypt_final(session, Output::Buffer(&mut small));
+            assert_eq!(refused, Err(Error::BufferTooSmall { needed }));
+            let len = library.decrypt_final(session, Output::Buffer(&mut room)).unwrap();
+            plain.extend_from_slice(&room[..len]);
+            assert_eq!(plain, second);
+        }
+    }
+    library.close();
+}
+
+#[test]
+fn how_long_a_wrapped_key_is_costs_nothing() {
+    let world = World::with_token(&[]);
+    let (library, session) = world.logged_in();
+    let target = library.create_object(session, &secret(KeyType::GENERIC_SECRET, false, Some(&[7; 21]))).unwrap();
+    let kek = secret(KeyType::AES, true, Some(&[1; 32]))
+        .with(A::WRAP, Value::Bool(true))
+        .with(A::DECRYPT, Value::Bool(false));
+    let kek = library.create_object(session, &kek).unwrap();
+    world.proxy.mark();
+    for (ty, params, needed) in [(M::AES_KEY_WRAP_KWP, Params::None, 32), (M::AES_CBC_PAD, Params::Iv([4; 16]), 32)] {
+        let mechanism = Mechanism { ty, params };
+        assert_eq!(library.wrap_key(session, &mechanism, kek, target, Output::Length), Ok(needed));
+        let short = library.wrap_key(session, &mechanism, kek, target, Output::Buffer(&mut [0; 31]));
+        assert_eq!(short, Err(Error::BufferTooSmall { needed }));
+    }
+    let unfit = library.wrap_key(session, &Mechanism::plain(M::AES_KEY_WRAP), kek, target, Output::Length);
+    assert_eq!(unfit, Err(Error::KeySizeRange));
+    world.marked(&[]);
     library.close();
 }

@@ -125,59 +125,83 @@ cryptoki_fn! {
 }
 
 cryptoki_fn! {
-    /// Prepares for the signing of messages (5.14.1).
-    C_MessageSignInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle)
-    unsupported "no signature mechanism has a parameter for each message"
+    /// Prepares for the signing of messages (5.14.1), or cancels it.
+    C_MessageSignInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
+        let start = |mechanism: &_| library.message_sign_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::MESSAGE_SIGN, start)
+    }
 }
 
 cryptoki_fn! {
     /// Signs a message (5.14.2).
-    C_SignMessage(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Buffer)
-    unsupported "no signature mechanism has a parameter for each message"
+    C_SignMessage(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Buffer) |library| {
+        parameter.no_message(library, session)?;
+        signature.fill_from(data, |data, output| library.sign_message(session, data, output))
+    }
 }
 
 cryptoki_fn! {
     /// Starts a message (5.14.3).
-    C_SignMessageBegin(session: SessionHandle, parameter: Parameter)
-    unsupported "no signature mechanism has a parameter for each message"
+    C_SignMessageBegin(session: SessionHandle, parameter: Parameter) |library| {
+        parameter.no_message(library, session)?;
+        library.sign_message_begin(session)
+    }
 }
 
 cryptoki_fn! {
-    /// Adds a part of a message (5.14.4).
-    C_SignMessageNext(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Buffer)
-    unsupported "no signature mechanism has a parameter for each message"
+    /// Adds a part of a message (5.14.4). A place for the signature's length comes with the last part.
+    C_SignMessageNext(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Buffer) |library| {
+        parameter.no_message(library, session)?;
+        if signature.is_absent() {
+            return library.sign_message_next(session, data.slice()?, None).map(drop);
+        }
+        signature.fill_from(data, |data, output| library.sign_message_next(session, data, Some(output)))
+    }
 }
 
 cryptoki_fn! {
     /// Ends the signing of messages (5.14.5).
-    C_MessageSignFinal(session: SessionHandle) unsupported "no signature mechanism has a parameter for each message"
+    C_MessageSignFinal(session: SessionHandle) |library| library.message_sign_final(session)
 }
 
 cryptoki_fn! {
-    /// Prepares for the verification of messages (5.16.1).
-    C_MessageVerifyInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle)
-    unsupported "no signature mechanism has a parameter for each message"
+    /// Prepares for the verification of messages (5.16.1), or cancels it.
+    C_MessageVerifyInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle) |library| {
+        let start = |mechanism: &_| library.message_verify_init(session, mechanism, key);
+        mechanism.start_or_cancel(library, session, Ops::MESSAGE_VERIFY, start)
+    }
 }
 
 cryptoki_fn! {
     /// Verifies a message (5.16.2).
-    C_VerifyMessage(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Bytes)
-    unsupported "no signature mechanism has a parameter for each message"
+    C_VerifyMessage(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Bytes) |library| {
+        parameter.no_message(library, session)?;
+        library.verify_message(session, data.slice()?, signature.slice()?)
+    }
 }
 
 cryptoki_fn! {
     /// Starts a message (5.16.3).
-    C_VerifyMessageBegin(session: SessionHandle, parameter: Parameter)
-    unsupported "no signature mechanism has a parameter for each message"
+    C_VerifyMessageBegin(session: SessionHandle, parameter: Parameter) |library| {
+        parameter.no_message(library, session)?;
+        library.verify_message_begin(session)
+    }
 }
 
 cryptoki_fn! {
-    /// Adds a part of a message (5.16.4).
-    C_VerifyMessageNext(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Bytes)
-    unsupported "no signature mechanism has a parameter for each message"
+    /// Adds a part of a message (5.16.4). The signature comes with the last part.
+    C_VerifyMessageNext(session: SessionHandle, parameter: Parameter, data: Bytes, signature: Bytes) |library| {
+        parameter.no_message(library, session)?;
+        let last = (!signature.is_null()).then(|| signature.slice()).transpose()?;
+        if last.is_none() {
+            // Null with a length is no signature, and no part either.
+            signature.slice()?;
+        }
+        library.verify_message_next(session, data.slice()?, last)
+    }
 }
 
 cryptoki_fn! {
     /// Ends the verification of messages (5.16.5).
-    C_MessageVerifyFinal(session: SessionHandle) unsupported "no signature mechanism has a parameter for each message"
+    C_MessageVerifyFinal(session: SessionHandle) |library| library.message_verify_final(session)
 }

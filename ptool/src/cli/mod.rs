@@ -1,7 +1,6 @@
 //! The command line as data: options, subcommands and their help, and nothing else.
 //!
-//! These files depend on clap and the standard library alone, so that the manual page and the shell completions can be made
-//! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
+//! These files depend on clap and the standard library alone; the manual pages and the shell completions are made from them. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
 pub(crate) mod certificate;
 mod common;
@@ -12,6 +11,8 @@ mod migrate;
 mod object;
 pub(crate) mod pcr;
 mod rebuild;
+pub(crate) mod shell;
+pub(crate) mod snippet;
 mod token;
 mod values;
 
@@ -108,12 +109,19 @@ pub(crate) enum Command {
     Selfsign(certificate::SelfSign),
     /// Put a certificate into the token, beside its key
     Addcert(certificate::AddCert),
+    /// Print what other programs need to find the token
+    Config(snippet::Config),
     /// Make the lost public key object of a private key anew
     Rebuild(Rebuild),
     /// Find out why something does not work, from the device to each key, and what to do
     Doctor(doctor::Doctor),
     /// Show the TPM's lockout after wrong PINs, or end it
     Lockout(doctor::Lockout),
+    /// Open a shell with everything set up for trying it
+    Shell(shell::Shell),
+    /// Write manual pages, or print completions for a shell
+    #[command(hide = true)]
+    Generate(shell::Generate),
     /// Take over a store of tpm2-pkcs11: its tokens with their PINs and keys; that store stays as it is
     Migrate(Migrate),
 }
@@ -146,6 +154,8 @@ mod tests {
         parse("ptool addkey --label l --userpin u --algorithm ecc256 --id web --attr-always-authenticate").unwrap();
         parse("ptool changepin --label l --user so --old a --new b").unwrap();
         parse("ptool objdel 5 --path D").unwrap();
+        parse("ptool addcert --label l --key-label k cert.pem --path D").unwrap();
+        parse("ptool addcert --label l --key-id 6465 cert.pem").unwrap();
     }
 
     #[test]
@@ -203,6 +213,11 @@ mod tests {
             "ptool addkey --label l --algorithm ecc256 --pcr sha256:1 --no-pin --attr-always-authenticate",
             "ptool pcr approve --key k",
             "ptool pcr",
+            "ptool addcert --label l --key-id xyz cert.pem",
+            "ptool addcert --label l --ca --replace cert.pem",
+            "ptool selfsign --label l --subject CN=x --days 0",
+            "ptool lockout",
+            "ptool shell",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

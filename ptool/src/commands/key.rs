@@ -1,7 +1,5 @@
 //! `addkey`.
 
-use std::io::{self, IsTerminal};
-
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::Serialize;
@@ -11,7 +9,8 @@ use token::admin::{Algorithm, KeyRequest};
 use super::{Context, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::AddKey;
 use crate::errors::Failure;
-use crate::output::{self, note};
+use crate::output;
+use crate::progress::Progress;
 
 /// As tpm2_ptool prints it.
 #[derive(Serialize)]
@@ -37,7 +36,8 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
     let name = name.as_ref().map(PossibleValue::get_name).unwrap_or_default();
     // The token's administration goes by the same names.
     let algorithm: Algorithm = name.parse().map_err(|what: String| Failure::usage(what, ""))?;
-    tell_if_slow(algorithm);
+    // A TPM searches primes for seconds to minutes; somebody who waits should know that this is normal.
+    let progress = algorithm.is_slow().then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
     let request = KeyRequest {
         label: options.label.label.clone(),
         pin,
@@ -53,19 +53,13 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         ),
         error => Failure::with_pin(error, pin_name),
     })?;
+    drop(progress);
     let result = Added {
         action: "add",
         private: Half { cka_id: key.private.cka_id },
         public: Half { cka_id: key.public.cka_id },
     };
     output::print(context.format, &result)
-}
-
-/// A TPM searches primes for seconds to minutes; somebody who waits should know that this is normal.
-fn tell_if_slow(algorithm: Algorithm) {
-    if algorithm.is_slow() && io::stderr().is_terminal() {
-        note("the TPM is making an RSA key; this can take a minute");
-    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,18 @@
 
 mod certificate;
 mod doctor;
+mod generate;
 mod init;
 mod key;
 mod list;
 mod migrate;
 mod pcr;
 mod rebuild;
+mod migrate;
+mod rebuild;
 mod remove;
+mod shell;
+mod snippet;
 mod token;
 mod verify;
 
@@ -34,6 +39,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         None => config,
     });
     let config = match (config, &cli.command) {
+        (Err(_), Command::Generate(options)) => return generate::generate(&options.what),
         (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
         (config, _) => config?,
     };
@@ -54,8 +60,11 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Csr(options) => certificate::csr(&mut context, options),
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),
+        Command::Config(options) => snippet::config(&context, options),
         Command::Rebuild(options) => rebuild::public(&mut context, options),
         Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
+        Command::Shell(options) => shell::shell(&context, options),
+        Command::Generate(options) => generate::generate(&options.what),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
         Command::Migrate(options) => migrate::migrate(&context, options),
     }

@@ -186,11 +186,16 @@ def imports(token):
 def secrets(token):
     """AES, HMAC, and keys wrapped in keys."""
     with token.open(user_pin=PIN, rw=True) as session:
+        # What this library asks for if nothing is said: a key that does everything. It wraps nothing that is hidden, as it
+        # could decrypt it.
+        everything = session.generate_key(KeyType.AES, 256)
+        iv = session.generate_random(128)
+        assert everything.decrypt(everything.encrypt(LETTER, mechanism_param=iv), mechanism_param=iv) == LETTER
+        hidden = session.generate_key(KeyType.AES, 128, template={Attribute.EXTRACTABLE: True})
         try:
-            # What this library asks for if nothing is said: a key that wraps others and decrypts what it has wrapped.
-            session.generate_key(KeyType.AES, 256)
-            raise AssertionError("a key was made that gives every other away")
-        except pkcs11.exceptions.TemplateInconsistent:
+            everything.wrap_key(hidden, mechanism=Mechanism.AES_KEY_WRAP)
+            raise AssertionError("a hidden key was wrapped for who can decrypt it")
+        except pkcs11.exceptions.KeyNotWrappable:
             pass
         for store in (False, True):
             key = session.generate_key(KeyType.AES, 256, store=store, label="aes",
@@ -214,7 +219,9 @@ def secrets(token):
         assert not key.verify(LETTER, tag[::-1], mechanism=Mechanism.SHA256_HMAC)
         wrapping = session.create_object({
             Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES, Attribute.TOKEN: False,
-            Attribute.VALUE: b"w" * 32, Attribute.WRAP: True, Attribute.UNWRAP: True})
+            Attribute.VALUE: b"w" * 32, Attribute.WRAP: True, Attribute.UNWRAP: True,
+            # What it unwraps can be read, as it can itself.
+            Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True})
         wrapped = session.generate_key(KeyType.AES, 128, store=False, capabilities=MechanismFlag.ENCRYPT,
                                        template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True})
         sealed = wrapping.wrap_key(wrapped, mechanism=Mechanism.AES_KEY_WRAP)

@@ -142,11 +142,6 @@ impl Bench {
         std::fs::set_permissions(self.world.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Reads a file.
-    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.world.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
     /// Reads a file of text; one that is not there is empty.
     pub(crate) fn text(&self, name: &str) -> String {
         String::from_utf8_lossy(&std::fs::read(self.world.path(name)).unwrap_or_default()).into_owned()
@@ -186,8 +181,9 @@ impl Bench {
     /// The same, which must succeed.
     #[track_caller]
     pub(crate) fn sh(&self, lines: &str) -> Run {
-        let run = self.try_sh(lines);
-        assert!(run.success(), "{lines}\n{run:?}\n--- log\n{}", self.world.log());
+        // -x says on standard error which line it was.
+        let run = self.run("bash", &["-euxc", lines]);
+        assert!(run.success(), "{lines}\n{run:?}\n--- log\n{}", end_of(&self.world.log()));
         run
     }
 
@@ -274,9 +270,9 @@ impl Bench {
     }
 }
 
-/// The last lines of a long text.
+/// The last lines of a long text, without what every client asks in vain.
 pub(crate) fn end_of(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("CKR_ATTRIBUTE_TYPE_INVALID")).collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 

@@ -40,8 +40,8 @@ pub struct KeySelector {
 #[derive(Debug)]
 pub struct SigningKey {
     token: Arc<Token>,
-    key: Arc<Object>,
-    public: PublicKey,
+    pub(super) key: Arc<Object>,
+    pub(super) public: PublicKey,
 }
 
 /// How to sign.

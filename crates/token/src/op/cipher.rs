@@ -22,8 +22,17 @@ pub(crate) struct Ciphering {
     direction: Direction,
     work: Work,
     parts: bool,
-    /// A result that did not fit the caller's buffer: delivered by the next call.
-    kept: Option<Secret>,
+    /// A result that did not fit the caller's buffer: delivered by the next call, if that asks for the same.
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    result: Secret,
+    /// The vector from before, for the case that something else is asked.
+    iv: Option<Block>,
+    /// The input came in the same call, and is not there if that is not repeated.
+    once: bool,
 }
 
 #[derive(Debug)]
@@ -76,16 +85,13 @@ impl Ciphering {
         if let Err(error) = self.check_len(data.len()) {
             return Step::Done(Err(error));
         }
+        if !self.kept.as_ref().is_some_and(|kept| kept.once) || self.held().expose() != data {
+            self.forget_kept();
+        }
         let (longest, exact) = self.result_len(data.len());
-        self.answer(output, longest, exact, |this| match &mut this.work {
-            Work::Stream { pending, .. } => {
-                *pending = Secret::copy_from(data);
-                this.last(library, session)
-            }
-            Work::Whole { collected, .. } => {
-                *collected = Secret::copy_from(data);
-                this.last(library, session)
-            }
+        self.answer(output, longest, exact, true, |this| {
+            *this.held() = Secret::copy_from(data);
+            this.last(library, session)
         })
     }
 
@@ -98,6 +104,7 @@ impl Ciphering {
         output: Output<'_>,
     ) -> Step<usize> {
         let direction = self.direction;
+        self.forget_kept();
         match &mut self.work {
             Work::Whole { collected, .. } => {
                 if output.room().is_none() {
@@ -138,15 +145,34 @@ impl Ciphering {
 
     /// What is left.
     pub(crate) fn finish(&mut self, library: &Library, session: &Session, output: Output<'_>) -> Step<usize> {
-        let held = match &self.work {
-            Work::Stream { pending, .. } => pending.len(),
-            Work::Whole { collected, .. } => collected.len(),
-        };
+        if self.kept.as_ref().is_some_and(|kept| kept.once) {
+            self.forget_kept();
+        }
+        let held = self.held().len();
         if let Err(error) = self.check_len(held) {
             return Step::Done(Err(error));
         }
         let (longest, exact) = self.result_len(held);
-        self.answer(output, longest, exact, |this| this.last(library, session))
+        self.answer(output, longest, exact, false, |this| this.last(library, session))
+    }
+
+    /// What came and is not yet worked off.
+    fn held(&mut self) -> &mut Secret {
+        match &mut self.work {
+            Work::Stream { pending, .. } => pending,
+            Work::Whole { collected, .. } => collected,
+        }
+    }
+
+    /// Goes back to before the call whose result nobody took.
+    fn forget_kept(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        if let (Work::Stream { iv, .. }, Some(before)) = (&mut self.work, kept.iv) {
+            *iv = before;
+        }
+        if kept.once {
+            *self.held() = Secret::zeroed(0);
+        }
     }
 
     /// Answers with a result of at most `longest` bytes, which is worked out once, whatever the caller's buffers.
@@ -155,9 +181,10 @@ impl Ciphering {
         output: Output<'_>,
         longest: usize,
         exact: bool,
+        once: bool,
         work: impl FnOnce(&mut Self) -> Result<Secret>,
     ) -> Step<usize> {
-        let result = match self.kept.take() {
+        let kept = match self.kept.take() {
             Some(kept) => kept,
             None => {
                 if (output.room().is_none() || exact)
@@ -165,15 +192,19 @@ impl Ciphering {
                 {
                     return delivered(refusal);
                 }
+                let iv = match &self.work {
+                    Work::Stream { iv, .. } => Some(*iv),
+                    Work::Whole { .. } => None,
+                };
                 match work(self) {
-                    Ok(result) => result,
+                    Ok(result) => Kept { result, iv, once },
                     Err(error) => return Step::Done(Err(error)),
                 }
             }
         };
-        let step = delivered(output.deliver(result.expose()));
+        let step = delivered(output.deliver(kept.result.expose()));
         if matches!(step, Step::Keep(_)) {
-            self.kept = Some(result);
+            self.kept = Some(kept);
         }
         step
     }

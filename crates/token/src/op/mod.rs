@@ -7,6 +7,7 @@ mod dual;
 mod encrypt;
 mod mac;
 mod message;
+mod message_sign;
 mod plan;
 mod recover;
 mod secret;
@@ -29,6 +30,7 @@ pub(crate) use digest::Digesting;
 pub(crate) use encrypt::{Encrypting, rsa_encrypt};
 pub(crate) use message::Messaging;
 pub use message::{MessageIv, Sealed};
+pub(crate) use message_sign::{MessageSigning, MessageVerifying};
 pub(crate) use recover::{Recovering, SignRecovering};
 pub(crate) use secret::Material;
 pub(crate) use sign::Signing;
@@ -123,6 +125,8 @@ pub(crate) struct KeyUse {
     approvals: Vec<tpm::Approval>,
     /// The user must log in once more for this operation (`CKA_ALWAYS_AUTHENTICATE`).
     waiting: bool,
+    /// The same, for each further use.
+    careful: bool,
 }
 
 impl KeyUse {
@@ -141,7 +145,7 @@ impl KeyUse {
         let key = session.token.object(key.handle).unwrap_or(key);
         let auth = key.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && keys.login_required;
-        Ok(Self { key, auth, approvals, waiting })
+        Ok(Self { key, auth, approvals, waiting, careful: waiting })
     }
 
     pub(crate) fn waits(&self) -> bool {
@@ -150,6 +154,11 @@ impl KeyUse {
 
     pub(crate) fn allow(&mut self) {
         self.waiting = false;
+    }
+
+    /// One use is over, and the login for it.
+    pub(crate) fn want_login_again(&mut self) {
+        self.waiting = self.careful;
     }
 
     /// Runs one TPM operation with the key.

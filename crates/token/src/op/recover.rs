@@ -6,6 +6,7 @@ use model::{AttributeType, Mechanism, MechanismRow, ObjectHandle, Ops, Output, P
 use super::{Half, KeyUse, exact, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
+use crate::separation;
 use crate::session::Step;
 use crate::{Error, Result};
 
@@ -36,6 +37,9 @@ impl Library {
             || {
                 let row = row(&session, mechanism, Ops::SIGN_RECOVER)?;
                 let key = key_for(&session, key, Half::Private, AttributeType::SIGN_RECOVER, row)?;
+                if !separation::may_sign(&key, row) {
+                    return Err(Error::KeyFunctionNotPermitted);
+                }
                 let PublicKey::Rsa(public) = key.public_key()? else { return Err(Error::KeyTypeInconsistent) };
                 Ok(SignRecovering { use_: KeyUse::new(self, &session, key)?, row, key: public })
             },

@@ -10,6 +10,7 @@ use super::mac::Coding;
 use super::{Half, Input, KeyUse, Material, exact, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
+use crate::separation;
 use crate::session::{Session, Step};
 use crate::{Error, Result};
 
@@ -30,6 +31,16 @@ enum SigningKey {
     Secret(Coding),
 }
 
+impl SigningKey {
+    /// An empty input: a code takes the message itself, a signature its digest where the mechanism has a hash.
+    fn input(&self, row: &MechanismRow) -> Input {
+        match self {
+            Self::Pair { .. } => Input::new(row),
+            Self::Secret(_) => Input::collected(),
+        }
+    }
+}
+
 impl Library {
     /// `C_SignInit`. No TPM command.
     ///
@@ -37,25 +48,7 @@ impl Library {
     /// [`Error::OperationActive`], and whatever is wrong with mechanism, parameters or key: said here, not at the end.
     pub fn sign_init(&self, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle) -> Result<()> {
         let session = self.session(session)?;
-        session.begin(
-            |active| &mut active.sign,
-            || {
-                let row = row(&session, mechanism, Ops::SIGN)?;
-                let key = key_for(&session, key, Half::Private, AttributeType::SIGN, row)?;
-                let params = mechanism.params.clone();
-                let (key, input) = if key.class() == ObjectClass::SECRET_KEY {
-                    let material = Material::new(self, &session, key)?;
-                    (SigningKey::Secret(Coding::new(&session, material, row, &params)?), Input::collected())
-                } else {
-                    let public = key.public_key()?;
-                    if let PublicKey::Rsa(public) = &public {
-                        plan::check_rsa(row, &params, public)?;
-                    }
-                    (SigningKey::Pair { use_: KeyUse::new(self, &session, key)?, public }, Input::new(row))
-                };
-                Ok(Signing { key, row, params, input, parts: false })
-            },
-        )
+        session.begin(|active| &mut active.sign, || Signing::new(self, &session, mechanism, key, Ops::SIGN))
     }
 
     /// `C_Sign`: one TPM command when the key is loaded; none for a length query or a short buffer.
@@ -71,10 +64,7 @@ impl Library {
                 if signing.parts {
                     return Step::Done(Err(Error::OperationActive));
                 }
-                exact(output, signing.len(), || {
-                    signing.input.add(data)?;
-                    signing.run(self, &session)
-                })
+                signing.last(self, &session, data, output)
             },
         )
     }
@@ -107,6 +97,60 @@ impl Library {
 }
 
 impl Signing {
+    /// A signature by the mechanism, for `op`: one, or those of messages.
+    pub(crate) fn new(
+        library: &Library,
+        session: &Session,
+        mechanism: &Mechanism,
+        key: ObjectHandle,
+        op: Ops,
+    ) -> Result<Self> {
+        let row = row(session, mechanism, op)?;
+        let key = key_for(session, key, Half::Private, AttributeType::SIGN, row)?;
+        if !separation::may_sign(&key, row) {
+            return Err(Error::KeyFunctionNotPermitted);
+        }
+        let params = mechanism.params.clone();
+        let key = if key.class() == ObjectClass::SECRET_KEY {
+            SigningKey::Secret(Coding::new(session, Material::new(library, session, key)?, row, &params)?)
+        } else {
+            let public = key.public_key()?;
+            if let PublicKey::Rsa(public) = &public {
+                plan::check_rsa(row, &params, public)?;
+            }
+            SigningKey::Pair { use_: KeyUse::new(library, session, key)?, public }
+        };
+        let input = key.input(row);
+        Ok(Self { key, row, params, input, parts: false })
+    }
+
+    /// Another signature with the same key begins; a key that wants a login for each wants one for this.
+    pub(crate) fn start_anew(&mut self) {
+        self.input = self.key.input(self.row);
+        if let SigningKey::Pair { use_, .. } = &mut self.key {
+            use_.want_login_again();
+        }
+    }
+
+    /// A part of the input.
+    pub(crate) fn add(&mut self, part: &[u8]) -> Result<()> {
+        self.input.add(part)
+    }
+
+    /// The last part, or all, of the input, and the signature.
+    pub(crate) fn last(
+        &mut self,
+        library: &Library,
+        session: &Session,
+        data: &[u8],
+        output: Output<'_>,
+    ) -> Step<usize> {
+        exact(output, self.len(), || {
+            self.input.add(data)?;
+            self.run(library, session)
+        })
+    }
+
     /// The key, if it is one that may want a login of its own.
     pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
         match &mut self.key {

@@ -29,6 +29,16 @@ enum VerifyingKey {
     Secret(Coding),
 }
 
+impl VerifyingKey {
+    /// An empty input: a code takes the message itself, a signature its digest where the mechanism has a hash.
+    fn input(&self, row: &MechanismRow) -> Input {
+        match self {
+            Self::Public(_) => Input::new(row),
+            Self::Secret(_) => Input::collected(),
+        }
+    }
+}
+
 impl Library {
     /// `C_VerifyInit`.
     ///
@@ -36,25 +46,7 @@ impl Library {
     /// [`Error::OperationActive`], and whatever is wrong with mechanism, parameters or key.
     pub fn verify_init(&self, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle) -> Result<()> {
         let session = self.session(session)?;
-        session.begin(
-            |active| &mut active.verify,
-            || {
-                let row = row(&session, mechanism, Ops::VERIFY)?;
-                let key = key_for(&session, key, Half::Public, AttributeType::VERIFY, row)?;
-                let params = mechanism.params.clone();
-                let (key, input) = if key.class() == ObjectClass::SECRET_KEY {
-                    let material = Material::new(self, &session, key)?;
-                    (VerifyingKey::Secret(Coding::new(&session, material, row, &params)?), Input::collected())
-                } else {
-                    let public = key.public_key()?;
-                    if let PublicKey::Rsa(public) = &public {
-                        plan::check_rsa(row, &params, public)?;
-                    }
-                    (VerifyingKey::Public(public), Input::new(row))
-                };
-                Ok(Verifying { row, params, key, input, parts: false })
-            },
-        )
+        session.begin(|active| &mut active.verify, || Verifying::new(self, &session, mechanism, key, Ops::VERIFY))
     }
 
     /// `C_Verify`. The operation is over whatever the answer.
@@ -70,7 +62,7 @@ impl Library {
                 if verifying.parts {
                     return Step::Done(Err(Error::OperationActive));
                 }
-                Step::Done(verifying.input.add(data).and_then(|()| verifying.check(self, &session, signature)))
+                Step::Done(verifying.last(self, &session, data, signature))
             },
         )
     }
@@ -113,6 +105,46 @@ fn full_length(signature: &[u8], len: usize) -> Result<Vec<u8>> {
 }
 
 impl Verifying {
+    /// A check by the mechanism, for `op`: of one signature, or of those of messages.
+    pub(crate) fn new(
+        library: &Library,
+        session: &Session,
+        mechanism: &Mechanism,
+        key: ObjectHandle,
+        op: Ops,
+    ) -> Result<Self> {
+        let row = row(session, mechanism, op)?;
+        let key = key_for(session, key, Half::Public, AttributeType::VERIFY, row)?;
+        let params = mechanism.params.clone();
+        let key = if key.class() == ObjectClass::SECRET_KEY {
+            VerifyingKey::Secret(Coding::new(session, Material::new(library, session, key)?, row, &params)?)
+        } else {
+            let public = key.public_key()?;
+            if let PublicKey::Rsa(public) = &public {
+                plan::check_rsa(row, &params, public)?;
+            }
+            VerifyingKey::Public(public)
+        };
+        let input = key.input(row);
+        Ok(Self { row, params, key, input, parts: false })
+    }
+
+    /// Another signature is checked with the same key.
+    pub(crate) fn start_anew(&mut self) {
+        self.input = self.key.input(self.row);
+    }
+
+    /// A part of the input.
+    pub(crate) fn add(&mut self, part: &[u8]) -> Result<()> {
+        self.input.add(part)
+    }
+
+    /// The last part, or all, of the input, and whether the signature is its.
+    pub(crate) fn last(&mut self, library: &Library, session: &Session, data: &[u8], signature: &[u8]) -> Result<()> {
+        self.input.add(data)?;
+        self.check(library, session, signature)
+    }
+
     /// Is it done with a secret key?
     pub(crate) fn is_secret(&self) -> bool {
         matches!(self.key, VerifyingKey::Secret(_))

@@ -161,6 +161,14 @@ pub(crate) fn date(time: &Time) -> Vec<u8> {
     format!("{:04}{:02}{:02}", day.year(), day.month(), day.day()).into_bytes()
 }
 
+/// Days until a certificate in DER ends, negative if it has; `None` for what is no certificate.
+pub(crate) fn days_left(der: &[u8]) -> Option<i64> {
+    let end = Certificate::from_der(der).ok()?.tbs_certificate.validity.not_after.to_unix_duration();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).ok();
+    Some((seconds(end)? - seconds(now)?).div_euclid(24 * 60 * 60))
+}
+
 /// The key that a certificate is for, as in a SubjectPublicKeyInfo; for keys that are not known here, none.
 pub(crate) fn is_for(certificate: &Certificate, key: &PublicKey) -> bool {
     public_key_info(key).is_ok_and(|info| {
@@ -226,6 +234,47 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(one.as_bytes().len(), 16);
         assert!(one.as_bytes()[0] < 0x80);
+    }
+
+    /// Of a key that exists, by a signature that does not.
+    fn certificate() -> Vec<u8> {
+        let g = base::curve::EcPublic::of_private(base::curve::Curve::P256, &base::Secret::new(vec![1])).unwrap();
+        let key = PublicKey::Ec(g);
+        let profile = Profile {
+            subject: "CN=x,O=y".parse().unwrap(),
+            alt_names: vec!["dns:x.example".parse().unwrap(), "ip:::1".parse().unwrap()],
+            ..Profile::default()
+        };
+        let algorithm = Algorithm::new(&key, None, false).unwrap();
+        self_signed(&profile, &key, 1, &algorithm, |message| Ok(Hash::Sha256.digest(&[message]))).unwrap()
+    }
+
+    #[test]
+    fn certificates_are_read_as_they_were_made() {
+        let der = certificate();
+        let pem = to_pem(&der).unwrap();
+        for text in [pem.clone(), pem.replace('\n', "\r\n"), format!("before\n{pem}after"), pem.replace('\n', " \n ")] {
+            let found = read_certificates(text.as_bytes()).unwrap();
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].1, der, "{text}");
+        }
+        assert_eq!(read_certificates(&der).unwrap()[0].1, der);
+        assert_eq!(read_certificates([pem.clone(), pem].concat().as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn no_bytes_are_too_strange() {
+        let der = certificate();
+        for len in 0..der.len() {
+            let _ = read_certificates(&der[..len]);
+        }
+        for at in 0..der.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut other = der.clone();
+                other[at] ^= flip;
+                let _ = read_certificates(&other);
+            }
+        }
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl FromStr for Subject {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
+        // A blank at the end may be meant, if it is escaped.
+        let text = text.trim_start();
         if text.is_empty() {
             return Ok(Self::default());
         }

@@ -56,7 +56,11 @@ fn subdirectories(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn examine_p11_kit(report: &mut Report, examination: &Examination) {
-    let user = examination.variable("HOME").map(|home| Path::new(home).join(".config/pkcs11/modules"));
+    // p11-kit does not look into the home directory of root.
+    let user = examination
+        .variable("HOME")
+        .filter(|_| !rustix::process::geteuid().is_root())
+        .map(|home| Path::new(home).join(".config/pkcs11/modules"));
     let places: Vec<PathBuf> = P11_KIT.iter().map(|path| examination.system(path)).chain(user).collect();
     let files: Vec<(PathBuf, String)> = places.iter().flat_map(|place| module_files(place)).collect();
     let ours: Vec<_> = files.iter().filter(|(_, module)| module.contains(MODULE)).collect();

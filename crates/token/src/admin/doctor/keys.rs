@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use model::{AttributeType, ObjectClass};
 use store::TokenRow;
 
 use super::primary::{RESTORE, State};
 use super::{Examination, Report};
 use crate::admin::Admin;
 use crate::slot::{Token, seal_of};
+use crate::x509;
 
 const REPLACE: &str = "Restore a backup of its keys, or make new ones; `ptool rmtoken` removes it. With another TPM than before: put that back.";
 const RESTORED: &str = "Restore the store from a copy, or remove the object with `ptool objdel`.";
@@ -97,10 +99,37 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
             }
         }
     }
+    examine_certificates(report, token);
     if !bad {
         let checked = if examination.user_pin.is_some() { "; no row was altered" } else { "" };
         let keys = count(whole, "key loads", "keys load");
         report.ok("token", format!("{label:?}: {keys}{checked}"));
+    }
+}
+
+/// A certificate whose end is near stops more services than anything else does.
+fn examine_certificates(report: &mut Report, token: &Token) {
+    const NEAR: i64 = 30;
+    for object in token.catalog().values().filter(|object| object.class() == ObjectClass::CERTIFICATE) {
+        let left = object.attributes.bytes(AttributeType::VALUE).and_then(x509::days_left);
+        let name = format!("{} ({:?})", object.handle.0, object.summary().label.unwrap_or_default());
+        let advice = "Ask for a new one with `ptool csr`; `ptool addcert --replace` puts it in its place.";
+        match left {
+            Some(..0) => report.warn("certificate", format!("{name} is no longer valid"), advice),
+            Some(days @ ..NEAR) => {
+                report.warn("certificate", format!("{name} ends in {}", count_days(days)), advice);
+            }
+            Some(_) => {}
+            None => report.warn("certificate", format!("{name} cannot be read"), "Another program put it there."),
+        }
+    }
+}
+
+fn count_days(days: i64) -> String {
+    match days {
+        0 => "less than a day".to_owned(),
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
     }
 }
 

@@ -1,0 +1,105 @@
+//! Every mechanism with every operation it is advertised for: one row each, a round trip with RustCrypto, OpenSSL or the
+//! textbook, or a published vector. And the reverse: what is refused, and with which code.
+//!
+//! `mechanisms.rs` and `secrets.rs` go deeper: all hashes with all masks, lengths, and parts.
+
+mod bench;
+mod rows;
+
+use std::collections::BTreeSet;
+
+use bench::Bench;
+use pkcs11_sys::*;
+use rows::Row;
+
+/// What a mechanism may do: the flags, and the functions they are about.
+const OPERATIONS: [(u64, &str); 15] = [
+    (CKF_ENCRYPT, "C_EncryptInit"),
+    (CKF_DECRYPT, "C_DecryptInit"),
+    (CKF_DIGEST, "C_DigestInit"),
+    (CKF_SIGN, "C_SignInit"),
+    (CKF_SIGN_RECOVER, "C_SignRecoverInit"),
+    (CKF_VERIFY, "C_VerifyInit"),
+    (CKF_VERIFY_RECOVER, "C_VerifyRecoverInit"),
+    (CKF_GENERATE, "C_GenerateKey"),
+    (CKF_GENERATE_KEY_PAIR, "C_GenerateKeyPair"),
+    (CKF_WRAP, "C_WrapKey"),
+    (CKF_UNWRAP, "C_UnwrapKey"),
+    (CKF_DERIVE, "C_DeriveKey"),
+    (CKF_MESSAGE_ENCRYPT, "C_MessageEncryptInit"),
+    (CKF_MESSAGE_DECRYPT, "C_MessageDecryptInit"),
+    (CKF_MULTI_MESSAGE, "C_EncryptMessageBegin"),
+];
+
+fn all_rows() -> Vec<Row> {
+    [rows::rsa_rows(), rows::ec_rows(), rows::digest_rows(), rows::aes_rows(), rows::secret_rows()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn run(rows: Vec<Row>) {
+    let bench = Bench::new();
+    for row in rows {
+        (row.check)(&bench);
+    }
+    bench.probe.finalize().unwrap();
+    bench.world.assert_clean();
+}
+
+#[test]
+fn what_is_advertised_has_a_row() {
+    let bench = Bench::new();
+    let slot = bench.probe.slot_of("alpha");
+    let listed = bench.probe.mechanisms(slot).unwrap();
+    let unique: BTreeSet<_> = listed.iter().collect();
+    assert_eq!(listed.len(), unique.len(), "a mechanism is listed twice");
+    // Also what is there without being listed.
+    let mut advertised = BTreeSet::new();
+    for ty in (0..0x2300).chain(0x4000..0x4100).chain([0x8000_0000, u64::MAX]) {
+        let Ok((least, most, flags)) = bench.probe.mechanism_info(slot, ty) else {
+            assert!(!listed.contains(&ty), "{ty:#x} is listed and has no information");
+            continue;
+        };
+        assert!(least <= most, "{ty:#x}");
+        let operations = OPERATIONS.iter().filter(|(flag, _)| flags & flag != 0);
+        let before = advertised.len();
+        advertised.extend(operations.map(|(flag, _)| (ty, *flag)));
+        assert!(advertised.len() > before, "{ty:#x} does nothing");
+        // CKF_MESSAGE_SIGN and CKF_MESSAGE_VERIFY would need rows of their own.
+        assert_eq!(flags & (CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY), 0, "{ty:#x}");
+    }
+    for ty in listed {
+        assert!(advertised.iter().any(|(other, _)| *other == ty), "{ty:#x} is out of the range that was looked at");
+    }
+    let tested: BTreeSet<_> = all_rows().iter().map(|row| (row.ty, row.op)).collect();
+    let untested: Vec<_> = advertised.difference(&tested).collect();
+    assert!(untested.is_empty(), "no row for {untested:x?}");
+    let missing: Vec<_> = tested.difference(&advertised).collect();
+    assert!(missing.is_empty(), "a row, but not advertised: {missing:x?}");
+}
+
+#[test]
+fn with_rsa_keys() {
+    run(rows::rsa_rows());
+}
+
+#[test]
+fn with_ec_keys() {
+    run(rows::ec_rows());
+}
+
+#[test]
+fn digests_and_codes() {
+    run(rows::digest_rows());
+}
+
+#[test]
+fn with_aes_keys() {
+    run(rows::aes_rows());
+}
+
+#[test]
+fn with_generic_secrets() {
+    run(rows::secret_rows());
+}
