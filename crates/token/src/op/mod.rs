@@ -137,7 +137,7 @@ impl KeyUse {
         };
         if key.policy.as_ref().is_some_and(|policy| policy.is_free()) && !key.hides() {
             // The state of the machine is all that the TPM asks for.
-            return Ok(Self { key, auth: Secret::zeroed(0), approvals, waiting: false });
+            return Ok(Self { key, auth: Secret::zeroed(0), approvals, waiting: false, careful: false });
         }
         // Opening the key's auth value now finds an altered row before anything is sent.
         let keys = library.keys(&session.token)?;
