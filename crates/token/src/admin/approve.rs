@@ -158,7 +158,7 @@ impl Admin {
             let selection = selection(pcrs)?;
             for state in &request.states {
                 let values = state_of(&self.library, state, &selection)?;
-                states.push((selection.clone(), tpm::pcr_policy_digest(&selection, &values)?));
+                states.push((selection.clone(), tpm::pcr_policy_digest(&selection, &values, None)?));
             }
         }
         let signer = Signer::new(self, &request.key)?;
