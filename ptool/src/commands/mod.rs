@@ -9,8 +9,6 @@ mod list;
 mod migrate;
 mod pcr;
 mod rebuild;
-mod migrate;
-mod rebuild;
 mod remove;
 mod shell;
 mod snippet;

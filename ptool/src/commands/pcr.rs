@@ -15,9 +15,10 @@ use token::admin::{
 
 use super::{Context, find_token, key_user};
 use crate::cli::SoPin;
-use crate::cli::pcr::{Approve, Binding, CheckPcrs, Pcr, ShowPcrs};
+use crate::cli::pcr::{Approve, Binding, CheckPcrs, Pcr, Revoke, ShowPcrs};
 use crate::errors::Failure;
 use crate::output::{self, note};
+use crate::pins::{OWNER_AUTH, authorization};
 
 /// Longer than any key, certificate or list of PCR values.
 const LONGEST: u64 = 64 * 1024;
@@ -28,7 +29,7 @@ pub(super) fn run(context: &mut Context<'_>, verb: &Pcr) -> Result<(), Failure> 
         Pcr::Check(options) => check_state(context, options),
         Pcr::Approve(options) => approve(context, options),
         Pcr::List => list(context),
-        Pcr::Revoke(options) => revoke(context, options.id),
+        Pcr::Revoke(options) => revoke(context, options),
     }
 }
 
@@ -165,11 +166,16 @@ struct Approved {
 fn approve(context: &mut Context<'_>, options: &Approve) -> Result<(), Failure> {
     check(&options.pcr)?;
     let (key, pin_name) = approver(context, options)?;
+    let revocable = match options.counter {
+        true => Some(authorization(OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?),
+        false => None,
+    };
     let request = ApproveRequest {
         key,
         pcrs: options.pcr.clone(),
         states: states(&options.pcr_values)?,
         comment: options.comment.clone(),
+        revocable,
     };
     let fail = |error: Error| Failure::with_pin(error, pin_name);
     let approvals = match &options.output_file {
@@ -221,12 +227,17 @@ fn list(context: &Context<'_>) -> Result<(), Failure> {
 struct Revoked {
     action: &'static str,
     id: i64,
+    /// Copies of it are of no use either.
+    void: bool,
 }
 
-fn revoke(context: &Context<'_>, id: i64) -> Result<(), Failure> {
-    context.admin()?.revoke(id)?;
-    note(
-        "copies of the approval that others have stay good: only keys for another authority refuse that state for ever",
-    );
-    output::print(context.format, &Revoked { action: "revoke", id })
+fn revoke(context: &mut Context<'_>, options: &Revoke) -> Result<(), Failure> {
+    let owner_auth = authorization(OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
+    let void = context.admin()?.revoke(options.id, &owner_auth)?;
+    if !void {
+        note(
+            "copies of the approval that others have stay good: only keys for another authority refuse that state for ever",
+        );
+    }
+    output::print(context.format, &Revoked { action: "revoke", id: options.id, void })
 }
