@@ -48,6 +48,16 @@ fn failures() {
 }
 
 #[test]
+fn rebuild() {
+    replay("rebuild.txt");
+}
+
+#[test]
+fn parity() {
+    replay("parity.txt");
+}
+
+#[test]
 fn certificates() {
     replay("certificates.txt");
 }
@@ -55,11 +65,6 @@ fn certificates() {
 #[test]
 fn doctor() {
     replay("doctor.txt");
-}
-
-#[test]
-fn rebuild() {
-    replay("rebuild.txt");
 }
 
 #[test]

@@ -62,6 +62,12 @@ for_check() {
     has_command tpm2_getcap tpm2-tools
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     has_command dbus-daemon dbus-daemon
+    # What tpm2_ptool imports, which tests/scripts/tpm2-pkcs11.sh unpacks, and how it reaches a TPM behind a socket.
+    has_module tpm2_pytss python3-tpm2-pytss
+    has_module yaml python3-yaml
+    has_module cryptography python3-cryptography
+    has_module pyasn1_modules python3-pyasn1-modules
+    has_file "$(libraries)/libtss2-tcti-cmd.so.0" libtss2-tcti-cmd0
     # What tests would otherwise install for themselves, several at once.
     has_command javac default-jdk-headless
     has_command debootstrap debootstrap
@@ -89,6 +95,8 @@ for_clients() {
 has_command() { command -v "$1" >/dev/null || need "${@:2}"; }
 
 has_python() { python3 -c "import $1, ensurepip" 2>/dev/null || need "${@:2}"; }
+
+has_module() { /usr/bin/python3 -c "import $1" 2>/dev/null || need "${@:2}"; }
 
 has_file() { [[ -e $1 ]] || need "${@:2}"; }
 

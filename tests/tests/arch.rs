@@ -170,7 +170,9 @@ fn return_values_are_assigned_in_one_file() {
 #[test]
 fn below_the_token_no_word_of_the_c_interface() {
     for (path, source) in sources() {
-        if !["crates/tpm/", "crates/store/", "crates/base/", "crates/keyfile/", "store-schema/"].iter().any(|room| path.starts_with(room))
+        if !["crates/tpm/", "crates/store/", "crates/base/", "crates/keyfile/", "store-schema/"]
+            .iter()
+            .any(|room| path.starts_with(room))
         {
             continue;
         }

@@ -40,6 +40,20 @@ impl Store {
         open(file, mode, MIGRATIONS)
     }
 
+    /// Brings the store in `file` to the newest version, as [`Store::open`] does when it may write. Returns the version that was
+    /// found, and the newest.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn upgrade(file: &Path) -> Result<(u32, u32)> {
+        let place = Place::new(file)?;
+        place.check_file()?;
+        let (conn, found) = connect(&place, false)?;
+        conn.close().map_err(|(_, error)| error)?;
+        open(file, OpenMode::ReadWrite, MIGRATIONS)?;
+        Ok((found, newest(MIGRATIONS)))
+    }
+
     /// Creates a store in `file`, for its owner alone, and the directory if it is missing.
     ///
     /// The file appears under its name complete or not at all.

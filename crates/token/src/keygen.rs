@@ -145,7 +145,7 @@ fn ec_request(session: &Session, public: &Attributes, private: &Attributes) -> R
     Ok(tpm::KeyTemplate::Ecc { curve: curve.ok_or(Error::CurveNotSupported)? })
 }
 
-fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
+pub(crate) fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
     template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::PUBLIC_KEY.0))?;
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(false));

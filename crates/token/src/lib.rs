@@ -8,6 +8,7 @@
 pub mod admin;
 mod adopted;
 mod approvals;
+mod arrival;
 mod change;
 mod config;
 mod create;

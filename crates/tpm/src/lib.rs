@@ -15,8 +15,10 @@ mod connection;
 mod counter;
 mod crypto;
 mod descriptors;
+mod duplicate;
 mod ecdh;
 mod error;
+mod external;
 mod hmac;
 mod import;
 mod keys;
@@ -45,7 +47,9 @@ pub use cipher::{CipherMode, INPUT_BUFFER};
 pub use conf::{ParseTctiError, TctiConf};
 pub use counter::{Counter, CounterLimit};
 pub use crypto::Direction;
+pub use duplicate::{Opened, RecoveryPrivate};
 pub use error::{Error, PolicyNotMet, Result};
+pub use external::Importable;
 pub use import::KeyMaterial;
 pub use policy::{
     Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, PolicyUse, approval_message,

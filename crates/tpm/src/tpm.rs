@@ -373,6 +373,11 @@ impl Tpm {
         self.run(self.pool.general(), repeat, operation)
     }
 
+    /// What may be done a second time, in a session.
+    pub(crate) fn in_session<T>(&self, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+        self.session(Repeat::Safe, operation)
+    }
+
     fn session<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
         self.run(self.pool.for_session()?, repeat, operation)

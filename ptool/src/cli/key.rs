@@ -55,4 +55,16 @@ pub(crate) enum KeyAlgorithm {
     Ecc256,
     Ecc384,
     Ecc521,
+    Aes128,
+    Aes256,
+    /// HMAC with any hash
+    Hmac,
+    #[value(name = "hmac:sha1")]
+    HmacSha1,
+    #[value(name = "hmac:sha256")]
+    HmacSha256,
+    #[value(name = "hmac:sha384")]
+    HmacSha384,
+    #[value(name = "hmac:sha512")]
+    HmacSha512,
 }

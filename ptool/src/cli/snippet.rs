@@ -1,15 +1,19 @@
-//! Options of `config`: what other programs need to find the token.
+//! Options of `config`: what other programs need to find the token, and its settings.
 
 use clap::{Args, ValueEnum};
 
 use super::TokenLabel;
 use super::certificate::WhichKey;
+use super::settings::Settings;
 
 /// `config`
 #[derive(Debug, Args)]
 pub(crate) struct Config {
     #[command(flatten)]
     pub(crate) label: TokenLabel,
+
+    #[command(flatten)]
+    pub(crate) settings: Settings,
 
     #[command(flatten)]
     pub(crate) snippet: Snippet,

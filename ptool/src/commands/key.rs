@@ -17,7 +17,8 @@ use crate::progress::Progress;
 struct Added {
     action: &'static str,
     private: Half,
-    public: Half,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public: Option<Half>,
 }
 
 #[derive(Serialize)]
@@ -47,17 +48,19 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         always_authenticate: options.attr_always_authenticate,
     };
     let key = admin.add_bound_key(&request, policy.as_ref()).map_err(|error| match error {
-        Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid => Failure::general(
-            format!("this TPM does not make {name} keys"),
-            "Nearly every TPM 2.0 makes rsa2048 and ecc256.",
-        ),
+        Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid | Error::TemplateInconsistent(_) => {
+            Failure::general(
+                format!("this TPM does not make {name} keys"),
+                "Nearly every TPM 2.0 makes rsa2048 and ecc256.",
+            )
+        }
         error => Failure::with_pin(error, pin_name),
     })?;
     drop(progress);
     let result = Added {
         action: "add",
         private: Half { cka_id: key.private.cka_id },
-        public: Half { cka_id: key.public.cka_id },
+        public: key.public.map(|public| Half { cka_id: public.cka_id }),
     };
     output::print(context.format, &result)
 }

@@ -2,16 +2,21 @@
 
 mod certificate;
 mod doctor;
+mod files;
 mod generate;
+mod import;
 mod init;
 mod key;
 mod list;
 mod migrate;
+mod object;
 mod pcr;
 mod rebuild;
 mod remove;
+mod settings;
 mod shell;
 mod snippet;
+mod store;
 mod token;
 mod verify;
 
@@ -48,6 +53,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Initpin(options) => token::init_pin(&mut context, options),
         Command::Changepin(options) => token::change_pin(&mut context, options),
         Command::Addkey(options) => key::add(&mut context, options),
+        Command::Import(options) => import::import(&mut context, options),
         Command::Listprimaries => list::primaries(&context),
         Command::Listtokens(options) => list::tokens(&context, options.pid),
         Command::Listobjects(options) => list::objects(&context, &options.label),
@@ -64,6 +70,10 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Shell(options) => shell::shell(&context, options),
         Command::Generate(options) => generate::generate(&options.what),
         Command::Lockout(options) => doctor::lockout(&mut context, options),
+        Command::Objmod(options) => object::modify(&mut context, options),
+        Command::Destroy(options) => store::destroy(&mut context, options),
+        Command::Dbup => store::upgrade(&context),
+        Command::Addemptytoken(options) => store::add_empty(&context, options),
         Command::Migrate(options) => migrate::migrate(&context, options),
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn shell(context: &Context<'_>, options: &Shell) -> Result<(), Failur
 /// The store with its token; what is there already from another time stays.
 fn set_up(config: &Config) -> Result<(), Failure> {
     let none = Secret::zeroed(0);
-    let request = InitRequest { owner_auth: none.clone(), primary_auth: none, handle: None, transient: false };
+    let request = InitRequest { owner_auth: none.clone(), primary_auth: none, handle: None, transient: None };
     Admin::init(config.clone(), &request)?;
     let admin = Admin::open(config.clone())?;
     if admin.tokens(None)?.is_empty() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use token::admin::doctor::{MODULE, find_module};
 use token::admin::{KeyReference, KeySelector};
 
-use super::{Context, find_token};
+use super::{Context, find_token, settings};
 use crate::cli::snippet::{Config, Program};
 use crate::errors::Failure;
 use crate::output::{self, note};
@@ -15,7 +15,7 @@ const INSTALLED: &str = "/usr/local/lib/pkcs11";
 
 pub(super) fn config(context: &Context<'_>, options: &Config) -> Result<(), Failure> {
     let Some(program) = options.snippet.snippet else {
-        return Err(Failure::usage("nothing was asked for", "--snippet PROGRAM prints what to paste for it."));
+        return settings::config(context, &options.label.label, &options.settings);
     };
     let admin = context.admin()?;
     let label = find_token(&admin, &options.label.label)?.label;

@@ -19,8 +19,32 @@ pub struct InitRequest {
     pub primary_auth: Secret,
     /// Persistent handle to use; by default 0x81000001, or the first free one.
     pub handle: Option<u32>,
-    /// Make the primary anew for each use, and store nothing in the TPM.
-    pub transient: bool,
+    /// Make the primary anew for each use, from this template, and store nothing in the TPM.
+    pub transient: Option<PrimaryTemplate>,
+}
+
+/// What a primary is made from that is made anew for each use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrimaryTemplate {
+    /// The storage key of the TCG's provisioning guidance: P-256.
+    Srk,
+    /// What tpm2-tools make by default: RSA with 2048 bits.
+    Rsa,
+    /// What they make on P-256.
+    Ecc,
+    /// What keys of the TSS2 engine of OpenSSL hang below: P-256.
+    Engine,
+}
+
+impl PrimaryTemplate {
+    fn of_tpm(self) -> tpm::PrimaryTemplate {
+        match self {
+            Self::Srk => tpm::PrimaryTemplate::Srk,
+            Self::Rsa => tpm::PrimaryTemplate::Rsa,
+            Self::Ecc => tpm::PrimaryTemplate::Ecc,
+            Self::Engine => tpm::PrimaryTemplate::EccNoDa,
+        }
+    }
 }
 
 impl Admin {
@@ -35,9 +59,13 @@ impl Admin {
         let wanted = tpm::PrimaryRequest {
             owner_auth: request.owner_auth.clone(),
             handle: request.handle,
-            keeping: if request.transient { tpm::Keeping::Transient } else { tpm::Keeping::PersistentIfPossible },
+            keeping: if request.transient.is_some() {
+                tpm::Keeping::Transient
+            } else {
+                tpm::Keeping::PersistentIfPossible
+            },
             primary_auth: request.primary_auth.clone(),
-            template: tpm::PrimaryTemplate::Srk,
+            template: request.transient.unwrap_or(PrimaryTemplate::Srk).of_tpm(),
         };
         // The TPM first: without one, no empty store is left behind.
         let before = library.tpm()?.list_persistent()?;

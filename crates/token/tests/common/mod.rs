@@ -39,7 +39,7 @@ impl World {
 
     pub(crate) fn with_token(keys: &[&str]) -> Self {
         let world = Self::new();
-        let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: false };
+        let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: None };
         Admin::init(world.config.clone(), &request).unwrap();
         let admin = Admin::open(world.config.clone()).unwrap();
         admin.add_token(None, "server", &pin("sopin"), Some(&pin("userpin"))).unwrap();

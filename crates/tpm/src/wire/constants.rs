@@ -2,7 +2,6 @@
 
 /// TPM_CC.
 pub(crate) mod cc {
-    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const NV_READ: u32 = 0x14e;
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
     pub(crate) const NV_UNDEFINE_SPACE: u32 = 0x122;
@@ -13,6 +12,7 @@ pub(crate) mod cc {
     pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
+    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
     pub(crate) const POLICY_SECRET: u32 = 0x151;
     pub(crate) const CREATE: u32 = 0x153;
@@ -41,13 +41,13 @@ pub(crate) mod cc {
     pub(crate) const POLICY_RESTART: u32 = 0x180;
     pub(crate) const POLICY_DUPLICATION_SELECT: u32 = 0x188;
     pub(crate) const TEST_PARMS: u32 = 0x18a;
+    pub(crate) const POLICY_PASSWORD: u32 = 0x18c;
     pub(crate) const ENCRYPT_DECRYPT_2: u32 = 0x193;
 }
 
 /// The name of a command, for logs.
 pub(crate) fn command_name(code: u32) -> &'static str {
     match code {
-        cc::DUPLICATE => "Duplicate",
         cc::NV_READ => "NV_Read",
         cc::EVICT_CONTROL => "EvictControl",
         cc::NV_UNDEFINE_SPACE => "NV_UndefineSpace",
@@ -58,6 +58,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
+        cc::DUPLICATE => "Duplicate",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
         cc::POLICY_SECRET => "PolicySecret",
         cc::CREATE => "Create",

@@ -6,6 +6,9 @@
 mod object;
 mod primary;
 
+pub(super) use object::unhex;
+pub use primary::handle_of_reference;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -337,7 +337,7 @@ fn words(bytes: &[u8]) -> Option<Vec<u64>> {
 }
 
 /// The bytes that pairs of hexadecimal digits stand for.
-pub(super) fn unhex(digits: &str) -> Option<Vec<u8>> {
+pub(in crate::admin) fn unhex(digits: &str) -> Option<Vec<u8>> {
     let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     digits
         .as_bytes()

@@ -97,6 +97,18 @@ fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
     Ok(templates.iter().map(|template| Place::Derived(*template)).collect())
 }
 
+/// The persistent handle in a file in which tools of the TPM2 Software Stack serialized a reference to an object, such as
+/// `tpm2_evictcontrol -o` writes.
+///
+/// # Errors
+/// [`Error::ArgumentsBad`] if it is no such file.
+pub fn handle_of_reference(bytes: &[u8]) -> Result<u32> {
+    match parse_reference(bytes) {
+        Ok(Place::Persistent { handle, .. }) => Ok(handle),
+        _ => Err(Error::ArgumentsBad("the file is no serialized reference to a persistent object of the TPM")),
+    }
+}
+
 /// An object reference as the TPM2 Software Stack serializes it: handle, TPM2B_NAME, kind of resource, TPM2B_PUBLIC.
 fn parse_reference(bytes: &[u8]) -> std::result::Result<Place, String> {
     let damaged = || "its handle is damaged".to_owned();
