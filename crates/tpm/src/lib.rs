@@ -52,8 +52,8 @@ pub use error::{Error, PolicyNotMet, Result};
 pub use external::Importable;
 pub use import::KeyMaterial;
 pub use policy::{
-    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, PolicyUse, approval_message,
-    pcr_policy_digest,
+    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyCommand, PolicyStep, PolicyUse,
+    approval_message, pcr_policy_digest,
 };
 pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};
