@@ -67,6 +67,10 @@ fn doctor() {
     replay("doctor.txt");
 }
 
+#[test]
+fn pcr() {
+    replay("pcr.txt");
+}
 
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
