@@ -78,6 +78,7 @@ for_check() {
 
 # What only the long run has.
 for_clients() {
+    has_command column bsdextrautils
     has_command apache2 apache2-bin
     has_command stunnel4 stunnel4 stunnel4.service
     has_command openvpn openvpn openvpn.service
