@@ -4,6 +4,7 @@
 //! `mechanisms.rs` and `secrets.rs` go deeper: all hashes with all masks, lengths, and parts.
 
 mod bench;
+mod refusals;
 mod rows;
 
 use std::collections::BTreeSet;

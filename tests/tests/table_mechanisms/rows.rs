@@ -330,7 +330,7 @@ const DIGESTS: [(u64, &str); 9] = [
 ];
 
 /// RFC 2202 and RFC 4231: test case 2, with the mechanism of the whole code and the one of a part of it.
-const HMACS: [(u64, u64, &str); 5] = [
+pub(crate) const HMACS: [(u64, u64, &str); 5] = [
     (CKM_SHA_1_HMAC, CKM_SHA_1_HMAC_GENERAL, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
     (CKM_SHA224_HMAC, CKM_SHA224_HMAC_GENERAL, "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44"),
     (CKM_SHA256_HMAC, CKM_SHA256_HMAC_GENERAL, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
