@@ -30,7 +30,10 @@ pub fn mechanisms() -> String {
             ParamKind::Oaep => "`CK_RSA_PKCS_OAEP_PARAMS`: any hash, MGF1 hash and label",
             ParamKind::Iv => "initialisation vector, 16 bytes",
             ParamKind::Counter => "`CK_AES_CTR_PARAMS`",
-            ParamKind::Gcm => "`CK_GCM_PARAMS`; tags of 32, 64 and 96 to 128 bits",
+            ParamKind::Gcm => {
+                "`CK_GCM_PARAMS`; tags of 32, 64 and 96 to 128 bits. Messages: `CK_GCM_MESSAGE_PARAMS`, with vectors that are given, \
+                 random or, with a key in memory, counted"
+            }
             ParamKind::MacLen => "`CK_MAC_GENERAL_PARAMS`: 1 byte to the full length",
             ParamKind::WrapIv => "none, or an initial value of 8 bytes",
             ParamKind::Ecdh => "`CK_ECDH1_DERIVE_PARAMS`: `CKD_NULL`, X9.63 with SHA-1 or SHA-2; raw or DER points",

@@ -1,5 +1,8 @@
 //! An object before it has a home: just made, copied, or about to be changed.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use base::Secret;
 use model::{AttributeType, Attributes, ObjectClass, Value};
 use store::NewObject;
@@ -16,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) key: Option<TpmKey>,
     /// The key's auth value, or the value of a private data object.
     pub(crate) hidden: Option<Secret>,
+    /// See [`Object::messages`](crate::object::Object::messages).
+    pub(crate) messages: Arc<AtomicU64>,
 }
 
 impl Draft {
@@ -37,7 +42,7 @@ impl Draft {
         let mut uid = [0; 16];
         base::random::fill(&mut uid)?;
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&uid).into_bytes()));
-        Ok(Self { uid, attributes, key, hidden })
+        Ok(Self { uid, attributes, key, hidden, messages: Arc::default() })
     }
 
     pub(crate) fn on_token(&self) -> bool {

@@ -1,6 +1,7 @@
 //! One object: its attributes, and the TPM key behind it.
 
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use base::Secret;
 use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
@@ -28,6 +29,9 @@ pub(crate) struct Object {
     pub(crate) attributes: Attributes,
     pub(crate) key: Option<TpmKey>,
     pub(crate) hidden: Hidden,
+    /// How many messages were encrypted with this key under vectors that count. Shared by all copies of the key, which have
+    /// its value: no vector comes twice.
+    pub(crate) messages: Arc<AtomicU64>,
     mac: Option<Vec<u8>>,
     policy: Option<String>,
     genuine: OnceLock<bool>,
@@ -102,6 +106,7 @@ impl Object {
             attributes,
             key,
             hidden: row.wrapped_auth.clone().map_or(Hidden::Nothing, Hidden::Wrapped),
+            messages: Arc::default(),
             mac: row.mac.clone(),
             policy: row.policy.clone(),
             genuine: OnceLock::new(),
@@ -125,6 +130,7 @@ impl Object {
             attributes: draft.attributes,
             key: draft.key,
             hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
+            messages: draft.messages,
             mac: None,
             policy: None,
             genuine: OnceLock::from(true),
@@ -140,6 +146,7 @@ impl Object {
             attributes,
             key: None,
             hidden: Hidden::Nothing,
+            messages: Arc::default(),
             mac: None,
             policy: None,
             genuine: OnceLock::from(true),
