@@ -406,3 +406,18 @@ fn messages_are_signed_and_verified() {
     assert_eq!(call!(C_SessionCancel(session, CKF_MESSAGE_VERIFY)), CKR_OK);
     assert_eq!(call!(C_MessageVerifyFinal(session)), CKR_OPERATION_NOT_INITIALIZED);
 }
+
+#[test]
+fn mechanisms_without_messages_are_refused_whatever_their_parameter() {
+    let world = World::new();
+    let key = world.key(CKK_AES, false, &[0x41; 16]);
+    let mut iv = [0_u8; 16];
+    for number in [CKM_AES_CBC, CKM_MD5, CKM_SHA256_HMAC] {
+        for mut mechanism in [plain(number), with(number, &mut iv)] {
+            let refused = call!(C_MessageEncryptInit(world.session, &mut mechanism, key));
+            assert_eq!(refused, CKR_MECHANISM_INVALID, "{number:#x}");
+            let refused = call!(C_MessageDecryptInit(world.session, &mut mechanism, key));
+            assert_eq!(refused, CKR_MECHANISM_INVALID, "{number:#x}");
+        }
+    }
+}

@@ -53,7 +53,8 @@ pub fn mechanisms() -> String {
 pub fn attributes() -> String {
     let mut text = String::from(
         "# Attributes\n\nGenerated from the attribute table. \"made\": a template may give it when the object is created (C) or generated (G);\n\
-         \"later\": `C_SetAttributeValue` may change it. What is neither is computed by the token.\n\n\
+         \"later\": `C_SetAttributeValue` may change it. What is neither is computed by the token.\n\
+         Templates within templates (`CKA_WRAP_TEMPLATE`, `CKA_UNWRAP_TEMPLATE`, `CKA_DERIVE_TEMPLATE`) are not kept: `CKR_ATTRIBUTE_TYPE_INVALID`.\n\n\
          | attribute | objects | made | later | default |\n|---|---|---|---|---|\n",
     );
     for row in ATTRIBUTES {
