@@ -13,8 +13,9 @@ TEST = $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nexte
 help:
 	@echo 'make demo      a key in a software TPM, from its creation to an SSH login'
 	@echo 'make check     packages, build, lints and all tests'
+	@echo 'make check-clients  other programs, all scenarios: a table in docs/CLIENTS.md; MODULE=FILE tests another module'
 	@echo 'make build     the module and ptool, optimised'
-	@echo 'make install   them, and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
+	@echo 'make install   them, manual pages, completions and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
 	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
 	@echo 'make docs      regenerate the tables in docs/'
 	@echo 'make fmt lint clean'
@@ -36,6 +37,12 @@ check:
 	TPM2_CRYPTOKI_MODULE='$(TARGET)/without-tcti/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(TARGET)/without-tcti/ptool' $(TEST) -p tests
 	@$(MAKE) --no-print-directory lint
 
+# Longer than `make check`, with more programs. Needs root, for the Debian tree and for servers that change their user.
+check-clients:
+	@tests/scripts/packages.sh clients
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
+	@MODULE='$(MODULE)' CARGO='$(CARGO)' tests/scripts/clients.sh $(ONLY)
+
 lint:
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo '$(CARGO) fmt --all --check'; $(CARGO) fmt --all --check; \
 	else echo 'rustfmt is not installed: formatting is not checked'; fi
@@ -51,6 +58,12 @@ install:
 	elif [ ! -e '$(TARGET)/release/ptool' ]; then echo 'Run `make build` first, without sudo.' >&2; exit 1; fi
 	install -D -m 755 '$(TARGET)/release/libtpm2_cryptoki.so' '$(DESTDIR)$(MODULE_DIR)/libtpm2_cryptoki.so'
 	install -D -m 755 '$(TARGET)/release/ptool' '$(DESTDIR)$(PREFIX)/bin/ptool'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate man '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -d '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' \
+	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate completions bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ptool'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate completions zsh >'$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ptool'
+	'$(DESTDIR)$(PREFIX)/bin/ptool' generate completions fish >'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ptool.fish'
 	install -d '$(DESTDIR)$(PREFIX)/share/p11-kit/modules'
 	printf 'module: %s\ncritical: no\ntrust-policy: no\n' '$(MODULE_DIR)/libtpm2_cryptoki.so' \
 	    >'$(DESTDIR)$(PREFIX)/share/p11-kit/modules/tpm2-cryptoki.module'
@@ -69,4 +82,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check lint build install bench docs fmt clean
+.PHONY: help demo check check-clients lint build install bench docs fmt clean

@@ -16,8 +16,9 @@ use std::str::FromStr;
 use log::{LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use token::ids_agree;
 
-use crate::raw::Published;
+use crate::raw::{Published, started_with_raised_rights};
 
 const VARIABLE: &str = "TPM2_CRYPTOKI_LOG";
 /// The crates of the module. What libraries log is not ours to check for secrets.
@@ -27,7 +28,7 @@ const MAX_LINE: usize = 4096;
 
 /// Reads the variable when the library is first initialised; later calls change nothing.
 pub(crate) fn start() {
-    if SINK.load().is_some() || !token::environment_is_trusted() {
+    if SINK.load().is_some() || started_with_raised_rights() || !ids_agree() {
         return;
     }
     let Some(request) = std::env::var_os(VARIABLE).and_then(|value| Request::parse(&value)) else { return };

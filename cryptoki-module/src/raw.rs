@@ -588,6 +588,20 @@ unsafe fn write_items<T: Copy>(at: *mut T, items: &[T]) {
     }
 }
 
+/// Was this process started with raised rights: setuid, setgid, file capabilities (`AT_SECURE`)?
+///
+/// The C library is asked. The file that says the same, `/proc/self/auxv`, is closed to a server that has given up root's
+/// rights, and its workers are to find what their master found.
+pub(crate) fn started_with_raised_rights() -> bool {
+    /// getauxval(3).
+    const AT_SECURE: std::ffi::c_ulong = 23;
+    unsafe extern "C" {
+        fn getauxval(kind: std::ffi::c_ulong) -> std::ffi::c_ulong;
+    }
+    // SAFETY: it takes a number and returns one, out of what the C library keeps from the start of the process.
+    unsafe { getauxval(AT_SECURE) != 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use std::ptr::{null, null_mut};

@@ -93,7 +93,7 @@ fn advise(error: &Error) -> (Status, &'static str) {
             (Status::Pin, "Wrong PINs count in the TPM, which refuses all PINs for a time after too many of them.")
         }
         Error::PinLocked => {
-            (Status::Pin, "`tpm2_dictionarylockout --clear-lockout` resets it, given the TPM's lockout authorization.")
+            (Status::Pin, "`ptool lockout status` says how long it takes; `ptool lockout reset` ends it.")
         }
         Error::PinLenRange => (Status::Usage, "Nothing was changed; choose another PIN."),
         Error::PinInvalid(_) => (Status::Usage, ""),

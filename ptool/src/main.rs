@@ -7,6 +7,7 @@ mod commands;
 mod errors;
 mod output;
 mod pins;
+mod progress;
 mod terminal;
 
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! Results on standard output: YAML as tpm2_ptool prints it, JSON, or text, all from one serde value.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -9,10 +9,59 @@ use serde_json::{Map, Value};
 use crate::cli::Format;
 use crate::errors::Failure;
 
+/// The format when none was asked for: a person reads a terminal, and scripts written for tpm2_ptool read YAML.
+pub(crate) fn usual_format() -> Format {
+    if io::stdout().is_terminal() { Format::Text } else { Format::Yaml }
+}
+
+/// Whether words are coloured: on a terminal that can, unless the user does not want it (<https://no-color.org>).
+pub(crate) fn paint() -> Paint {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let can = set("TERM").is_some_and(|term| term != "dumb");
+    Paint { on: io::stdout().is_terminal() && can && set("NO_COLOR").is_none() }
+}
+
+/// Colours, or none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    pub(crate) fn good(self, text: &str) -> String {
+        self.in_colour("32", text)
+    }
+
+    pub(crate) fn caution(self, text: &str) -> String {
+        self.in_colour("33", text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.in_colour("1;31", text)
+    }
+
+    pub(crate) fn strong(self, text: &str) -> String {
+        self.in_colour("1", text)
+    }
+
+    fn in_colour(self, code: &str, text: &str) -> String {
+        if self.on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// Text that came from elsewhere, on one line and without what could forge what a terminal shows.
+pub(crate) fn printable(text: &str) -> String {
+    if text.chars().any(is_unprintable) { escaped(text) } else { text.to_owned() }
+}
+
 /// Prints `result` in `format`. A reader that went away (a closed pipe) is no failure: the work is done.
 pub(crate) fn print(format: Format, result: &impl Serialize) -> Result<(), Failure> {
     let value = serde_json::to_value(result).map_err(|error| Failure::output(&error.to_string()))?;
-    let text = render(format, &value)?;
+    print_text(&render(format, &value, paint())?)
+}
+
+/// Prints text that is the whole result as it is.
+pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::output(&error.to_string())),
@@ -26,7 +75,7 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "ptool: {text}");
 }
 
-fn render(format: Format, value: &Value) -> Result<String, Failure> {
+fn render(format: Format, value: &Value, paint: Paint) -> Result<String, Failure> {
     let mut text = String::new();
     match format {
         Format::Yaml => yaml_block(&mut text, value, 0),
@@ -34,7 +83,7 @@ fn render(format: Format, value: &Value) -> Result<String, Failure> {
             text = serde_json::to_string_pretty(value).map_err(|error| Failure::output(&error.to_string()))?;
             text.push('\n');
         }
-        Format::Text => text_block(&mut text, value, 0),
+        Format::Text => text_block(&mut text, value, 0, paint),
     }
     Ok(text)
 }
@@ -139,19 +188,20 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn text_block(out: &mut String, value: &Value, indent: usize) {
+fn text_block(out: &mut String, value: &Value, indent: usize, paint: Paint) {
     match value {
         Value::Object(map) => {
             for (key, inner) in in_reading_order(map) {
-                let _ = write!(out, "{:indent$}{}:", "", cell(&Value::String(key.clone())));
+                let name = paint.strong(&format!("{}:", printable(key)));
+                let _ = write!(out, "{:indent$}{name}", "");
                 match inner {
                     Value::Object(map) if !map.is_empty() => {
                         out.push('\n');
-                        text_block(out, inner, indent + 2);
+                        text_block(out, inner, indent + 2, paint);
                     }
                     Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
                         out.push('\n');
-                        text_block(out, inner, indent + 2);
+                        text_block(out, inner, indent + 2, paint);
                     }
                     inner => {
                         let _ = writeln!(out, " {}", cell(inner));
@@ -159,7 +209,7 @@ fn text_block(out: &mut String, value: &Value, indent: usize) {
                 }
             }
         }
-        Value::Array(items) => table(out, items, indent),
+        Value::Array(items) => table(out, items, indent, paint),
         scalar => {
             let _ = writeln!(out, "{:indent$}{}", "", cell(scalar));
         }
@@ -167,9 +217,9 @@ fn text_block(out: &mut String, value: &Value, indent: usize) {
 }
 
 /// A list of records as columns; anything else one item a line.
-fn table(out: &mut String, items: &[Value], indent: usize) {
+fn table(out: &mut String, items: &[Value], indent: usize, paint: Paint) {
     let Some(records) = items.iter().map(Value::as_object).collect::<Option<Vec<_>>>() else {
-        items.iter().for_each(|item| text_block(out, item, indent));
+        items.iter().for_each(|item| text_block(out, item, indent, paint));
         return;
     };
     let mut columns: Vec<&String> = Vec::new();
@@ -184,12 +234,15 @@ fn table(out: &mut String, items: &[Value], indent: usize) {
     }));
     let width_of = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
     let widths: Vec<usize> = (0..columns.len()).map(|column| width_of(column).unwrap_or(0)).collect();
-    for row in rows.iter().filter(|row| !row.is_empty()) {
+    for (position, row) in rows.iter().enumerate().filter(|(_, row)| !row.is_empty()) {
         let mut line = " ".repeat(indent);
         for (text, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{text:width$}  ");
         }
-        out.push_str(line.trim_end());
+        match position {
+            0 => out.push_str(&paint.strong(line.trim_end())),
+            _ => out.push_str(line.trim_end()),
+        }
         out.push('\n');
     }
 }
@@ -204,8 +257,7 @@ fn in_reading_order(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
 
 fn cell(value: &Value) -> String {
     match value {
-        Value::String(text) if text.chars().any(is_unprintable) => escaped(text),
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text),
         Value::Null => "-".to_owned(),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
@@ -221,11 +273,11 @@ mod tests {
     use serde_json::json;
 
     fn yaml(value: &Value) -> String {
-        render(Format::Yaml, value).unwrap()
+        render(Format::Yaml, value, Paint::default()).unwrap()
     }
 
     fn text(value: &Value) -> String {
-        render(Format::Text, value).unwrap()
+        render(Format::Text, value, Paint::default()).unwrap()
     }
 
     #[test]
@@ -312,8 +364,20 @@ mod tests {
     }
 
     #[test]
+    fn colours_frame_words_and_change_none() {
+        let value = json!([{"id": 1, "label": "one"}]);
+        let painted = render(Format::Text, &value, Paint { on: true }).unwrap();
+        assert_eq!(painted, "\u{1b}[1mID  LABEL\u{1b}[0m\n1   one\n");
+        assert_eq!(painted.replace("\u{1b}[1m", "").replace("\u{1b}[0m", ""), text(&value));
+        assert_eq!(render(Format::Yaml, &value, Paint { on: true }).unwrap(), yaml(&value));
+    }
+
+    #[test]
     fn json_carries_the_same_value() {
         let value = json!({"id": 1, "label": "x\u{1b}"});
-        assert_eq!(serde_json::from_str::<Value>(&render(Format::Json, &value).unwrap()).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<Value>(&render(Format::Json, &value, Paint::default()).unwrap()).unwrap(),
+            value
+        );
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base::Secret;
 
+use crate::cli::import::Passphrase;
 use crate::cli::{Hidden, SoPin, UserPin, Who, decode_hex};
 use crate::errors::Failure;
 use crate::output::note;
@@ -50,6 +51,16 @@ pub(crate) const OWNER_AUTH: Subject =
 
 pub(crate) const PRIMARY_AUTH: Subject =
     Subject { name: "authorization of the primary key", option: "--primary-auth", variable: None, credential: None };
+
+const PASSPHRASE: Subject = Subject {
+    name: "passphrase",
+    option: "--passphrase",
+    variable: Some("TPM2_CRYPTOKI_PASSPHRASE"),
+    credential: Some("tpm2-cryptoki.passphrase"),
+};
+
+pub(crate) const LOCKOUT_AUTH: Subject =
+    Subject { name: "lockout authorization", option: "--lockout-auth", variable: None, credential: None };
 
 /// The PIN that `changepin` replaces: the same PIN as elsewhere, under another option.
 pub(crate) fn old_pin(who: Who) -> Subject {
@@ -211,6 +222,49 @@ pub(crate) fn authorization(
         ));
     }
     Ok(Secret::copy_from(bytes.strip_prefix(b"str:").unwrap_or(bytes)))
+}
+
+/// The passphrase of a file that exists.
+pub(crate) fn passphrase(options: &Passphrase, file: &str, around: &mut dyn Surroundings) -> Result<Secret, Failure> {
+    match passphrase_given(options, around)? {
+        Some(passphrase) => Ok(passphrase),
+        None => ask(PASSPHRASE, &format!("Passphrase of {file}"), around),
+    }
+}
+
+/// The passphrase of a file that is about to be written: the prompt asks twice.
+pub(crate) fn new_passphrase(options: &Passphrase, around: &mut dyn Surroundings) -> Result<Secret, Failure> {
+    match passphrase_given(options, around)? {
+        Some(passphrase) => Ok(passphrase),
+        None => chosen(PASSPHRASE, Given::default(), around),
+    }
+}
+
+/// A passphrase from a source that does not ask.
+pub(crate) fn passphrase_given(options: &Passphrase, around: &mut dyn Surroundings) -> Result<Option<Secret>, Failure> {
+    let Some(Hidden(source)) = &options.passin else {
+        return provided(PASSPHRASE, Given { argument: None, file: options.passphrase_file.as_deref() }, around);
+    };
+    let source = source.as_bytes();
+    if let Some(text) = source.strip_prefix(b"pass:") {
+        return Ok(Some(Secret::copy_from(text)));
+    }
+    if let Some(path) = source.strip_prefix(b"file:") {
+        let path = PathBuf::from(OsString::from_vec(path.to_vec()));
+        return from_file(PASSPHRASE, &path, Exposure::Noted).map(Some);
+    }
+    if source == b"stdin" || source == b"-" {
+        return from_stdin(PASSPHRASE, around).map(Some);
+    }
+    let variable = source.strip_prefix(b"env:").and_then(|name| std::str::from_utf8(name).ok());
+    match variable.map(|name| (name, around.variable(name))) {
+        Some((name, Some(value))) => not_empty(PASSPHRASE, name, Secret::new(value.into_vec())).map(Some),
+        Some((name, None)) => Err(Failure::usage(
+            format!("there is no environment variable {name}"),
+            "--passin env:NAME takes the passphrase from it.",
+        )),
+        None => Err(Failure::usage("--passin names no source", "Give pass:TEXT, env:VARIABLE, file:FILE or stdin.")),
+    }
 }
 
 /// The file systemd made for this process, if the service has such a credential.

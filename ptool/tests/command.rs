@@ -108,6 +108,27 @@ fn a_reader_that_went_away_is_no_failure() {
 }
 
 #[test]
+fn a_terminal_gets_tables_and_colours_and_a_pipe_gets_yaml() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    let seen = |line: &str| {
+        let (status, seen) = Session::start(&machine, line).end();
+        assert_eq!(status, Some(0), "{seen}");
+        seen
+    };
+    let table = seen("TERM=xterm ptool listtokens");
+    assert!(table.contains("\u{1b}[1mID") && table.contains("LABEL"), "{table:?}");
+    for plain in
+        ["TERM=xterm NO_COLOR=1 ptool listtokens", "TERM=dumb ptool listtokens", "ptool listtokens --output=text"]
+    {
+        let table = seen(plain);
+        assert!(table.starts_with("ID  LABEL") && !table.contains('\u{1b}'), "{plain}: {table:?}");
+    }
+    assert!(seen("ptool listtokens --output=yaml").starts_with("- id: 1"));
+    assert!(seen("ptool listtokens | cat").starts_with("- id: 1"));
+}
+
+#[test]
 fn listing_needs_no_tpm() {
     let mut machine = Machine::new();
     assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());

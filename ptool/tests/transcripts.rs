@@ -52,6 +52,22 @@ fn rebuild() {
     replay("rebuild.txt");
 }
 
+#[test]
+fn parity() {
+    replay("parity.txt");
+}
+
+#[test]
+fn certificates() {
+    replay("certificates.txt");
+}
+
+#[test]
+fn doctor() {
+    replay("doctor.txt");
+}
+
+
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);

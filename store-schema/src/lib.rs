@@ -9,7 +9,11 @@
 pub const APPLICATION_ID: i32 = 0x5450_4d32;
 
 /// The scripts, with the version each of them leads to: 1, 2, and so on without a gap.
-pub const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("../migrations/0001_initial.sql"))];
+pub const MIGRATIONS: &[(u32, &str)] = &[
+    (1, include_str!("../migrations/0001_initial.sql")),
+    (2, include_str!("../migrations/0002_policies.sql")),
+    (3, include_str!("../migrations/0003_migrated.sql")),
+];
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,14 @@ pub enum Fault {
         /// How much later.
         by: Duration,
     },
+    /// The TPM gets another command first, whose response nobody gets, and which is not counted: what somebody else does at
+    /// that moment.
+    Precede {
+        /// The command code.
+        code: u32,
+        /// The whole other command.
+        command: Vec<u8>,
+    },
     /// The TPM is not asked; nothing ever comes, on a connection that stays open until the client closes it.
     Hang {
         /// The command code.
@@ -102,6 +110,7 @@ impl Fault {
             | Fault::Pieces { code, .. }
             | Fault::Drip { code, .. }
             | Fault::Delay { code, .. }
+            | Fault::Precede { code, .. }
             | Fault::Hang { code } => *code,
         }
     }

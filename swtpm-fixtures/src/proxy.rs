@@ -174,6 +174,10 @@ impl Shared {
                 while poll(&mut client, PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
                 return Ok(Next::Closed);
             }
+            Some(Fault::Precede { command: ref other, .. }) => {
+                tpm.write_all(other)?;
+                read_frame(tpm)?;
+            }
             Some(Fault::FlipCommandByte { offset_from_end, .. }) => {
                 flip(&mut command, offset_from_end);
             }

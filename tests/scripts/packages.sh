@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that `make demo` or `make check` need and that are not there.
+# Installs the Debian packages that `make demo`, `make check` or `make check-clients` need and that are not there.
 #
-#   packages.sh demo|check
+#   packages.sh demo|check|clients
 #
 # Says nothing and needs no rights when everything is there. What it installs is not started: no sshd and no TPM daemon
 # begins to run on this machine because of a demonstration.
@@ -17,8 +17,9 @@ main() {
     case $need in
         demo) for_building && for_demo ;;
         check) for_building && for_demo && for_check ;;
+        clients) need=check-clients && for_building && for_demo && for_check && for_clients ;;
         *)
-            echo "usage: packages.sh demo|check" >&2
+            echo "usage: packages.sh demo|check|clients" >&2
             exit 2
             ;;
     esac
@@ -53,23 +54,56 @@ for_check() {
     has_file "$(engines)/pkcs11.so" libengine-pkcs11-openssl
     has_command p11tool gnutls-bin
     has_command p11-kit p11-kit
+    has_file "$(libraries)/pkcs11/p11-kit-client.so" p11-kit-modules
+    has_command certutil libnss3-tools
+    has_command nginx nginx-light nginx.service
+    has_command curl curl
+    has_command git git
     has_command tpm2_getcap tpm2-tools
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     has_command dbus-daemon dbus-daemon
+    # What tpm2_ptool imports, which tests/scripts/tpm2-pkcs11.sh unpacks, and how it reaches a TPM behind a socket.
+    has_module tpm2_pytss python3-tpm2-pytss
+    has_module yaml python3-yaml
+    has_module cryptography python3-cryptography
+    has_module pyasn1_modules python3-pyasn1-modules
+    has_file "$(libraries)/libtss2-tcti-cmd.so.0" libtss2-tcti-cmd0
     # What tests would otherwise install for themselves, several at once.
     has_command javac default-jdk-headless
     has_command debootstrap debootstrap
     has_python venv python3-venv
 }
 
+# What only the long run has.
+for_clients() {
+    has_command apache2 apache2-bin
+    has_command stunnel4 stunnel4 stunnel4.service
+    has_command openvpn openvpn openvpn.service
+    has_command pki strongswan-pki
+    has_file "$(libraries)/libstrongswan/plugins/libstrongswan-pkcs11.so" libstrongswan-extra-plugins
+    has_command gnupg-pkcs11-scd gnupg-pkcs11-scd
+    has_command gpg gpg
+    has_command gpg-agent gpg-agent
+    has_command gpgsm gpgsm
+    has_command softhsm2-util softhsm2
+    has_command go golang-go
+    has_file /usr/share/gocode/src/github.com/miekg/pkcs11 golang-github-miekg-pkcs11-dev
+    has_command tpm2_ptool libtpm2-pkcs11-tools
+    has_file "$(libraries)/pkcs11/libtpm2_pkcs11.so" libtpm2-pkcs11-1
+}
+
 has_command() { command -v "$1" >/dev/null || need "${@:2}"; }
 
 has_python() { python3 -c "import $1, ensurepip" 2>/dev/null || need "${@:2}"; }
+
+has_module() { /usr/bin/python3 -c "import $1" 2>/dev/null || need "${@:2}"; }
 
 has_file() { [[ -e $1 ]] || need "${@:2}"; }
 
 # Without pkg-config nobody can say whether a library is there; asking for it again costs nothing.
 has_library() { pkg-config --exists "$1" 2>/dev/null || need "${@:2}"; }
+
+libraries() { echo "/usr/lib/$(gcc -print-multiarch 2>/dev/null)"; }
 
 engines() { openssl version -e 2>/dev/null | cut -d'"' -f2; }
 

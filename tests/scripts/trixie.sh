@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# A Debian trixie tree with OpenSSL 3.5 and pkcs11-provider: clients newer than this machine's.
+# A Debian trixie tree with OpenSSL 3.5 and pkcs11-provider, OpenSSH 10, web servers: clients newer than this machine's.
 #
 #   trixie.sh [DIRECTORY]
 #
-# The directory is TPM2_CRYPTOKI_TRIXIE or tests/.cache/trixie if none is given. Makes it if it is not there, which takes about a
-# minute and 350 MB; a second run says only that it is. Packages come from where this machine's apt gets its own. What is said
+# The directory is TPM2_CRYPTOKI_TRIXIE or tests/.cache/trixie-2 if none is given. Makes it if it is not there, which takes about a
+# minute and 500 MB; a second run says only that it is. Packages come from where this machine's apt gets its own. What is said
 # goes to standard error, the directory alone to standard output.
 #
 # Exit status 3: this machine cannot have one; the last line says why.
 set -euo pipefail
 
 # The version is a part of the finished tree: a change here makes another one.
-readonly RECIPE=1
-readonly PACKAGES=pkcs11-provider,openssl,opensc
+readonly RECIPE=2
+readonly PACKAGES=pkcs11-provider,openssl,opensc,openssh-client,openssh-server,nginx-light,apache2-bin,stunnel4,curl,gnutls-bin,p11-kit,p11-kit-modules,libnss3-tools,git,passwd,procps,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64
 
 main() {
-    local tree=${1:-${TPM2_CRYPTOKI_TRIXIE:-$(dirname "${BASH_SOURCE[0]}")/../.cache/trixie}}
+    local tree=${1:-${TPM2_CRYPTOKI_TRIXIE:-$(dirname "${BASH_SOURCE[0]}")/../.cache/trixie-$RECIPE}}
     mkdir -p "$(dirname "$tree")"
     tree=$(realpath -m "$tree")
     # Nor could it be used by anybody else.

@@ -5,7 +5,9 @@
 //! - [`world`]: a software TPM with a counting proxy, a store with tokens and keys, and the environment that leads there.
 //! - [`probe`]: a process that has loaded the module and makes the calls a test asks of it, good or hostile; its binary is
 //!   `p11probe`, and [`call`] is what the two say to each other.
-//! - [`desk`]: where real programs work.
+//! - [`peer`]: the established module in the place of ours.
+//! - [`desk`]: where real programs work; [`sshd`]: one to log in to.
+//! - [`programs`]: the page about other programs, from the texts that `ptool` prints.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
 
 #![forbid(unsafe_code)]
@@ -16,9 +18,12 @@ mod functions;
 pub mod math;
 pub mod names;
 pub mod openssl;
+pub mod peer;
 pub mod probe;
 pub mod product;
+pub mod programs;
 pub mod signatures;
+pub mod sshd;
 pub mod world;
 
 pub use call::{Argument, Memory, Piece};

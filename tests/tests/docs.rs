@@ -27,3 +27,8 @@ fn functions() {
 fn errors() {
     fresh("ERRORS.md", &tpm2_cryptoki::docs::error_table_markdown());
 }
+
+#[test]
+fn programs() {
+    fresh("PROGRAMS.md", &tests::programs::programs());
+}

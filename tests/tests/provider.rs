@@ -182,6 +182,29 @@ fn the_instructions_work_as_they_stand() {
     desk.world.assert_clean();
 }
 
+/// What `ptool config --snippet` prints, put into files.
+#[test]
+fn the_snippets_work_as_they_are_printed() {
+    let Some(desk) = Desk::new() else { return };
+    let snippet = |program: &str| {
+        desk.world.ptool_ok(&["config", "--label=alpha", "--key-label=p256", "--snippet", program]).text()
+    };
+    let text = snippet("openssl-provider");
+    let line = text.lines().find_map(|line| line.strip_prefix("#   openssl ")).unwrap();
+    let arguments: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+    // The module and the PIN are elsewhere in the tree, and nobody is there to type it.
+    let config = text.replace(product::module().to_str().unwrap(), "/world/module.so").replace(
+        "#pkcs11-module-token-pin = file:/etc/ssl/private/tpm-pin",
+        "pkcs11-module-token-pin = file:/world/pin",
+    );
+    desk.write("openssl.cnf", config);
+    desk.openssl(&arguments);
+    desk.plain(&["req", "-in", "web.csr", "-verify", "-noout"]);
+    desk.write("uri.pem", snippet("uri-pem"));
+    desk.openssl(&["req", "-new", "-key", "uri.pem", "-subj", "/CN=other.example", "-out", "other.csr"]);
+    desk.plain(&["req", "-in", "other.csr", "-verify", "-noout"]);
+}
+
 #[test]
 fn storeutl_lists() {
     let Some(desk) = Desk::new() else { return };

@@ -223,6 +223,21 @@ impl EcPublic {
     }
 }
 
+/// An ECDSA signature, r and s of the same length, as ECDSA-Sig-Value (RFC 3279, 2.2.3) in DER.
+pub fn signature_to_der(signature: &[u8]) -> Vec<u8> {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    der::sequence(&[&der::integer(r), &der::integer(s)])
+}
+
+/// The numbers of an ECDSA-Sig-Value, each filled up with zeros to `len` bytes.
+pub fn signature_from_der(signature: &[u8], len: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    use pkcs8::der::{AnyRef, Decode, asn1::UintRef};
+    let numbers = AnyRef::from_der(signature)
+        .and_then(|value| value.sequence(|inside| Ok((UintRef::decode(inside)?, UintRef::decode(inside)?))));
+    let (r, s) = numbers.ok()?;
+    Some((left_pad(r.as_bytes(), len)?, left_pad(s.as_bytes(), len)?))
+}
+
 fn decode<C>(curve: Curve, sec1: &[u8]) -> Result<EcPublic, KeyError>
 where
     C: elliptic_curve::CurveArithmetic,
@@ -300,6 +315,19 @@ mod tests {
     }
 
     /// RFC 6979, A.2.5: digests shorter than, as long as and longer than the order.
+    #[test]
+    fn signatures_in_der_have_minimal_numbers() {
+        let signature = [[&[0; 30][..], &[0x80, 1]].concat(), vec![0x7f; 32]].concat();
+        let der = signature_to_der(&signature);
+        assert_eq!(der[..7], [0x30, 5 + 34, 2, 3, 0, 0x80, 1]);
+        let (r, s) = signature_from_der(&der, 32).unwrap();
+        assert_eq!([r, s].concat(), signature);
+        assert_eq!(signature_from_der(&der, 31), None, "too long for the field");
+        for bad in [&der[..der.len() - 1], &[&der[..], &[0]].concat(), &[], &[0x30, 3, 2, 1, 1], &[0x30, 0x80]] {
+            assert_eq!(signature_from_der(bad, 32), None, "{bad:02x?}");
+        }
+    }
+
     #[test]
     fn verifies_published_signatures() {
         let check = |hash: Hash, r: &str, s: &str| {

@@ -1,11 +1,15 @@
 //! Private keys on their way into a TPM: read from PKCS #8, or put together from their parts. Nothing is computed with them
-//! but their public halves.
+//! but their public halves; and, with the recovery key of a backup, the one secret that opens it.
 
+use elliptic_curve::sec1::{FromEncodedPoint, ToEncodedPoint};
+use pkcs8::ObjectIdentifier;
 use pkcs8::der::Decode;
+use rand_core::OsRng;
 use rsa::traits::PrivateKeyParts;
 
 use crate::Secret;
 use crate::curve::{Curve, EcPublic};
+use crate::digest::Hash;
 use crate::rsa::RsaPublic;
 
 /// A private key with its public half.
@@ -44,19 +48,32 @@ impl PrivateKey {
         let info = pkcs8::PrivateKeyInfo::from_der(der.expose()).map_err(|_| NotAPrivateKey)?;
         let oid = info.algorithm.oid.to_string();
         match oid.as_str() {
-            RSA_ENCRYPTION => {
-                let key = pkcs1::RsaPrivateKey::from_der(info.private_key).map_err(|_| NotAPrivateKey)?;
-                let public = RsaPublic::new(key.modulus.as_bytes(), key.public_exponent.as_bytes());
-                PrivateKey::rsa(public.map_err(|_| NotAPrivateKey)?, Some(key.prime1.as_bytes()), None)
-            }
+            RSA_ENCRYPTION => rsa_from_pkcs1(info.private_key),
             EC_PUBLIC_KEY => {
                 let key = sec1::EcPrivateKey::from_der(info.private_key).map_err(|_| NotAPrivateKey)?;
                 let curve = info.algorithm.parameters_oid().map_err(|_| NotAPrivateKey)?;
-                let curve = Curve::ALL.into_iter().find(|known| known.oid_der().ends_with(curve.as_bytes()));
-                PrivateKey::ec(curve.ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
+                PrivateKey::ec(curve_of(curve).ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
             }
             _ => Err(NotAPrivateKey),
         }
+    }
+
+    /// Reads an RSAPrivateKey (RFC 8017, A.1.2) in DER.
+    ///
+    /// # Errors
+    /// Not such a structure, or one with more than two primes.
+    pub fn from_pkcs1(der: &Secret) -> Result<PrivateKey, NotAPrivateKey> {
+        rsa_from_pkcs1(der.expose())
+    }
+
+    /// Reads an ECPrivateKey (SEC 1, C.4; RFC 5915) in DER.
+    ///
+    /// # Errors
+    /// Not such a structure, or one that does not name its curve; another curve; a scalar that is none.
+    pub fn from_sec1(der: &Secret) -> Result<PrivateKey, NotAPrivateKey> {
+        let key = sec1::EcPrivateKey::from_der(der.expose()).map_err(|_| NotAPrivateKey)?;
+        let curve = key.parameters.and_then(|parameters| parameters.named_curve()).and_then(curve_of);
+        PrivateKey::ec(curve.ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
     }
 
     /// An RSA key from its public half and a prime, or the private exponent, from which the primes are found.
@@ -87,4 +104,67 @@ impl PrivateKey {
         scalar.extend(d.expose().get(zeros..).unwrap_or_default());
         Ok(PrivateKey::Ec { public, d: scalar })
     }
+
+    /// RSAES-OAEP decryption (RFC 8017, 7.1.2) with one hash for label and mask generation, blinded.
+    ///
+    /// # Errors
+    /// Another key or label, or no RSA key at all: which one is not told.
+    pub fn oaep_decrypt(&self, hash: Hash, label: &str, cipher: &[u8]) -> Result<Secret, NotAPrivateKey> {
+        let PrivateKey::Rsa { public, p } = self else { return Err(NotAPrivateKey) };
+        let number = rsa::BigUint::from_bytes_be;
+        let p = number(p.expose());
+        if p == rsa::BigUint::default() {
+            return Err(NotAPrivateKey);
+        }
+        let q = number(public.n()) / &p;
+        let key = rsa::RsaPrivateKey::from_p_q(p, q, number(public.e())).map_err(|_| NotAPrivateKey)?;
+        let padding = match hash {
+            Hash::Sha1 => rsa::Oaep::new_with_label::<sha1::Sha1, _>(label),
+            Hash::Sha256 => rsa::Oaep::new_with_label::<sha2::Sha256, _>(label),
+            Hash::Sha384 => rsa::Oaep::new_with_label::<sha2::Sha384, _>(label),
+            Hash::Sha512 => rsa::Oaep::new_with_label::<sha2::Sha512, _>(label),
+            _ => return Err(NotAPrivateKey),
+        };
+        key.decrypt_blinded(&mut OsRng, padding, cipher).map(Secret::new).map_err(|_| NotAPrivateKey)
+    }
+
+    /// The shared secret of ECDH: the x coordinate, as long as the field.
+    ///
+    /// # Errors
+    /// No EC key, or a point on another curve.
+    pub fn agree(&self, other: &EcPublic) -> Result<Secret, NotAPrivateKey> {
+        fn shared<C>(d: &Secret, point: &[u8]) -> Result<Secret, NotAPrivateKey>
+        where
+            C: elliptic_curve::CurveArithmetic,
+            elliptic_curve::AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+            elliptic_curve::FieldBytesSize<C>: elliptic_curve::sec1::ModulusSize,
+        {
+            let key = elliptic_curve::SecretKey::<C>::from_slice(d.expose()).map_err(|_| NotAPrivateKey)?;
+            let other = elliptic_curve::PublicKey::<C>::from_sec1_bytes(point).map_err(|_| NotAPrivateKey)?;
+            let secret = elliptic_curve::ecdh::diffie_hellman(key.to_nonzero_scalar(), other.as_affine());
+            Ok(Secret::copy_from(secret.raw_secret_bytes()))
+        }
+        let PrivateKey::Ec { public, d } = self else { return Err(NotAPrivateKey) };
+        if public.curve() != other.curve() {
+            return Err(NotAPrivateKey);
+        }
+        match public.curve() {
+            Curve::P256 => shared::<p256::NistP256>(d, &other.point()),
+            Curve::P384 => shared::<p384::NistP384>(d, &other.point()),
+            Curve::P521 => shared::<p521::NistP521>(d, &other.point()),
+        }
+    }
+}
+
+fn rsa_from_pkcs1(der: &[u8]) -> Result<PrivateKey, NotAPrivateKey> {
+    let key = pkcs1::RsaPrivateKey::from_der(der).map_err(|_| NotAPrivateKey)?;
+    if key.other_prime_infos.is_some() {
+        return Err(NotAPrivateKey);
+    }
+    let public = RsaPublic::new(key.modulus.as_bytes(), key.public_exponent.as_bytes());
+    PrivateKey::rsa(public.map_err(|_| NotAPrivateKey)?, Some(key.prime1.as_bytes()), None)
+}
+
+fn curve_of(oid: ObjectIdentifier) -> Option<Curve> {
+    Curve::ALL.into_iter().find(|known| known.oid_der().ends_with(oid.as_bytes()))
 }

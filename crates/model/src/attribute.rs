@@ -8,11 +8,16 @@ use pkcs11_sys::{
     CKA_MODULUS, CKA_MODULUS_BITS, CKA_NEVER_EXTRACTABLE, CKA_OBJECT_ID, CKA_PRIME_1, CKA_PRIME_2, CKA_PRIVATE,
     CKA_PRIVATE_EXPONENT, CKA_PROFILE_ID, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SERIAL_NUMBER,
     CKA_SIGN, CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP,
-    CKA_VALUE, CKA_VALUE_LEN, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
+    CKA_VALUE, CKA_VALUE_LEN, CKA_VENDOR_DEFINED, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
 };
 
 use crate::names::named_type;
 use crate::{KeyType, ObjectClass, Value, ValueKind};
+
+/// Of this vendor: numbers that no other is likely to use. Computed, and of no use to a client.
+const CKA_TPM_RECOVERY_KEY: u64 = CKA_VENDOR_DEFINED | 0x5450_4d01;
+const CKA_TPM_PARENT: u64 = CKA_VENDOR_DEFINED | 0x5450_4d02;
+const CKA_TPM_HANDLE: u64 = CKA_VENDOR_DEFINED | 0x5450_4d03;
 
 named_type! {
     /// `CK_ATTRIBUTE_TYPE`.
@@ -71,6 +76,9 @@ named_type! {
         ALWAYS_AUTHENTICATE = CKA_ALWAYS_AUTHENTICATE,
         WRAP_WITH_TRUSTED = CKA_WRAP_WITH_TRUSTED,
         ALLOWED_MECHANISMS = CKA_ALLOWED_MECHANISMS,
+        TPM_RECOVERY_KEY = CKA_TPM_RECOVERY_KEY,
+        TPM_PARENT = CKA_TPM_PARENT,
+        TPM_HANDLE = CKA_TPM_HANDLE,
     }
 }
 
@@ -307,6 +315,11 @@ pub static ATTRIBUTES: &[AttributeRow] = {
             Rule::CREATE.union(Rule::MODIFY),
         ),
         row(A::VALUE_LEN, Ulong, Scope::SECRET, Rule::GENERATE, None),
+        // Keys of the TPM that are not like the others: the TPM2B_PUBLIC of the one parent that the key can be duplicated to; the
+        // parent that it has (its handle and TPM2B_PUBLIC) if that is not the token's primary; its own handle if it is persistent.
+        row(A::TPM_RECOVERY_KEY, Bytes, Scope::HIDDEN, POWER, None),
+        row(A::TPM_PARENT, Bytes, Scope::HIDDEN, POWER, None),
+        row(A::TPM_HANDLE, Ulong, Scope::HIDDEN, POWER, None),
     ]
 };
 

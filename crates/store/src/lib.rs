@@ -10,10 +10,12 @@
 //! store may be read-only for those who only sign.
 #![forbid(unsafe_code)]
 
+mod approvals;
 mod error;
 mod files;
 mod objects;
 mod open;
+pub mod peer;
 mod primaries;
 mod rows;
 mod tokens;
@@ -23,12 +25,13 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub use approvals::{ApprovalRow, NewApproval};
 pub use error::Error;
 pub use objects::{NewObject, ObjectRow};
 pub use open::OpenMode;
-pub use primaries::{NewPrimary, PrimaryRow};
+pub use primaries::{NewPrimary, PrimaryRow, Template};
 pub use rows::MAX_VALUE;
-pub use tokens::{NewToken, PinRow, Role, TokenRow};
+pub use tokens::{Derivation, NewToken, PinRow, Role, TokenRow};
 
 /// What the verbs of the store return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -40,6 +40,20 @@ impl Store {
         open(file, mode, MIGRATIONS)
     }
 
+    /// Brings the store in `file` to the newest version, as [`Store::open`] does when it may write. Returns the version that was
+    /// found, and the newest.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn upgrade(file: &Path) -> Result<(u32, u32)> {
+        let place = Place::new(file)?;
+        place.check_file()?;
+        let (conn, found) = connect(&place, false)?;
+        conn.close().map_err(|(_, error)| error)?;
+        open(file, OpenMode::ReadWrite, MIGRATIONS)?;
+        Ok((found, newest(MIGRATIONS)))
+    }
+
     /// Creates a store in `file`, for its owner alone, and the directory if it is missing.
     ///
     /// The file appears under its name complete or not at all.
@@ -153,7 +167,7 @@ fn connect(place: &Place, writable: bool) -> Result<(Connection, u32)> {
 }
 
 /// What holds for every connection.
-fn configure(conn: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, SQLITE_LENGTH)?;
     // The file is trusted no further than its rows: nothing in it is executed.
@@ -237,7 +251,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::NewPrimary;
 
     /// The layout after the first change to it.
     const TWO: &Migrations =
@@ -251,16 +264,17 @@ mod tests {
     fn old_store(dir: &Path) -> PathBuf {
         let file = dir.join("store.sqlite3");
         let store = create(&file, &MIGRATIONS[..1]).unwrap();
-        let primary = NewPrimary {
-            hierarchy: 'o',
-            handle: None,
-            public: b"public",
-            name: b"name",
-            auth: base::Secret::zeroed(0),
-            capabilities: "{}",
-        };
-        store.add_primary(&primary).unwrap();
+        // As the version of that time did it: what it lacks, later ones add.
+        let sql = "INSERT INTO primaries (hierarchy, public, name, auth, capabilities, created)
+                   VALUES ('o', x'01', x'02', x'', '{}', 0)";
+        store.conn.execute(sql, []).unwrap();
         file
+    }
+
+    fn primaries(store: &Store) -> Vec<(i64, Vec<u8>)> {
+        let mut statement = store.conn.prepare("SELECT id, name FROM primaries").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(|row| row.unwrap()).collect()
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -285,7 +299,7 @@ mod tests {
         assert_eq!(names(dir.path()), ["store.sqlite3"]);
 
         let store = open(&file, OpenMode::ReadWrite, FIXED).unwrap();
-        assert_eq!(store.primaries().unwrap().len(), 1);
+        assert_eq!(primaries(&store).len(), 1);
         store.conn.execute("INSERT INTO extra VALUES (x'00')", []).unwrap();
         store.check().unwrap();
         assert_eq!(version(&file), 3);
@@ -295,11 +309,30 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&copy).unwrap().permissions());
         assert_eq!(mode & 0o7777, 0o600);
         let copy = open(&copy, OpenMode::ReadOnly, &MIGRATIONS[..1]).unwrap();
-        assert_eq!(copy.primaries().unwrap(), store.primaries().unwrap());
+        assert_eq!(primaries(&copy), primaries(&store));
 
         let newer = Error::Newer { found: 3, known: 1 };
         let refused = open(&file, OpenMode::ReadWrite, &MIGRATIONS[..1]).unwrap_err();
         assert_eq!(refused, newer);
+    }
+
+    #[test]
+    fn a_store_of_the_first_version_takes_policies() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = old_store(dir.path());
+        let conn = Connection::open(&file).unwrap();
+        conn.execute_batch(
+            "INSERT INTO tokens (primary_id, label, serial, slot, initialized, login_required, config, created)
+             VALUES (1, 'old', '0123456789abcdef', 1, 1, 1, '{}', 0)",
+        )
+        .unwrap();
+        drop(conn);
+        let store = Store::open(&file, OpenMode::ReadWrite).unwrap();
+        let token = store.token(1).unwrap().unwrap();
+        assert_eq!((token.label.as_str(), token.policy), ("old", None));
+        assert!(store.approvals().unwrap().is_empty());
+        store.check().unwrap();
+        assert_eq!(version(&file), newest(MIGRATIONS));
     }
 
     #[test]
@@ -313,7 +346,7 @@ mod tests {
         assert_eq!(names(dir.path()), ["store.sqlite3", "store.sqlite3.v1.bak"]);
         // The leftover copy is no obstacle.
         let store = open(&file, OpenMode::ReadWrite, FIXED).unwrap();
-        assert_eq!(store.primaries().unwrap().len(), 1);
+        assert_eq!(primaries(&store).len(), 1);
     }
 
     #[test]
@@ -324,7 +357,7 @@ mod tests {
             for _ in 0..6 {
                 scope.spawn(|| {
                     let store = open(&file, OpenMode::ReadWrite, FIXED).unwrap();
-                    assert_eq!(store.primaries().unwrap().len(), 1);
+                    assert_eq!(primaries(&store).len(), 1);
                 });
             }
         });

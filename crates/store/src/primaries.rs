@@ -6,7 +6,31 @@ use rusqlite::{Row, params};
 use crate::rows::{Columns, changed, fits};
 use crate::{Error, Result, Store};
 
-const COLUMNS: &str = "id, hierarchy, handle, public, name, auth, capabilities, created";
+const COLUMNS: &str = "id, hierarchy, handle, template, public, name, auth, capabilities, created";
+
+/// What a primary without a handle is derived from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Template {
+    /// The storage key of the TCG's provisioning guidance.
+    #[default]
+    Srk,
+    /// RSA with 2048 bits.
+    Rsa,
+    /// The same, exempt from dictionary attack protection.
+    RsaNoDa,
+    /// P-256.
+    Ecc,
+    /// The same, exempt from dictionary attack protection.
+    EccNoDa,
+}
+
+const TEMPLATES: [(Template, &str); 5] = [
+    (Template::Srk, "srk"),
+    (Template::Rsa, "rsa"),
+    (Template::RsaNoDa, "rsa-noda"),
+    (Template::Ecc, "ecc"),
+    (Template::EccNoDa, "ecc-noda"),
+];
 
 /// A primary to be stored.
 #[derive(Clone, Debug)]
@@ -15,6 +39,8 @@ pub struct NewPrimary<'a> {
     pub hierarchy: char,
     /// The persistent handle, or nothing for a primary that is made anew when needed.
     pub handle: Option<u32>,
+    /// What it is derived from, if it has no handle.
+    pub template: Template,
     /// TPMT_PUBLIC.
     pub public: &'a [u8],
     /// The name of the object in the TPM: by it, another TPM is recognised.
@@ -32,6 +58,7 @@ pub struct PrimaryRow {
     pub id: i64,
     pub hierarchy: char,
     pub handle: Option<u32>,
+    pub template: Template,
     pub public: Vec<u8>,
     pub name: Vec<u8>,
     pub auth: Secret,
@@ -52,11 +79,12 @@ impl Store {
         }
         fits(primary.capabilities.as_bytes())?;
         self.writable()?.execute(
-            "INSERT INTO primaries (hierarchy, handle, public, name, auth, capabilities, created)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, unixepoch())",
+            "INSERT INTO primaries (hierarchy, handle, template, public, name, auth, capabilities, created)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, unixepoch())",
             params![
                 primary.hierarchy.to_string(),
                 primary.handle,
+                TEMPLATES.iter().find(|(template, _)| *template == primary.template).map(|(_, name)| name),
                 primary.public,
                 primary.name,
                 primary.auth.expose(),
@@ -103,6 +131,15 @@ impl Store {
         changed(rows, "primary", id)
     }
 
+    /// Records that a primary is now at another persistent handle.
+    ///
+    /// # Errors
+    /// Those of every changing verb, and [`Error::Missing`].
+    pub fn set_primary_handle(&self, id: i64, handle: u32) -> Result<()> {
+        let rows = self.writable()?.execute("UPDATE primaries SET handle = ?2 WHERE id = ?1", params![id, handle])?;
+        changed(rows, "primary", id)
+    }
+
     /// Removes a primary that no token uses.
     ///
     /// # Errors
@@ -131,6 +168,11 @@ fn primary_of(row: &Row<'_>) -> Result<PrimaryRow> {
             }
         },
         handle: columns.optional_u32()?,
+        template: {
+            let name = columns.text()?;
+            let found = TEMPLATES.iter().find(|(_, known)| *known == name);
+            found.ok_or_else(|| Error::Damaged(format!("there is no template {name:?}")))?.0
+        },
         public: columns.blob()?,
         name: columns.blob()?,
         auth: Secret::new(columns.blob()?),

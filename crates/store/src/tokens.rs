@@ -6,9 +6,9 @@ use crate::rows::{Columns, changed, fits};
 use crate::{Error, Result, Store};
 
 const COLUMNS: &str = "t.id, t.primary_id, t.label, t.serial, t.slot, t.initialized, \
-     t.login_required, t.config, t.created, \
-     so.public, so.private, so.salt, so.iterations, so.to_be_changed, \
-     us.public, us.private, us.salt, us.iterations, us.to_be_changed";
+     t.login_required, t.config, t.created, t.policy, \
+     so.public, so.private, so.salt, so.derivation, so.iterations, so.to_be_changed, \
+     us.public, us.private, us.salt, us.derivation, us.iterations, us.to_be_changed";
 const TABLES: &str = "tokens t \
      LEFT JOIN pins so ON so.token_id = t.id AND so.role = 'so' \
      LEFT JOIN pins us ON us.token_id = t.id AND us.role = 'user'";
@@ -32,6 +32,24 @@ impl Role {
     }
 }
 
+/// How a PIN becomes an authorization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Derivation {
+    /// PBKDF2-HMAC-SHA256, 32 bytes.
+    Pbkdf2,
+    /// The first 32 of the hexadecimal digits of SHA-256 over PIN and salt: of a token that was taken over.
+    Sha256,
+}
+
+impl Derivation {
+    const fn name(self) -> &'static str {
+        match self {
+            Derivation::Pbkdf2 => "pbkdf2",
+            Derivation::Sha256 => "sha256",
+        }
+    }
+}
+
 /// What a PIN unlocks, and how a PIN becomes the authorization for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinRow {
@@ -41,6 +59,8 @@ pub struct PinRow {
     pub private: Vec<u8>,
     /// Salt of the key derivation, 32 bytes when made here.
     pub salt: Vec<u8>,
+    /// The key derivation.
+    pub derivation: Derivation,
     /// Iterations of the key derivation.
     pub iterations: u32,
     /// Whether the PIN was set for somebody who must choose another.
@@ -66,6 +86,8 @@ pub struct NewToken<'a> {
     pub user: Option<PinRow>,
     /// Settings; JSON.
     pub config: &'a str,
+    /// The policy of what the user's PIN unlocks; JSON.
+    pub policy: Option<&'a str>,
 }
 
 /// A stored token; the fields are those of [`NewToken`].
@@ -86,6 +108,7 @@ pub struct TokenRow {
     pub config: String,
     /// Seconds since 1970.
     pub created: i64,
+    pub policy: Option<String>,
 }
 
 impl Store {
@@ -95,7 +118,7 @@ impl Store {
     /// Those of every changing verb; [`Error::Missing`] for the primary; [`Error::InUse`] when the
     /// serial number is taken; [`Error::Sql`] when it is not of 16 hexadecimal digits.
     pub fn add_token(&self, token: &NewToken<'_>) -> Result<i64> {
-        for text in [token.label, token.config] {
+        for text in [token.label, token.config, token.policy.unwrap_or_default()] {
             fits(text.as_bytes())?;
         }
         self.atomic(|| {
@@ -105,8 +128,8 @@ impl Store {
             }
             self.conn.execute(
                 "INSERT INTO tokens (primary_id, label, serial, slot, initialized, login_required,
-                                     config, created)
-                 SELECT ?1, ?2, ?3, min(candidate), ?4, ?5, ?6, unixepoch()
+                                     config, policy, created)
+                 SELECT ?1, ?2, ?3, min(candidate), ?4, ?5, ?6, ?7, unixepoch()
                  FROM (SELECT 1 AS candidate UNION ALL SELECT slot + 1 FROM tokens)
                  WHERE candidate BETWEEN 1 AND 4294967295
                    AND candidate NOT IN (SELECT slot FROM tokens)",
@@ -117,6 +140,7 @@ impl Store {
                     token.initialized,
                     token.login_required,
                     token.config,
+                    token.policy,
                 ],
             )?;
             let id = self.conn.last_insert_rowid();
@@ -173,12 +197,21 @@ impl Store {
             fits(value)?;
         }
         let set = self.writable()?.execute(
-            "INSERT INTO pins (token_id, role, public, private, salt, iterations, to_be_changed)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO pins (token_id, role, public, private, salt, derivation, iterations, to_be_changed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (token_id, role) DO UPDATE
              SET public = excluded.public, private = excluded.private, salt = excluded.salt,
-                 iterations = excluded.iterations, to_be_changed = excluded.to_be_changed",
-            params![token_id, role.name(), pin.public, pin.private, pin.salt, pin.iterations, pin.to_be_changed,],
+                 derivation = excluded.derivation, iterations = excluded.iterations, to_be_changed = excluded.to_be_changed",
+            params![
+                token_id,
+                role.name(),
+                pin.public,
+                pin.private,
+                pin.salt,
+                pin.derivation.name(),
+                pin.iterations,
+                pin.to_be_changed,
+            ],
         );
         match set.map_err(Error::from) {
             Ok(_) => Ok(()),
@@ -217,6 +250,17 @@ impl Store {
         fits(config.as_bytes())?;
         let sql = "UPDATE tokens SET config = ?2 WHERE id = ?1";
         let rows = self.writable()?.execute(sql, params![id, config])?;
+        changed(rows, "token", id)
+    }
+
+    /// Sets the policy of what the user's PIN unlocks; JSON.
+    ///
+    /// # Errors
+    /// Those of every changing verb, and [`Error::Missing`].
+    pub fn set_token_policy(&self, id: i64, policy: Option<&str>) -> Result<()> {
+        fits(policy.unwrap_or_default().as_bytes())?;
+        let sql = "UPDATE tokens SET policy = ?2 WHERE id = ?1";
+        let rows = self.writable()?.execute(sql, params![id, policy])?;
         changed(rows, "token", id)
     }
 
@@ -260,22 +304,29 @@ fn token_of(row: &Row<'_>) -> Result<TokenRow> {
         login_required: columns.bool()?,
         config: columns.text()?,
         created: columns.i64()?,
+        policy: columns.optional_text()?,
         so: pin_of(&mut columns)?,
         user: pin_of(&mut columns)?,
     })
 }
 
-/// The PIN in the next five columns, which are all there or all missing.
+/// The PIN in the next six columns, which are all there or all missing.
 fn pin_of(columns: &mut Columns<'_, '_>) -> Result<Option<PinRow>> {
     let public = columns.optional_blob()?;
     let private = columns.optional_blob()?;
     let salt = columns.optional_blob()?;
+    let derivation = match columns.optional_text()?.as_deref() {
+        None => None,
+        Some("pbkdf2") => Some(Derivation::Pbkdf2),
+        Some("sha256") => Some(Derivation::Sha256),
+        Some(other) => return Err(Error::Damaged(format!("there is no derivation {other:?}"))),
+    };
     let iterations = columns.optional_u32()?;
     let to_be_changed = columns.optional_u32()?;
-    match (public, private, salt, iterations, to_be_changed) {
-        (None, None, None, None, None) => Ok(None),
-        (Some(public), Some(private), Some(salt), Some(iterations), Some(changed @ (0 | 1))) => {
-            Ok(Some(PinRow { public, private, salt, iterations, to_be_changed: changed == 1 }))
+    match (public, private, salt, derivation, iterations, to_be_changed) {
+        (None, None, None, None, None, None) => Ok(None),
+        (Some(public), Some(private), Some(salt), Some(derivation), Some(iterations), Some(changed @ (0 | 1))) => {
+            Ok(Some(PinRow { public, private, salt, derivation, iterations, to_be_changed: changed == 1 }))
         }
         _ => Err(Error::Damaged("a PIN is incomplete".to_owned())),
     }

@@ -5,7 +5,7 @@ mod common;
 
 use base::Secret;
 use common::*;
-use store::{Error, MAX_VALUE, NewObject, NewPrimary, NewToken, ObjectRow, Role, Store};
+use store::{Error, MAX_VALUE, NewApproval, NewObject, NewPrimary, NewToken, ObjectRow, Role, Store};
 
 fn row(id: i64, object: &NewObject) -> ObjectRow {
     let object = object.clone();
@@ -315,4 +315,49 @@ fn nothing_secret_is_printed() {
     store.add_primary(&new).unwrap();
     let printed = format!("{new:?} {:?} {store:?}", store.primaries().unwrap());
     assert!(!printed.contains("hunter2") && !printed.contains("104, 117, 110"));
+}
+
+#[test]
+fn approvals() {
+    let store = Store::memory().unwrap();
+    let approval = NewApproval {
+        authority: [1; 32],
+        bank: "sha256",
+        pcrs: 1 << 11,
+        policy_digest: &[2; 32],
+        signature: &[3; 256],
+        comment: Some("kernel 6.12"),
+    };
+    let first = store.add_approval(&approval).unwrap();
+    let second = store.add_approval(&NewApproval { policy_digest: &[4; 32], comment: None, ..approval }).unwrap();
+    let again = store.add_approval(&NewApproval { signature: &[5; 64], ..approval }).unwrap();
+    assert_eq!(again, first, "the same state of the same authority");
+
+    let rows = store.approvals().unwrap();
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [second, first]);
+    assert_eq!(rows[1].authority, [1; 32]);
+    assert_eq!((rows[1].bank.as_str(), rows[1].pcrs), ("sha256", 1 << 11));
+    assert_eq!((&rows[1].policy_digest[..], &rows[1].signature[..]), (&[2; 32][..], &[5; 64][..]));
+    assert_eq!((rows[1].comment.as_deref(), rows[0].comment.as_deref()), (Some("kernel 6.12"), None));
+    assert!(rows[1].created > 1_700_000_000);
+
+    assert_eq!(store.remove_approval(first).unwrap(), rows[1]);
+    assert_eq!(store.remove_approval(first), Err(Error::Missing { what: "approval", id: first }));
+    assert_eq!(store.approvals().unwrap().len(), 1);
+    for pcrs in [0, 1 << 24] {
+        assert!(matches!(store.add_approval(&NewApproval { pcrs, ..approval }), Err(Error::Sql(_))));
+    }
+}
+
+#[test]
+fn the_policy_of_a_token() {
+    let store = Store::memory().unwrap();
+    let id = with_token(&store);
+    let policy = |store: &Store| store.token(id).unwrap().unwrap().policy;
+    assert_eq!(policy(&store).as_deref(), Some("{\"policy\":[]}"));
+    store.set_token_policy(id, None).unwrap();
+    assert_eq!(policy(&store), None);
+    store.set_token_policy(id, Some("{}")).unwrap();
+    assert_eq!(policy(&store).as_deref(), Some("{}"));
+    assert_eq!(store.set_token_policy(99, None), Err(Error::Missing { what: "token", id: 99 }));
 }

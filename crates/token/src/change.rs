@@ -75,8 +75,8 @@ impl Library {
             // A secret in memory that is to stay goes into the TPM.
             return self.new_secret(&session, draft.attributes, value.clone());
         }
-        let messages = draft.messages;
-        let draft = Draft { messages, ..Draft::new(draft.attributes, draft.key, draft.hidden)? };
+        let Draft { attributes, key, hidden, policy, messages, .. } = draft;
+        let draft = Draft { policy, messages, ..Draft::new(attributes, key, hidden)? };
         self.settle_new(&session, draft)
     }
 
@@ -92,8 +92,8 @@ impl Library {
     fn draft_of(&self, session: &Session, object: &Object, attributes: Attributes) -> Result<Draft> {
         // What the object hides is bound to what it may do: it is opened here and wrapped anew.
         let hidden = if object.hides() { object.reveal(&*self.keys(&session.token)?)? } else { None };
-        let (key, messages) = (object.key.clone(), Arc::clone(&object.messages));
-        Ok(Draft { uid: object.uid, attributes, key, hidden, messages })
+        let (key, policy, messages) = (object.key.clone(), object.policy.clone(), Arc::clone(&object.messages));
+        Ok(Draft { uid: object.uid, attributes, key, hidden, policy, messages })
     }
 }
 
@@ -137,7 +137,8 @@ fn may_change(class: ObjectClass, ty: AttributeType) -> bool {
     class != ObjectClass::CERTIFICATE || of_certificates.contains(&ty)
 }
 
-fn with_id(row: NewObject, id: i64) -> ObjectRow {
+/// A new row in the place of an old one.
+pub(crate) fn with_id(row: NewObject, id: i64) -> ObjectRow {
     ObjectRow {
         id,
         token_id: row.token_id,

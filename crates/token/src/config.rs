@@ -17,6 +17,15 @@ pub const STORE_FILE: &str = "tpm2_cryptoki.sqlite3";
 
 const SYSTEM_STORE: &str = "/etc/tpm2-cryptoki";
 const SYSTEM_FILE: &str = "/etc/tpm2-cryptoki/config.toml";
+/// Where approvals of machine states are looked for: a directory of our own, and where systemd looks (crypttab(5),
+/// `tpm2-signature=`); in `.extra` systemd-stub puts what was embedded in the kernel image.
+const APPROVALS: [&str; 5] = [
+    "/etc/tpm2-cryptoki/approvals.d",
+    "/etc/systemd/tpm2-pcr-signature.json",
+    "/run/systemd/tpm2-pcr-signature.json",
+    "/usr/lib/systemd/tpm2-pcr-signature.json",
+    "/.extra/tpm2-pcr-signature.json",
+];
 
 /// All that a process can choose.
 #[derive(Clone, Debug)]
@@ -33,6 +42,8 @@ pub struct Config {
     pub threads: bool,
     /// Show a slot with an uninitialised token, for `C_InitToken`.
     pub empty_slot: bool,
+    /// Files with approvals of machine states, and directories of such files.
+    pub approvals: Vec<PathBuf>,
 }
 
 /// The configuration file. Every key is optional; an unknown one is an error, as a misspelt protection must not be silent.
@@ -44,6 +55,7 @@ struct File {
     bus_protection: Option<Switch>,
     idle_ms: Option<u64>,
     empty_slot: Option<Switch>,
+    approvals: Option<Vec<PathBuf>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -59,7 +71,16 @@ impl Config {
     /// # Errors
     /// [`Error::Store`] if a configuration file cannot be read, is not trusted, or does not parse.
     pub fn from_environment() -> Result<Self> {
-        Self::from_lookup(&Environment::of_process())
+        Self::from_lookup(&Environment::trusted_if(environment_is_trusted()))
+    }
+
+    /// The same for a library, which is asked at any time in the life of its process and has the loader's word on whether that
+    /// was started with raised rights.
+    ///
+    /// # Errors
+    /// As [`Config::from_environment`].
+    pub fn from_environment_of(started_with_raised_rights: bool) -> Result<Self> {
+        Self::from_lookup(&Environment::trusted_if(ids_agree() && !started_with_raised_rights))
     }
 
     /// The same configuration with the store in another directory.
@@ -100,18 +121,21 @@ impl Config {
             idle: Duration::from_millis(file.idle_ms.unwrap_or(1000)),
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
+            approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })
     }
 }
 
 /// Is the environment that of the user the process runs as? Not in setuid programs, nor in those with file capabilities.
+///
+/// For a program that has just started. A process that gave up root's rights cannot read its own auxiliary vector any more, and
+/// gets the answer no.
 #[must_use]
 pub fn environment_is_trusted() -> bool {
     /// Entry of the auxiliary vector (getauxval(3)).
     const AT_SECURE: usize = 23;
     const WORD: usize = size_of::<usize>();
-    use rustix::process::{getegid, geteuid, getgid, getuid};
-    if geteuid() != getuid() || getegid() != getgid() {
+    if !ids_agree() {
         return false;
     }
     let word = |bytes: &[u8]| bytes.try_into().ok().map(usize::from_ne_bytes);
@@ -125,6 +149,13 @@ pub fn environment_is_trusted() -> bool {
     }
 }
 
+/// Does the process act as the user and group who it is?
+#[must_use]
+pub fn ids_agree() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    geteuid() == getuid() && getegid() == getgid()
+}
+
 fn default_store(env: &Environment) -> PathBuf {
     let system = PathBuf::from(SYSTEM_STORE);
     if system.join(STORE_FILE).exists() {
@@ -132,6 +163,22 @@ fn default_store(env: &Environment) -> PathBuf {
     }
     // Without a home there is no other place; the current directory is never one.
     env.user_dir("XDG_DATA_HOME", ".local/share").unwrap_or(system)
+}
+
+/// The directories in which tpm2-pkcs11 looks for its store, in its order; the current one is left out.
+pub(crate) fn peer_directories() -> Vec<PathBuf> {
+    let env = Environment::trusted_if(environment_is_trusted());
+    let home = env.path("HOME").filter(|path| path.is_absolute());
+    let data = env.path("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    [
+        env.path("TPM2_PKCS11_STORE"),
+        Some(PathBuf::from("/etc/tpm2_pkcs11")),
+        data.or_else(|| home.as_ref().map(|home| home.join(".local/share"))).map(|data| data.join("tpm2-pkcs11")),
+        home.map(|home| home.join(".tpm2_pkcs11")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Reads a configuration file; `None` if there is none.
@@ -161,8 +208,8 @@ struct Environment(Lookup);
 type Lookup = Box<dyn Fn(&str) -> Option<OsString>>;
 
 impl Environment {
-    fn of_process() -> Self {
-        if environment_is_trusted() { Self(Box::new(|name| std::env::var_os(name))) } else { Self(Box::new(|_| None)) }
+    fn trusted_if(trusted: bool) -> Self {
+        if trusted { Self(Box::new(|name| std::env::var_os(name))) } else { Self(Box::new(|_| None)) }
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -217,6 +264,9 @@ mod tests {
             (file.tcti.as_deref(), file.bus_protection, file.idle_ms),
             (Some("swtpm:port=1"), Some(Switch::Off), Some(5))
         );
+        std::fs::write(&path, "approvals = [\"/a\", \"/b.json\"]\n").unwrap();
+        let places = vec![PathBuf::from("/a"), PathBuf::from("/b.json")];
+        assert_eq!(read_file(&path).unwrap().unwrap().approvals, Some(places));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert!(matches!(read_file(&path), Err(Error::Store(text)) if text.contains("chmod")));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -8,6 +8,7 @@ use model::{AttributeType, Attributes, ObjectClass, Value};
 use store::NewObject;
 
 use crate::object::{TpmKey, hex};
+use crate::policy::BoundPolicy;
 use crate::protect::{Binding, Signer};
 use crate::{Error, Result};
 
@@ -21,6 +22,8 @@ pub(crate) struct Draft {
     pub(crate) hidden: Option<Secret>,
     /// See [`Object::messages`](crate::object::Object::messages).
     pub(crate) messages: Arc<AtomicU64>,
+    /// The policy that the TPM's key was made with.
+    pub(crate) policy: Option<Arc<BoundPolicy>>,
 }
 
 impl Draft {
@@ -42,7 +45,11 @@ impl Draft {
         let mut uid = [0; 16];
         base::random::fill(&mut uid)?;
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&uid).into_bytes()));
-        Ok(Self { uid, attributes, key, hidden, messages: Arc::default() })
+        Ok(Self { uid, attributes, key, hidden, policy: None, messages: Arc::default() })
+    }
+
+    pub(crate) fn with_policy(self, policy: Option<Arc<BoundPolicy>>) -> Self {
+        Self { policy, ..self }
     }
 
     pub(crate) fn on_token(&self) -> bool {
@@ -58,7 +65,7 @@ impl Draft {
             tpm_public: key.map(|key| key.wrapped.public.as_slice()),
             tpm_private: key.map(|key| key.wrapped.private.as_slice()),
             tpm_name: key.map(|key| key.name.as_bytes()),
-            policy: None,
+            policy: self.policy.as_ref().map(|policy| policy.text()),
             hidden: None,
         };
         let hidden = self.hidden.as_ref().map(|secret| signer.user()?.hide(&binding, secret)).transpose()?;
@@ -76,7 +83,7 @@ impl Draft {
             tpm_public: key.map(|key| key.wrapped.public.clone()),
             tpm_private: key.map(|key| key.wrapped.private.clone()),
             wrapped_auth: hidden,
-            policy: None,
+            policy: self.policy.as_ref().map(|policy| policy.text().to_owned()),
             mac: Some(code.expose().to_vec()),
             attributes: self
                 .attributes
@@ -89,7 +96,7 @@ impl Draft {
 }
 
 /// Attributes that have a column of their own, or follow from one.
-const COLUMNS: [AttributeType; 7] = [
+pub(crate) const COLUMNS: [AttributeType; 7] = [
     AttributeType::CLASS,
     AttributeType::KEY_TYPE,
     AttributeType::TOKEN,

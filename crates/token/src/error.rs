@@ -186,7 +186,7 @@ pub enum Error {
     #[error("the function is not supported")]
     FunctionNotSupported,
     /// `CKR_FUNCTION_REJECTED`: the key's policy is not met.
-    #[error("the key's policy is not met: {0}")]
+    #[error("{0}; `ptool pcr check` compares, and `ptool pcr approve` lets an authority approve of the present state")]
     FunctionRejected(String),
     /// `CKR_RANDOM_SEED_NOT_SUPPORTED`
     #[error("the random generator takes no seed")]
@@ -234,9 +234,9 @@ impl From<tpm::Error> for Error {
             E::NotThere(_) => Self::DeviceRemoved(text),
             E::WrongPrimary { .. } | E::PrimaryMissing { .. } => Self::WrongTpm(text),
             E::Integrity | E::NameMismatch => Self::Tampered(text),
-            E::PolicyFailed => Self::FunctionRejected(text),
+            E::PolicyFailed | E::PolicyNotMet(_) => Self::FunctionRejected(text),
             E::NoRoom(_) => Self::DeviceMemory(text),
-            E::HierarchyAuth => Self::HierarchyAuth(text),
+            E::HierarchyAuth | E::LockoutAuth => Self::HierarchyAuth(text),
             E::Lockout => Self::PinLocked,
             E::Reentered => Self::General(text),
             _ => Self::DeviceError(text),

@@ -107,6 +107,8 @@ pub struct ObjectSummary {
     pub bits: Option<u64>,
     /// Must the user log in to see it?
     pub private: bool,
+    /// What its policy demands before it is used, such as `sha256:0,7 + PIN`.
+    pub policy: Option<String>,
 }
 
 impl ObjectSummary {

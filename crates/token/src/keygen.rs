@@ -1,6 +1,5 @@
 //! Making key pairs in the TPM (PKCS#11 v3.1 5.18.2; mechanisms 2.1.4, 2.3.5).
 
-use base::Secret;
 use base::curve::Curve;
 use model::{
     AttributeType, Attributes, KeyKind, KeyType, Mechanism, ObjectClass, ObjectHandle, Ops, Params, Rule, Scope,
@@ -10,6 +9,7 @@ use model::{
 use crate::draft::Draft;
 use crate::library::Library;
 use crate::object::{Object, TpmKey};
+use crate::policy;
 use crate::protect::Signer;
 use crate::public_key::PublicKey;
 use crate::session::Session;
@@ -55,8 +55,9 @@ impl Library {
         check_access(&session, &public, &private)?;
         let signer = Signer::User(self.keys(token)?);
 
-        let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
-        let wrapped = self.tpm()?.create_key(&token.primary, &request, &auth)?;
+        let policy = session.policy_of_new_keys();
+        let auth = policy::new_auth(policy.as_deref())?;
+        let wrapped = self.tpm()?.create_key(&token.primary, &request, &auth, policy::of_tpm(&policy))?;
         let area = wrapped.public_area()?;
         let name = wrapped.name()?;
         let half = PublicKey::from_area(&area)?;
@@ -75,7 +76,7 @@ impl Library {
             attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(mechanism.ty.0));
         }
         let public = Draft::new(public, None, None)?;
-        let private = Draft::new(private, Some(TpmKey { wrapped, name }), Some(auth))?;
+        let private = Draft::new(private, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy);
         if public.on_token() && private.on_token() {
             let rows = [public.to_row(token.id, &signer)?, private.to_row(token.id, &signer)?];
             let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
@@ -144,7 +145,7 @@ fn ec_request(session: &Session, public: &Attributes, private: &Attributes) -> R
     Ok(tpm::KeyTemplate::Ecc { curve: curve.ok_or(Error::CurveNotSupported)? })
 }
 
-fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
+pub(crate) fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
     template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::PUBLIC_KEY.0))?;
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(false));

@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod adopted;
+mod approvals;
+mod arrival;
 mod change;
 mod config;
 mod create;
@@ -21,6 +24,7 @@ mod object;
 mod objects;
 mod op;
 mod pins;
+mod policy;
 mod profile;
 mod protect;
 mod public_key;
@@ -31,8 +35,9 @@ mod session;
 mod slot;
 mod template;
 mod wrap;
+mod x509;
 
-pub use config::{Config, STORE_FILE, environment_is_trusted};
+pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};
 pub use error::{Error, Result};
 pub use library::Library;
 pub use op::{MessageIv, Sealed};

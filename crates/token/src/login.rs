@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use base::Secret;
 use model::UserType;
-use store::{PinRow, TokenRow};
+use store::{Derivation, PinRow, TokenRow};
 
+use crate::adopted;
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
 use crate::pins::NO_PIN;
+use crate::policy::BoundPolicy;
 use crate::protect::{OfficerKey, Signer, TokenBinding, TokenKeys};
 use crate::session::Session;
 use crate::slot::{Login, Officer, PinState, Token, TokenConfig, seal_of};
@@ -118,28 +120,56 @@ impl Library {
 
     /// Opens the user seal with the user's PIN.
     pub(crate) fn unlock_user(&self, token: &Token, pin: &Secret) -> Result<TokenKeys> {
+        Ok(self.open_user(token, pin)?.0)
+    }
+
+    /// The same, with the wrapping key.
+    pub(crate) fn open_user(&self, token: &Token, pin: &Secret) -> Result<(TokenKeys, Secret)> {
         let row = token.row();
-        let seal = row.user.filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
         if row.login_required {
             check_try(pin)?;
         } else if !pin.is_empty() {
             return Err(Error::PinIncorrect);
         }
-        let wrapping_key = self.try_pin(token, &seal, pin, UserType::User)?;
+        let policy = token_policy(row.policy.as_deref())?;
+        let sealed = self.try_pin(token, &seal, pin, UserType::User, policy.as_ref())?;
+        let came = adopted::wrapping_key(&sealed);
+        let pending = came.is_some() && adopted::is_pending(&row);
+        let wrapping_key = came.unwrap_or(sealed);
         let keys = TokenKeys::derive(&wrapping_key, row.login_required);
+        if pending && self.settle_adopted(token, &Arc::new(keys.clone()), &wrapping_key)? {
+            return Ok((keys.with_adopted(wrapping_key.clone()), wrapping_key));
+        }
         check_token(token, keys.officer())?;
-        Ok(keys)
+        Ok((keys, wrapping_key))
     }
 
     /// Opens the security officer's object: it proves the PIN, and unlocks nothing that the user's keys need.
     pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
         check_try(pin)?;
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        let key = self.try_pin(token, &seal, pin, UserType::So)?;
-        let auth = auth_value(pin, &seal.salt, seal.iterations);
-        let key = OfficerKey(key);
-        check_token(token, &key)?;
-        Ok(Officer { auth: Arc::new(auth), key: Arc::new(key), seal: Arc::new(seal.private) })
+        let sealed = self.try_pin(token, &seal, pin, UserType::So, None)?;
+        let auth = adopted::auth_of(pin, &seal);
+        let (key, wrapping_key) = adopted::officer_key(sealed);
+        let row = token.row();
+        let pending = match &wrapping_key {
+            Some(wrapping_key) if adopted::is_pending(&row) => {
+                let keys = Arc::new(TokenKeys::derive(wrapping_key, row.login_required));
+                self.settle_adopted(token, &keys, wrapping_key)?
+            }
+            _ => false,
+        };
+        if !pending {
+            check_token(token, &key)?;
+        }
+        Ok(Officer {
+            auth: Arc::new(auth),
+            key: Arc::new(key),
+            seal: Arc::new(seal.private),
+            wrapping_key: wrapping_key.map(Arc::new),
+            pending,
+        })
     }
 
     fn login_for_operation(&self, session: &Session, pin: &Secret) -> Result<()> {
@@ -164,13 +194,29 @@ impl Library {
     }
 
     /// One try of a PIN. A wrong one is counted by the TPM; what it says of its counter is remembered for the token's flags.
-    fn try_pin(&self, token: &Token, seal: &PinRow, pin: &Secret, user: UserType) -> Result<Secret> {
+    fn try_pin(
+        &self,
+        token: &Token,
+        seal: &PinRow,
+        pin: &Secret,
+        user: UserType,
+        policy: Option<&BoundPolicy>,
+    ) -> Result<Secret> {
         let tpm = self.tpm()?;
         if seal.iterations > MOST_ITERATIONS {
             return Err(Error::Tampered("a PIN's row in the store was altered".to_owned()));
         }
+        let (mut approvals, mut so_name) = (Vec::new(), None);
+        if let Some(policy) = policy {
+            approvals = self.approvals_for(policy)?;
+            so_name = Some(seal_of(&token.row().so.ok_or(Error::TokenNotRecognized)?).name()?);
+        }
+        let policy = policy.zip(so_name.as_ref()).map(|(policy, so_name)| tpm::UserPolicy {
+            policy: tpm::PolicyUse { policy: policy.policy(), approvals: &approvals },
+            so_name,
+        });
         tpm.claim(token.tpm_names());
-        let result = tpm.unseal(&token.primary, &seal_of(seal), &auth_value(pin, &seal.salt, seal.iterations));
+        let result = tpm.unseal(&token.primary, &seal_of(seal), &adopted::auth_of(pin, seal), policy);
         let mut pins = token.pins();
         let failed = match user {
             UserType::So => &mut pins.so_failed,
@@ -224,7 +270,8 @@ impl NewPin {
 
     /// The row for the store.
     pub(crate) fn row(&self, public: Vec<u8>, private: Vec<u8>, to_be_changed: bool) -> PinRow {
-        PinRow { public, private, salt: self.salt.clone(), iterations: self.iterations, to_be_changed }
+        let derivation = Derivation::Pbkdf2;
+        PinRow { public, private, salt: self.salt.clone(), derivation, iterations: self.iterations, to_be_changed }
     }
 }
 
@@ -240,6 +287,15 @@ pub(crate) fn check_token(token: &Token, key: &OfficerKey) -> Result<()> {
     if genuine { Ok(()) } else { Err(Error::Tampered("the token's row in the store was altered".to_owned())) }
 }
 
+/// The policy of the user's seal, as the token's row has it. The row's code covers it.
+pub(crate) fn token_policy(text: Option<&str>) -> Result<Option<BoundPolicy>> {
+    let parse = |text| {
+        BoundPolicy::parse(text)
+            .ok_or_else(|| Error::Tampered("the token's policy in the store was altered".to_owned()))
+    };
+    text.map(parse).transpose()
+}
+
 /// The code of a token's row.
 pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
     let (Some(so), Some(user)) = (&row.so, &row.user) else { return Err(Error::TokenNotRecognized) };
@@ -249,8 +305,14 @@ pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
         so_name: &so_name,
         user_name: &user_name,
         login_required: row.login_required,
+        policy: row.policy.as_deref(),
     };
     Ok(key.token_code(&binding))
+}
+
+/// The settings of a token, with the code of its row.
+pub(crate) fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
+    TokenConfig::new(&token_code(row, key)?).to_json()
 }
 
 /// A PIN that cannot be right is not tried: it would cost one of the TPM's few tries.

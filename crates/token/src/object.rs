@@ -10,6 +10,7 @@ use store::ObjectRow;
 use crate::draft::Draft;
 use crate::info::{AttributeValue, ObjectSummary};
 use crate::library::Library;
+use crate::policy::BoundPolicy;
 use crate::protect::{Binding, OfficerKey, TokenKeys};
 use crate::public_key::PublicKey;
 use crate::session::Session;
@@ -32,8 +33,9 @@ pub(crate) struct Object {
     /// How many messages were encrypted with this key under vectors that count. Shared by all copies of the key, which have
     /// its value: no vector comes twice.
     pub(crate) messages: Arc<AtomicU64>,
+    /// What the TPM demands, besides the auth value or instead of it, before the key is used.
+    pub(crate) policy: Option<Arc<BoundPolicy>>,
     mac: Option<Vec<u8>>,
-    policy: Option<String>,
     genuine: OnceLock<bool>,
 }
 
@@ -67,9 +69,10 @@ impl Object {
     /// An object as the store has it. A row that makes no sense is an error, and no reason to refuse the others.
     pub(crate) fn from_row(row: &ObjectRow) -> Result<Self> {
         let damaged = |what: &str| Error::Tampered(format!("object {} in the store: {what}", row.id));
-        if row.policy.is_some() {
-            return Err(damaged("it has a policy, and this version knows none"));
-        }
+        let policy = match &row.policy {
+            Some(text) => Some(Arc::new(BoundPolicy::parse(text).ok_or_else(|| damaged("the policy makes no sense"))?)),
+            None => None,
+        };
         let mut attributes = Attributes::new();
         for (ty, value) in &row.attributes {
             let value = Value::decode(value).ok_or_else(|| damaged("an attribute does not decode"))?;
@@ -90,12 +93,17 @@ impl Object {
             (Some(public), Some(private), Some(name)) => {
                 let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
                 let computed = wrapped.name().map_err(|_| damaged("the public area does not parse"))?;
-                if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() {
+                let free = policy.as_ref().is_some_and(|policy| policy.is_free());
+                if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() && !free {
                     return Err(damaged("the public area is not that of the key's name"));
+                }
+                let area = wrapped.public_area().map_err(|_| damaged("the public area does not parse"))?;
+                if policy.as_ref().is_some_and(|policy| policy.policy().digest() != area.auth_policy()) {
+                    return Err(damaged("the policy is not that of the TPM's key"));
                 }
                 Some(TpmKey { wrapped, name: computed })
             }
-            (None, None, None) => None,
+            (None, None, None) if policy.is_none() => None,
             _ => return Err(damaged("half a key")),
         };
         let handle = u64::try_from(row.id).ok().filter(|id| (1..FIRST_PROFILE_HANDLE).contains(id));
@@ -107,8 +115,8 @@ impl Object {
             key,
             hidden: row.wrapped_auth.clone().map_or(Hidden::Nothing, Hidden::Wrapped),
             messages: Arc::default(),
+            policy,
             mac: row.mac.clone(),
-            policy: row.policy.clone(),
             genuine: OnceLock::new(),
         };
         if object.class() == ObjectClass::DATA
@@ -131,8 +139,8 @@ impl Object {
             key: draft.key,
             hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
             messages: draft.messages,
+            policy: draft.policy,
             mac: None,
-            policy: None,
             genuine: OnceLock::from(true),
         }
     }
@@ -212,12 +220,20 @@ impl Object {
 
     /// The row is the one that the token wrote: what the user's keys say.
     pub(crate) fn is_genuine(&self, keys: &TokenKeys) -> bool {
+        if keys.is_adopted() && self.mac.is_none() {
+            return true;
+        }
         self.judge(|binding, code| keys.vouches(binding, code))
     }
 
     /// The row of a public object is the one that the token wrote: what the security officer's key says.
     pub(crate) fn is_genuine_to(&self, officer: &OfficerKey) -> bool {
-        !self.is_private() && self.key.is_none() && self.judge(|binding, code| officer.vouches(binding, code))
+        self.is_public() && self.judge(|binding, code| officer.vouches(binding, code))
+    }
+
+    /// Everybody may see it.
+    pub(crate) fn is_public(&self) -> bool {
+        !self.is_private() && self.key.is_none()
     }
 
     fn judge(&self, vouches: impl FnOnce(&Binding<'_>, &[u8]) -> bool) -> bool {
@@ -262,7 +278,12 @@ impl Object {
     /// The value of an object that keeps one here: a secret in memory, a private data object.
     pub(crate) fn value(&self, library: &Library, session: &Session) -> Result<Option<Secret>> {
         match &self.hidden {
-            Hidden::Wrapped(_) => self.reveal(&*library.keys(&session.token)?),
+            Hidden::Wrapped(_) => {
+                let keys = library.keys(&session.token)?;
+                // The first use of a token that was taken over writes its rows anew.
+                let now = session.token.object(self.handle);
+                now.as_deref().unwrap_or(self).reveal(&keys)
+            }
             Hidden::Clear(secret) => Ok(Some(secret.clone())),
             Hidden::Nothing => Ok(None),
         }
@@ -291,6 +312,7 @@ impl Object {
             cka_id: self.attributes.bytes(AttributeType::ID).map(hex),
             bits,
             private: self.is_private(),
+            policy: self.policy.as_ref().map(|policy| policy.to_string()),
         }
     }
 
@@ -301,7 +323,7 @@ impl Object {
             tpm_public: self.key.as_ref().map(|key| key.wrapped.public.as_slice()),
             tpm_private: self.key.as_ref().map(|key| key.wrapped.private.as_slice()),
             tpm_name: self.key.as_ref().map(|key| key.name.as_bytes()),
-            policy: self.policy.as_deref(),
+            policy: self.policy.as_ref().map(|policy| policy.text()),
             hidden: match &self.hidden {
                 Hidden::Wrapped(wrapped) => Some(wrapped),
                 Hidden::Nothing | Hidden::Clear(_) => None,
@@ -328,4 +350,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Bytes from hexadecimal digits of either case, two for each.
+pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }

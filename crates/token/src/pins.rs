@@ -12,8 +12,10 @@ use base::Secret;
 use model::{SessionHandle, SlotId};
 use store::{NewToken, PinRow, PrimaryRow, Role, Store, TokenRow};
 
+use crate::adopted;
 use crate::library::Library;
-use crate::login::{NewPin, auth_value, check_token, check_try, token_code};
+use crate::login::{NewPin, check_token, check_try, config_of, token_policy};
+use crate::policy::BoundPolicy;
 use crate::protect::{OfficerKey, TokenBinding};
 use crate::slot::{ChipFacts, Login, Officer, Token, TokenConfig, parent, seal_of};
 use crate::{Error, Result};
@@ -55,8 +57,11 @@ impl Library {
                 let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
                 self.unlock_officer(&token, &so_pin)?;
                 self.check_label(label, Some(&token))?;
-                let pins = self.new_pins(&token.primary, &so_pin, &UserPin::Unset)?;
-                let config = pins.config(&token.row().serial, true)?;
+                // The token stays bound to the machine's state, with a PIN besides from now on.
+                let policy =
+                    token_policy(token.row().policy.as_deref())?.map(|policy| policy.with_pin()).transpose()?;
+                let pins = self.new_pins(&token.primary, &so_pin, &UserPin::Unset, policy.as_ref())?;
+                let config = pins.config(&token.row().serial, true, policy.as_ref())?;
                 let mut store = self.writer()?;
                 store.transaction(|store| {
                     store.remove_objects(token.id)?;
@@ -64,6 +69,7 @@ impl Library {
                     store.set_pin(token.id, Role::So, &pins.so)?;
                     store.set_pin(token.id, Role::User, &pins.user)?;
                     store.set_token_state(token.id, true, true)?;
+                    store.set_token_policy(token.id, policy.as_ref().map(BoundPolicy::text))?;
                     store.set_token_config(token.id, &config)
                 })?;
                 drop(store);
@@ -108,7 +114,13 @@ impl Library {
         let row = token.row();
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
         let so_name = seal_of(row.so.as_ref().ok_or(Error::TokenNotRecognized)?).name()?;
+        let policy = token_policy(row.policy.as_deref())?;
+        check_pin_counts(policy.as_ref())?;
         let new = NewPin::new(new)?;
+        if adopted::lacks_policy(&seal)? {
+            let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.replace_user_seal(token, old, &new);
+        }
         let config = if row.login_required {
             check_try(old)?;
             None
@@ -117,10 +129,17 @@ impl Library {
             Some(config_of(&TokenRow { login_required: true, ..row }, keys.officer())?)
         };
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = auth_value(old, &seal.salt, seal.iterations);
+        let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
-            .change_user_auth(&token.primary, &seal_of(&seal), &so_name, &old, &new.auth)
+            .change_user_auth(
+                &token.primary,
+                &seal_of(&seal),
+                &so_name,
+                policy.as_ref().map(BoundPolicy::policy),
+                &old,
+                &new.auth,
+            )
             .map_err(|error| self.wrong_pin(token, error, false))?;
         self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, false), config)
     }
@@ -131,7 +150,7 @@ impl Library {
         check_try(old)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = auth_value(old, &seal.salt, seal.iterations);
+        let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
             .change_auth(&token.primary, &seal_of(&seal), &old, &new.auth)
@@ -150,15 +169,29 @@ impl Library {
     /// Sets the user's PIN by the security officer's.
     pub(crate) fn reset_user_pin(&self, token: &Token, officer: &Officer, new: &Secret) -> Result<()> {
         // The seal must be the user's own: a PIN set on another's would guard what that other knows.
+        if let Some(wrapping_key) = &officer.wrapping_key {
+            let new = NewPin::new(new)?;
+            let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.replace_seals(token, officer, wrapping_key, &new);
+        }
         check_token(token, &officer.key)?;
         let row = token.row();
         let (Some(so), Some(seal)) = (row.so.clone(), row.user.clone()) else { return Err(Error::TokenNotRecognized) };
+        let policy = token_policy(row.policy.as_deref())?;
+        check_pin_counts(policy.as_ref())?;
         let new = NewPin::new(new)?;
         let config = config_of(&TokenRow { login_required: true, ..row }, &officer.key)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let private = self
             .tpm()?
-            .reset_user_auth(&token.primary, &seal_of(&seal), &seal_of(&so), &officer.auth, &new.auth)
+            .reset_user_auth(
+                &token.primary,
+                &seal_of(&seal),
+                &seal_of(&so),
+                policy.as_ref().map(BoundPolicy::policy),
+                &officer.auth,
+                &new.auth,
+            )
             .map_err(|error| self.wrong_pin(token, error, true))?;
         // The officer knows it: CKF_USER_PIN_TO_BE_CHANGED, until the user sets another. It can be used all the same.
         self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, true), Some(config))
@@ -171,6 +204,18 @@ impl Library {
         label: &str,
         so_pin: &Secret,
         user_pin: &UserPin<'_>,
+    ) -> Result<i64> {
+        self.make_bound_token(primary, label, so_pin, user_pin, None)
+    }
+
+    /// The same, with a policy for the user's seal: the PIN, if there is one, is a part of it.
+    pub(crate) fn make_bound_token(
+        &self,
+        primary: Option<i64>,
+        label: &str,
+        so_pin: &Secret,
+        user_pin: &UserPin<'_>,
+        policy: Option<&BoundPolicy>,
     ) -> Result<i64> {
         self.check_label(label, None)?;
         // Before anything is made: what cannot be a PIN is no reason to touch the TPM.
@@ -192,10 +237,10 @@ impl Library {
             },
         };
         let parent = parent(&primary)?;
-        let pins = self.new_pins(&parent, so_pin, user_pin)?;
+        let pins = self.new_pins(&parent, so_pin, user_pin, policy)?;
         let serial = crate::object::hex(&base::random::bytes(SERIAL_LEN)?);
         let login_required = !matches!(user_pin, UserPin::Free);
-        let config = pins.config(&serial, login_required)?;
+        let config = pins.config(&serial, login_required, policy)?;
         let id = store.transaction(|store| {
             store.add_token(&NewToken {
                 primary_id: primary.id,
@@ -206,6 +251,7 @@ impl Library {
                 so: Some(pins.so),
                 user: Some(pins.user),
                 config: &config,
+                policy: policy.map(BoundPolicy::text),
             })
         })?;
         drop(store);
@@ -229,6 +275,7 @@ impl Library {
                 tpm::Location::Persistent(handle) => Some(handle),
                 tpm::Location::Transient => None,
             },
+            template: template_of(primary.template),
             public: &primary.public,
             name: primary.name().as_bytes(),
             auth: request.primary_auth.clone(),
@@ -238,7 +285,13 @@ impl Library {
     }
 
     /// The objects behind both PINs of a new token.
-    fn new_pins(&self, parent: &tpm::Primary, so_pin: &Secret, user_pin: &UserPin<'_>) -> Result<NewPins> {
+    fn new_pins(
+        &self,
+        parent: &tpm::Primary,
+        so_pin: &Secret,
+        user_pin: &UserPin<'_>,
+        policy: Option<&BoundPolicy>,
+    ) -> Result<NewPins> {
         let so = NewPin::new(so_pin)?;
         let mut user = match user_pin {
             UserPin::Pin(pin) => NewPin::new(pin)?,
@@ -254,6 +307,7 @@ impl Library {
             parent,
             tpm::SealRequest { auth: &so.auth, data: &officer.0 },
             tpm::SealRequest { auth: &user.auth, data: &wrapping_key },
+            policy.map(BoundPolicy::policy),
         )?;
         Ok(NewPins {
             so: so.row(so_object.public, so_object.private, false),
@@ -312,6 +366,17 @@ impl Library {
     }
 }
 
+/// What the store calls a template.
+pub(crate) fn template_of(template: tpm::PrimaryTemplate) -> store::Template {
+    match template {
+        tpm::PrimaryTemplate::Srk => store::Template::Srk,
+        tpm::PrimaryTemplate::Rsa => store::Template::Rsa,
+        tpm::PrimaryTemplate::RsaNoDa => store::Template::RsaNoDa,
+        tpm::PrimaryTemplate::Ecc => store::Template::Ecc,
+        tpm::PrimaryTemplate::EccNoDa => store::Template::EccNoDa,
+    }
+}
+
 /// The rows of a new token's PINs, and what vouches for them.
 struct NewPins {
     so: PinRow,
@@ -320,13 +385,20 @@ struct NewPins {
 }
 
 impl NewPins {
-    fn config(&self, serial: &str, login_required: bool) -> Result<String> {
+    fn config(&self, serial: &str, login_required: bool, policy: Option<&BoundPolicy>) -> Result<String> {
         let (so_name, user_name) = (seal_of(&self.so).name()?, seal_of(&self.user).name()?);
-        let binding = TokenBinding { serial, so_name: &so_name, user_name: &user_name, login_required };
+        let policy = policy.map(BoundPolicy::text);
+        let binding = TokenBinding { serial, so_name: &so_name, user_name: &user_name, login_required, policy };
         TokenConfig::new(&self.officer.token_code(&binding)).to_json()
     }
 }
 
-fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
-    TokenConfig::new(&token_code(row, key)?).to_json()
+/// A PIN is set only where the TPM asks for it: the policy of a token without one never comes to want one.
+fn check_pin_counts(policy: Option<&BoundPolicy>) -> Result<()> {
+    match policy {
+        Some(policy) if policy.is_free() => Err(Error::ArgumentsBad(
+            "the token opens by the state of the machine alone, and can have no PIN; make another token for one with a PIN",
+        )),
+        _ => Ok(()),
+    }
 }

@@ -12,21 +12,23 @@ use base::Secret;
 use base::digest::Hash;
 use model::{ATTRIBUTES, AttributeType, Attributes, Rule};
 
-use crate::{Error, Result};
+use crate::{Error, Result, adopted};
 
 /// The secrets of a token while its user is logged in. Zeroized with the last copy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TokenKeys {
     auth_key: Secret,
     row_key: Secret,
     officer_key: OfficerKey,
     session_key: Secret,
+    /// The wrapping key of a token that was taken over, and whose rows could not be written anew yet.
+    adopted: Option<Secret>,
     /// The user has a PIN: as the token's code vouches for, whatever its row says now.
     pub(crate) login_required: bool,
 }
 
 /// What the security officer's PIN unlocks: the key of the codes of public rows. 32 bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OfficerKey(pub(crate) Secret);
 
 /// Who vouches for a row.
@@ -45,6 +47,8 @@ pub(crate) struct TokenBinding<'a> {
     pub(crate) so_name: &'a tpm::Name,
     pub(crate) user_name: &'a tpm::Name,
     pub(crate) login_required: bool,
+    /// The policy of the user's seal, as the row has it.
+    pub(crate) policy: Option<&'a str>,
 }
 
 impl Signer {
@@ -80,6 +84,10 @@ impl OfficerKey {
         field(&mut out, binding.so_name.as_bytes());
         field(&mut out, binding.user_name.as_bytes());
         field(&mut out, &[u8::from(binding.login_required)]);
+        // Tokens without one have the code that they had before there were policies.
+        if let Some(policy) = binding.policy {
+            field(&mut out, policy.as_bytes());
+        }
         Hash::Sha256.hmac(self.0.expose(), &[&out])
     }
 
@@ -106,8 +114,19 @@ impl TokenKeys {
             row_key: derive(b"row"),
             officer_key: OfficerKey::derive(wrapping_key),
             session_key: derive(b"login check"),
+            adopted: None,
             login_required,
         }
+    }
+
+    /// The same, for rows that are still as they came from another software.
+    pub(crate) fn with_adopted(self, wrapping_key: Secret) -> Self {
+        Self { adopted: Some(wrapping_key), ..self }
+    }
+
+    /// Have the rows no codes yet?
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted.is_some()
     }
 
     /// The security officer's part.
@@ -123,12 +142,15 @@ impl TokenKeys {
 
     /// Opens what a row hides.
     pub(crate) fn reveal(&self, binding: &Binding<'_>, wrapped: &[u8]) -> Result<Secret> {
-        base::aead::open(&self.auth_key, &binding.power(), wrapped).map_err(|_| {
-            Error::Tampered(
+        let opened = base::aead::open(&self.auth_key, &binding.power(), wrapped);
+        match (opened, &self.adopted) {
+            (Ok(secret), _) => Ok(secret),
+            (Err(_), Some(wrapping_key)) => adopted::open(wrapping_key, wrapped),
+            (Err(_), None) => Err(Error::Tampered(
                 "the object's row in the store was altered: its blobs or its permissions are not those it was made with"
                     .to_owned(),
-            )
-        })
+            )),
+        }
     }
 
     /// The code over a whole row.

@@ -57,13 +57,20 @@ impl PublicKey {
             Self::Rsa(key) => {
                 bytes(AttributeType::MODULUS, key.n());
                 bytes(AttributeType::PUBLIC_EXPONENT, key.e());
-                bytes(AttributeType::PUBLIC_KEY_INFO, &key.spki());
             }
             Self::Ec(key) => {
                 bytes(AttributeType::EC_PARAMS, key.curve().oid_der());
                 bytes(AttributeType::EC_POINT, &key.point_der());
-                bytes(AttributeType::PUBLIC_KEY_INFO, &key.spki());
             }
+        }
+        bytes(AttributeType::PUBLIC_KEY_INFO, &self.spki());
+    }
+
+    /// The SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) in DER.
+    pub(crate) fn spki(&self) -> Vec<u8> {
+        match self {
+            Self::Rsa(key) => key.spki(),
+            Self::Ec(key) => key.spki(),
         }
     }
 

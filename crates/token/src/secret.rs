@@ -7,10 +7,10 @@ use model::{
 };
 
 use crate::draft::Draft;
-use crate::keygen::AUTH_LEN;
 use crate::library::Library;
 use crate::object::TpmKey;
 use crate::op;
+use crate::policy;
 use crate::separation;
 use crate::session::Session;
 use crate::slot::MAX_SECRET_LEN;
@@ -63,10 +63,12 @@ impl Library {
         self.check_secret_access(&session, &attributes)?;
         let draft = match self.tpm_template(&session, &attributes, key_type, len)? {
             Some(request) => {
-                let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
-                let wrapped = self.tpm()?.create_key(&session.token.primary, &request, &auth)?;
+                let policy = session.policy_of_new_keys();
+                let auth = policy::new_auth(policy.as_deref())?;
+                let primary = &session.token.primary;
+                let wrapped = self.tpm()?.create_key(primary, &request, &auth, policy::of_tpm(&policy))?;
                 let name = wrapped.name()?;
-                Draft::new(attributes, Some(TpmKey { wrapped, name }), Some(auth))?
+                Draft::new(attributes, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy)
             }
             None => {
                 let value = Secret::new(base::random::bytes(len)?);
@@ -105,10 +107,11 @@ impl Library {
         attributes: Attributes,
         material: &tpm::KeyMaterial,
     ) -> Result<Draft> {
-        let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
-        let wrapped = self.tpm()?.import_key(&session.token.primary, material, &auth)?;
+        let policy = session.policy_of_new_keys();
+        let auth = policy::new_auth(policy.as_deref())?;
+        let wrapped = self.tpm()?.import_key(&session.token.primary, material, &auth, policy::of_tpm(&policy))?;
         let name = wrapped.name()?;
-        Draft::new(attributes, Some(TpmKey { wrapped, name }), Some(auth))
+        Ok(Draft::new(attributes, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy))
     }
 
     /// What to ask the TPM for, if it can make this key itself.

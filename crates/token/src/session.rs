@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use model::{ObjectHandle, Ops, SessionHandle, SlotId, flags};
 
@@ -11,6 +11,7 @@ use crate::op::{
     Decrypting, Digesting, Encrypting, KeyUse, MessageSigning, MessageVerifying, Messaging, Recovering, SignRecovering,
     Signing, Verifying,
 };
+use crate::policy::BoundPolicy;
 use crate::slot::{Login, Token};
 use crate::{Error, Result};
 
@@ -20,6 +21,8 @@ pub(crate) struct Session {
     pub(crate) handle: SessionHandle,
     pub(crate) token: Arc<Token>,
     pub(crate) read_write: bool,
+    /// The policy of keys that are made in this session; set by administration only.
+    new_keys: OnceLock<Arc<BoundPolicy>>,
     active: Mutex<Active>,
 }
 
@@ -129,6 +132,16 @@ impl Session {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on, keys that are made in this session have this policy.
+    pub(crate) fn bind_new_keys(&self, policy: BoundPolicy) -> Result<()> {
+        self.new_keys.set(Arc::new(policy)).map_err(|_| Error::OperationActive)
+    }
+
+    /// The policy of a new key.
+    pub(crate) fn policy_of_new_keys(&self) -> Option<Arc<BoundPolicy>> {
+        self.new_keys.get().cloned()
+    }
+
     /// Begins an operation in its place; `make` says what it is, and leaves nothing behind when it fails.
     pub(crate) fn begin<O>(
         &self,
@@ -191,7 +204,8 @@ impl Sessions {
             return Err(Error::SessionReadWriteSoExists);
         }
         let handle = SessionHandle(self.next.fetch_add(1, Ordering::Relaxed));
-        open.insert(handle, Arc::new(Session { handle, token, read_write, active: Mutex::default() }));
+        let (new_keys, active) = (OnceLock::new(), Mutex::default());
+        open.insert(handle, Arc::new(Session { handle, token, read_write, new_keys, active }));
         Ok(handle)
     }
 

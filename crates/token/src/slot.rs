@@ -61,6 +61,10 @@ pub(crate) struct Officer {
     pub(crate) key: Arc<OfficerKey>,
     /// The blob that the PIN opened: another one means another PIN.
     pub(crate) seal: Arc<Vec<u8>>,
+    /// The wrapping key, which the seal of a token holds that was taken over.
+    pub(crate) wrapping_key: Option<Arc<Secret>>,
+    /// The rows of that token could not be written anew yet.
+    pub(crate) pending: bool,
 }
 
 /// What is known of the TPM's lockout, from the last failed login of this process.
@@ -218,6 +222,11 @@ impl Token {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Takes over a row that this process has just stored.
+    pub(crate) fn replace_row(&self, row: TokenRow) {
+        *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
+    }
+
     pub(crate) fn login_required(&self) -> bool {
         self.row.read().unwrap_or_else(PoisonError::into_inner).login_required
     }
@@ -266,6 +275,7 @@ impl Token {
             Login::User(keys) => object.is_genuine(keys),
             Login::Nobody if !self.login_required() => self.free_keys().is_none_or(|keys| object.is_genuine(&keys)),
             Login::Nobody => !object.is_private(),
+            Login::So(officer) if officer.pending => object.is_public(),
             Login::So(officer) => object.is_genuine_to(&officer.key),
         }
     }
@@ -384,11 +394,23 @@ impl Token {
 pub(crate) struct TokenConfig {
     /// The code of the token's row, in hexadecimal.
     code: Option<String>,
+    /// The token was taken over, and its rows are still as they came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    adopted: bool,
 }
 
 impl TokenConfig {
     pub(crate) fn new(code: &Secret) -> Self {
-        Self { code: Some(hex(code.expose())) }
+        Self { code: Some(hex(code.expose())), adopted: false }
+    }
+
+    /// Of a token that was taken over, and whose code nobody can compute yet.
+    pub(crate) fn adopted() -> Self {
+        Self { code: None, adopted: true }
+    }
+
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -415,7 +437,14 @@ pub(crate) fn seal_of(pin: &PinRow) -> tpm::Wrapped {
 /// The primary of a row, with its auth value.
 pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
     let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
-    Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()))
+    let template = match row.template {
+        store::Template::Srk => tpm::PrimaryTemplate::Srk,
+        store::Template::Rsa => tpm::PrimaryTemplate::Rsa,
+        store::Template::RsaNoDa => tpm::PrimaryTemplate::RsaNoDa,
+        store::Template::Ecc => tpm::PrimaryTemplate::Ecc,
+        store::Template::EccNoDa => tpm::PrimaryTemplate::EccNoDa,
+    };
+    Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()).with_template(template))
 }
 
 /// Longest generic secret, in bytes.

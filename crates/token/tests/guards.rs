@@ -16,7 +16,7 @@ fn store(world: &World) -> Store {
 
 fn free_token() -> World {
     let world = World::new();
-    let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: false };
+    let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: None };
     Admin::init(world.config.clone(), &request).unwrap();
     let admin = Admin::open(world.config.clone()).unwrap();
     admin.add_token(None, "server", &pin("sopin"), None).unwrap();

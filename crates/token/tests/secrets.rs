@@ -458,7 +458,7 @@ fn a_running_digest_is_copied_by_its_state() {
         owner_auth: common::pin(""),
         primary_auth: common::pin(""),
         handle: None,
-        transient: false,
+        transient: None,
     };
     token::admin::Admin::init(world.config.clone(), &request).unwrap();
     let admin = token::admin::Admin::open(world.config.clone()).unwrap();

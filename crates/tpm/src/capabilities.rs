@@ -34,10 +34,15 @@ mod pt {
     pub(super) const LOCKOUT_COUNTER: u32 = 0x20e;
     pub(super) const MAX_AUTH_FAIL: u32 = 0x20f;
     pub(super) const LOCKOUT_INTERVAL: u32 = 0x210;
+    pub(super) const LOCKOUT_RECOVERY: u32 = 0x211;
 }
 
-/// TPMA_PERMANENT.inLockout.
-const IN_LOCKOUT: u32 = 1 << 9;
+/// TPMA_PERMANENT.
+mod permanent {
+    pub(super) const OWNER_AUTH_SET: u32 = 1;
+    pub(super) const LOCKOUT_AUTH_SET: u32 = 1 << 2;
+    pub(super) const IN_LOCKOUT: u32 = 1 << 9;
+}
 /// TPMA_CC.commandIndex with the vendor bit.
 const COMMAND_MASK: u32 = 0x2000_ffff;
 
@@ -105,6 +110,12 @@ pub struct Lockout {
     pub recovery_seconds: u32,
     /// Whether the lockout authorisation itself is locked, or the counter is at its end.
     pub in_lockout: bool,
+    /// For how many seconds the TPM takes no lockout authorisation after a wrong one; 0: until it is restarted.
+    pub lockout_recovery_seconds: u32,
+    /// Whether the lockout hierarchy has an authorisation value; without one everybody may reset a lockout.
+    pub lockout_auth_set: bool,
+    /// Whether the owner hierarchy has an authorisation value.
+    pub owner_auth_set: bool,
 }
 
 /// Four commands, where each list fits one response.
@@ -146,11 +157,15 @@ pub(crate) fn lockout(connection: &mut Connection) -> Result<Lockout> {
     let properties = properties(connection, pt::VAR)?;
     let word = |property| properties.get(&property).copied().unwrap_or_default();
     let (counter, max_tries) = (word(pt::LOCKOUT_COUNTER), word(pt::MAX_AUTH_FAIL));
+    let permanent = word(pt::PERMANENT);
     Ok(Lockout {
         counter,
         max_tries,
         recovery_seconds: word(pt::LOCKOUT_INTERVAL),
-        in_lockout: word(pt::PERMANENT) & IN_LOCKOUT != 0 || (max_tries != 0 && counter >= max_tries),
+        in_lockout: permanent & permanent::IN_LOCKOUT != 0 || (max_tries != 0 && counter >= max_tries),
+        lockout_recovery_seconds: word(pt::LOCKOUT_RECOVERY),
+        lockout_auth_set: permanent & permanent::LOCKOUT_AUTH_SET != 0,
+        owner_auth_set: permanent & permanent::OWNER_AUTH_SET != 0,
     })
 }
 

@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn trailing_zeros_are_no_part_of_an_authorisation_value() {
         assert_eq!(trim_auth(&[1, 0, 2, 0, 0]), [1, 0, 2]);
-        assert_eq!(trim_auth(&[0, 0]), []);
-        assert_eq!(trim_auth(&[]), []);
+        assert!(trim_auth(&[0, 0]).is_empty());
+        assert!(trim_auth(&[]).is_empty());
         assert_eq!(concat(&[1, 2], &[3]).expose(), [1, 2, 3]);
     }
 }

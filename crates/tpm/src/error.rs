@@ -1,7 +1,9 @@
 //! What can go wrong, with its data.
 
+use std::fmt;
 use std::time::Duration;
 
+use crate::policy::{self, PcrSelection};
 use crate::public::Name;
 use crate::rc::ResponseCode;
 use crate::transport::TransportError;
@@ -50,6 +52,9 @@ pub enum Error {
     /// The policy of the object was not satisfied.
     #[error("the policy of the object is not satisfied")]
     PolicyFailed,
+    /// The policy of the object demands another state of the machine. Does not count towards lockout.
+    #[error("{0}")]
+    PolicyNotMet(PolicyNotMet),
     /// The HMAC of a response was wrong: somebody changed it, or the answering side is not the pinned TPM.
     #[error("the response of the TPM is not authentic")]
     ResponseHmac,
@@ -79,6 +84,9 @@ pub enum Error {
     /// The authorisation of the owner hierarchy, or of the storage primary itself, was refused.
     #[error("the authorisation of the owner hierarchy or of the storage primary was refused")]
     HierarchyAuth,
+    /// The authorisation of the lockout hierarchy was refused. The TPM takes no other try for a time.
+    #[error("the lockout authorisation was refused; the TPM takes no other one for some time")]
+    LockoutAuth,
     /// The TPM has no room or no permission for a persistent primary.
     #[error("the storage primary cannot be made persistent: {0}")]
     PersistenceRefused(ResponseCode),
@@ -88,6 +96,40 @@ pub enum Error {
     /// The operating system's random generator failed.
     #[error("the random generator of the operating system failed")]
     Random,
+}
+
+/// Which state a policy demands, and how the present one differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyNotMet {
+    /// The PCRs that the policy looks at; where there are alternatives, those of the one that is nearest. `None`: nothing is
+    /// known to look at, because the authority approved of nothing.
+    pub selection: Option<PcrSelection>,
+    /// The numbers of those that differ; empty where that is not known.
+    pub differing: Vec<u8>,
+    /// How many approvals there are, where an authority has to approve; `None` where the values are in the policy.
+    pub approvals: Option<usize>,
+}
+
+impl fmt::Display for PolicyNotMet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.selection, self.approvals) {
+            (None, _) => write!(
+                f,
+                "the policy of the object wants a state that its authority approved of, and there is no approval"
+            ),
+            (Some(selection), Some(count)) => {
+                write!(f, "none of {count} approvals is for the present state of the PCRs {selection}")
+            }
+            (Some(selection), None) => match self.differing.as_slice() {
+                [] => write!(f, "the PCRs {selection} do not have the values that the policy of the object wants"),
+                differing => {
+                    write!(f, "of the PCRs {selection}, ")?;
+                    policy::write_list(f, differing.iter().copied())?;
+                    write!(f, " differ from what the policy of the object wants")
+                }
+            },
+        }
+    }
 }
 
 /// What frees the "objects" or "sessions" of programs that are gone.

@@ -9,7 +9,7 @@ use crate::connection::{Connection, Protection};
 use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
 use crate::keys::{self, end_with_next, use_key, with_key};
-use crate::public::Attributes;
+use crate::public::{Attributes, Name};
 use crate::rc::ResponseCode;
 use crate::session::{Entity, STRONG_AUTH};
 use crate::sign::{Key, check_usage};
@@ -23,7 +23,7 @@ pub(crate) fn hmac(connection: &mut Connection, key: &Key<'_>, hash: (Hash, u16)
         let parameters = || Writer::new().tpm2b(data).u16(hash_id);
         use_key(connection, key, cc::HMAC, parameters, true, true)
     } else {
-        with_key(connection, key, |connection, handle, protection| {
+        with_key(connection, key, cc::HMAC_START, |connection, handle, protection| {
             sequence(connection, key, handle, protection, hash_id, data)
         })
     };
@@ -56,8 +56,8 @@ fn explain(error: Error) -> Error {
     }
 }
 
-/// HMAC_Start, SequenceUpdate for all but the last buffer, SequenceComplete. The sequence object ends with the last command, or
-/// with the operation.
+/// HMAC_Start, SequenceUpdate for all but the last buffer, SequenceComplete; StartAuthSession after the first for a key with a
+/// policy. The sequence object ends with the last command, or with the operation.
 fn sequence(
     connection: &mut Connection,
     key: &Key<'_>,
@@ -77,12 +77,38 @@ fn sequence(
         connection.command(cc::HMAC_START, vec![handle], Writer::new().tpm2b(auth.expose()).u16(hash_id))?;
     start.returns_handle = true;
     let by_key = Entity { name: key.name, auth: key.auth };
-    let response = connection.execute(&start, &mut [protection.authorize(by_key, true, false)])?;
+    let protected = connection.options().bus_protection;
+    let response = connection.execute(&start, &mut [protection.authorize(by_key, protected, false)])?;
     let handle = response.handle()?;
     connection.add_temporary(handle, key.name);
+    if key.policy.is_none() {
+        return complete(connection, key.name, handle, &auth, protection, data);
+    }
+    // The sequence has no policy: it takes a session of another kind.
+    let session = if connection.options().bus_protection {
+        Protection::new(connection.start_plain()?)
+    } else {
+        Protection::none()
+    };
+    connection.with_temporary(session, |connection, protection| {
+        if let Some(session) = &mut protection.session {
+            session.last_use_next = true;
+        }
+        complete(connection, key.name, handle, &auth, protection, data)
+    })
+}
 
+/// SequenceUpdate for all but the last buffer, SequenceComplete.
+fn complete(
+    connection: &mut Connection,
+    key: &Name,
+    handle: u32,
+    auth: &Secret,
+    protection: &mut Protection,
+    data: &[u8],
+) -> Result<Response> {
     // A sequence has no name to be bound to; with this value no session takes it for its key.
-    let entity = Entity { name: key.name, auth: &auth };
+    let entity = Entity { name: key, auth };
     let mut buffers = data.chunks(INPUT_BUFFER).peekable();
     while let Some(buffer) = buffers.next() {
         let sequence = vec![Handle::sequence(handle)];

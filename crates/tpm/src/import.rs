@@ -13,8 +13,10 @@ use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, SecretK
 use zeroize::Zeroizing;
 
 use crate::connection::{Connection, Protection};
-use crate::crypto::{kdfa, trim_auth};
+use crate::crypto::{Direction, kdfa, trim_auth};
 use crate::error::{Error, Result};
+use crate::external::Importable;
+use crate::policy::Policy;
 use crate::primary::Primary;
 use crate::public::{NAME_HASH, Name, Parameters, PublicArea, Symmetric, Wrapped};
 use crate::session::{Entity, Kind};
@@ -24,7 +26,7 @@ use crate::wire::constants::{alg, cc};
 use crate::{salt, seal};
 
 /// The usage of the secret that the wrapping keys are derived from (Part 1, 23.3.2.3).
-const USAGE: &str = "DUPLICATE";
+pub(crate) const USAGE: &str = "DUPLICATE";
 /// MAX_SYM_DATA: bytes of an HMAC key for any hash.
 const MAX_HMAC_KEY: usize = 128;
 
@@ -69,15 +71,15 @@ pub enum KeyMaterial {
 /// Checked material in the form of the TPM.
 #[derive(Debug)]
 pub(crate) struct Object {
-    area: PublicArea,
+    pub(crate) area: PublicArea,
     /// TPMT_SENSITIVE.
-    sensitive: Zeroizing<Vec<u8>>,
+    pub(crate) sensitive: Zeroizing<Vec<u8>>,
 }
 
 /// Checks that the material is a key, and that its parts belong together. Sends nothing.
-pub(crate) fn check(material: &KeyMaterial, auth: &Secret) -> Result<Object> {
+pub(crate) fn check(material: &KeyMaterial, auth: &Secret, policy: Option<&Policy>) -> Result<Object> {
     seal::check_auth(auth)?;
-    match material {
+    let object = match material {
         KeyMaterial::Rsa { n, e, p } => check_rsa(n, e, p, auth),
         KeyMaterial::Ecc { curve, x, y, d } => check_ecc(*curve, x, y, d, auth),
         KeyMaterial::Aes { key } => {
@@ -85,7 +87,8 @@ pub(crate) fn check(material: &KeyMaterial, auth: &Secret) -> Result<Object> {
             secret_key(template::imported_key(KeyTemplate::Aes { bits })?, key, auth)
         }
         KeyMaterial::Hmac { hash, key } => check_hmac(*hash, key, auth),
-    }
+    }?;
+    Ok(Object { area: template::with_policy(object.area, policy), ..object })
 }
 
 fn check_rsa(n: &[u8], e: &[u8], p: &Secret, auth: &Secret) -> Result<Object> {
@@ -169,7 +172,7 @@ fn check_hmac(hash: Option<Hash>, key: &Secret, auth: &Secret) -> Result<Object>
 
 /// A symmetric or HMAC key: bound to its public area by a digest, which a random number keeps from telling anything about the
 /// key.
-fn secret_key(mut area: PublicArea, key: &Secret, auth: &Secret) -> Result<Object> {
+pub(crate) fn secret_key(mut area: PublicArea, key: &Secret, auth: &Secret) -> Result<Object> {
     let mut seed = Secret::zeroed(NAME_HASH.len());
     base::random::fill(seed.expose_mut())?;
     if let Parameters::SymCipher { unique, .. } | Parameters::KeyedHash { unique, .. } = &mut area.parameters {
@@ -188,13 +191,16 @@ fn sensitive(area: &PublicArea, auth: &Secret, seed: &[u8], secret: &[u8]) -> Re
 /// held. All that is secret is inside the outer wrapper, whose integrity value also covers the public area: a password session
 /// gives nothing away.
 pub(crate) fn import_key(connection: &mut Connection, primary: &Primary, object: &Object) -> Result<Wrapped> {
-    let name = object.area.name()?;
-    let public = object.area.marshal()?;
-    let (duplicate, seed) = wrap(primary.area(), &name, &object.sensitive)?;
+    import_wrapped(connection, primary, &wrap(primary.area(), object)?)
+}
+
+/// The same for what was wrapped elsewhere.
+pub(crate) fn import_wrapped(connection: &mut Connection, primary: &Primary, object: &Importable) -> Result<Wrapped> {
+    let Importable { public, private, secret } = object;
     let protection = protect(connection, primary)?;
     connection.with(protection, |connection, protection| {
         // encryptionKey and symmetricAlg are those of an inner wrapper: there is none.
-        let parameters = Writer::new().tpm2b(&[]).bytes(&public).tpm2b(&duplicate).tpm2b(&seed).u16(alg::NULL);
+        let parameters = Writer::new().tpm2b(&[]).bytes(public).bytes(private).bytes(secret).u16(alg::NULL);
         let parent = connection.parent(primary)?;
         let command = connection.command(cc::IMPORT, vec![parent], parameters)?;
         let parent = Entity { name: primary.name(), auth: &primary.auth };
@@ -208,7 +214,7 @@ pub(crate) fn import_key(connection: &mut Connection, primary: &Primary, object:
         let mut reader = response.reader();
         let private = Writer::new().tpm2b(reader.tpm2b()?).finish()?.to_vec();
         reader.finish()?;
-        Ok(Wrapped { public, private })
+        Ok(Wrapped { public: public.clone(), private })
     })
 }
 
@@ -227,36 +233,67 @@ fn protect(connection: &mut Connection, primary: &Primary) -> Result<Protection>
     Ok(Protection { session: Some(session), keep: false })
 }
 
-/// The outer wrapper for the holder of `parent` (Part 1, 23.3.2.3): the contents of the TPM2B_PRIVATE, and of the
-/// TPM2B_ENCRYPTED_SECRET it is opened with.
-fn wrap(parent: &PublicArea, name: &Name, sensitive: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
-    let hash = parent.name_hash()?;
-    let Some(Symmetric { algorithm: alg::AES, bits, mode: alg::CFB }) = parent.storage_cipher() else {
-        return Err(Error::Unsupported("a storage primary with another cipher than AES-CFB".into()));
-    };
+/// The outer wrapper for the holder of `parent` (Part 1, 23.3.2.3).
+pub(crate) fn wrap(parent: &PublicArea, object: &Object) -> Result<Importable> {
+    let name = object.area.name()?;
     let (seed, encrypted_seed) = salt::share(parent, USAGE)?;
-    let key = kdfa(hash, seed.expose(), "STORAGE", name.as_bytes(), &[], bits.into());
-    let mut wrapped = Writer::new().tpm2b(sensitive).finish()?;
-    match bits {
-        128 => encrypt::<Aes128>(&key, &mut wrapped)?,
-        192 => encrypt::<Aes192>(&key, &mut wrapped)?,
-        256 => encrypt::<Aes256>(&key, &mut wrapped)?,
-        _ => return Err(Error::Malformed("an AES key of the primary has an unknown length")),
+    let keys = WrappingKeys::derive(parent, &seed, &name)?;
+    let mut wrapped = Writer::new().tpm2b(&object.sensitive).finish()?;
+    keys.apply(&mut wrapped, Direction::Encrypt)?;
+    let mac = keys.mac(&wrapped, &name);
+    let duplicate = Writer::new().tpm2b(mac.expose()).bytes(&wrapped).finish()?;
+    Ok(Importable {
+        public: object.area.marshal()?,
+        private: Writer::new().tpm2b(&duplicate).finish()?.to_vec(),
+        secret: Writer::new().tpm2b(&encrypted_seed).finish()?.to_vec(),
+    })
+}
+
+/// What the outer wrapper is made of: derived from a seed that the new parent alone can open.
+#[derive(Debug)]
+pub(crate) struct WrappingKeys {
+    hash: Hash,
+    key: Secret,
+    mac_key: Secret,
+}
+
+impl WrappingKeys {
+    pub(crate) fn derive(parent: &PublicArea, seed: &Secret, name: &Name) -> Result<WrappingKeys> {
+        let hash = parent.name_hash()?;
+        let Some(Symmetric { algorithm: alg::AES, bits, mode: alg::CFB }) = parent.storage_cipher() else {
+            return Err(Error::Unsupported("a storage primary with another cipher than AES-CFB".into()));
+        };
+        let key = kdfa(hash, seed.expose(), "STORAGE", name.as_bytes(), &[], bits.into());
+        let mac_bits = u32::try_from(hash.len() * 8).unwrap_or_default();
+        let mac_key = kdfa(hash, seed.expose(), "INTEGRITY", &[], &[], mac_bits);
+        Ok(WrappingKeys { hash, key, mac_key })
     }
-    let mac_bits = u32::try_from(hash.len() * 8).unwrap_or_default();
-    let mac_key = kdfa(hash, seed.expose(), "INTEGRITY", &[], &[], mac_bits);
-    let mac = hash.hmac(mac_key.expose(), &[&wrapped, name.as_bytes()]);
-    let duplicate = Writer::new().tpm2b(mac.expose()).bytes(&wrapped).finish()?.to_vec();
-    Ok((duplicate, encrypted_seed))
+
+    pub(crate) fn mac(&self, wrapped: &[u8], name: &Name) -> Secret {
+        self.hash.hmac(self.mac_key.expose(), &[wrapped, name.as_bytes()])
+    }
+
+    pub(crate) fn apply(&self, data: &mut [u8], direction: Direction) -> Result<()> {
+        match self.key.len() {
+            16 => cfb::<Aes128>(&self.key, data, direction),
+            24 => cfb::<Aes192>(&self.key, data, direction),
+            32 => cfb::<Aes256>(&self.key, data, direction),
+            _ => Err(Error::Malformed("an AES key of the primary has an unknown length")),
+        }
+    }
 }
 
 /// CFB with an initialisation vector of zeros: the key serves once.
-fn encrypt<C>(key: &Secret, data: &mut [u8]) -> Result<()>
+fn cfb<C>(key: &Secret, data: &mut [u8], direction: Direction) -> Result<()>
 where
     C: BlockEncryptMut + BlockCipher + KeyInit + KeySizeUser,
 {
     let cipher = C::new_from_slice(key.expose()).map_err(|_| Error::Invalid("key material"))?;
-    cfb_mode::Encryptor::inner_iv_init(cipher, &Default::default()).encrypt(data);
+    let iv = &Default::default();
+    match direction {
+        Direction::Encrypt => cfb_mode::Encryptor::inner_iv_init(cipher, iv).encrypt(data),
+        Direction::Decrypt => cfb_mode::Decryptor::inner_iv_init(cipher, iv).decrypt(data),
+    }
     Ok(())
 }
 

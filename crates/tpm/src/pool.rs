@@ -13,6 +13,7 @@ use crate::conf::TctiConf;
 use crate::connection::{Claims, Connection};
 use crate::descriptors::Descriptors;
 use crate::error::Result;
+use crate::policy::Memory;
 use crate::public::Name;
 use crate::tpm::Options;
 
@@ -36,6 +37,7 @@ pub(crate) struct Pool {
     options: Options,
     descriptors: Arc<Descriptors>,
     claims: Arc<Claims>,
+    memory: Arc<Memory>,
     general: Shared,
     /// Whether a resource manager is there; unknown before the first connection.
     managed: OnceLock<bool>,
@@ -46,12 +48,20 @@ impl Pool {
     pub(crate) fn new(conf: TctiConf, options: Options) -> Pool {
         let descriptors = Arc::new(Descriptors::new());
         let claims = Arc::new(Claims::default());
-        let general = Connection::new(conf.clone(), options.clone(), Arc::clone(&descriptors), Arc::clone(&claims));
+        let memory = Arc::new(Memory::default());
+        let general = Connection::new(
+            conf.clone(),
+            options.clone(),
+            Arc::clone(&descriptors),
+            Arc::clone(&claims),
+            Arc::clone(&memory),
+        );
         Pool {
             conf,
             options,
             descriptors,
             claims,
+            memory,
             general: Arc::new(Mutex::new(general)),
             managed: OnceLock::new(),
             spaces: Mutex::new(Vec::new()),
@@ -112,6 +122,7 @@ impl Pool {
             self.options.clone(),
             Arc::clone(&self.descriptors),
             Arc::clone(&self.claims),
+            Arc::clone(&self.memory),
         )
     }
 

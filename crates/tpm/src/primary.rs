@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::public::{Name, PublicArea, check_tpm2b};
 use crate::rc::ResponseCode;
 use crate::session::{Entity, Kind};
+use crate::template::PrimaryTemplate;
 use crate::wire::Writer;
 use crate::wire::constants::{cc, hc, rh};
 use crate::{seal, template};
@@ -24,7 +25,7 @@ const MAX_HIERARCHY_AUTH: usize = 64;
 pub enum Location {
     /// At this persistent handle.
     Persistent(u32),
-    /// Nowhere: derived anew, from the fixed template and the owner's seed, for each connection. The owner
+    /// Nowhere: derived anew, from its template and the owner's seed, for each connection. The owner
     /// hierarchy's authorisation must be empty for that.
     Transient,
 }
@@ -38,6 +39,8 @@ pub struct Primary {
     pub public: Vec<u8>,
     /// Its authorisation value; mostly empty.
     pub auth: Secret,
+    /// What it is derived from, if it is kept nowhere.
+    pub template: PrimaryTemplate,
     name: Name,
     area: PublicArea,
 }
@@ -51,12 +54,18 @@ impl Primary {
             return Err(Error::Invalid(reason));
         }
         let name = area.name()?;
-        Ok(Primary { location, public, auth: Secret::zeroed(0), name, area })
+        Ok(Primary { location, public, auth: Secret::zeroed(0), template: PrimaryTemplate::Srk, name, area })
     }
 
     /// The same primary with an authorisation value.
     pub fn with_auth(mut self, auth: Secret) -> Primary {
         self.auth = auth;
+        self
+    }
+
+    /// The same primary, derived from this template.
+    pub fn with_template(mut self, template: PrimaryTemplate) -> Primary {
+        self.template = template;
         self
     }
 
@@ -106,6 +115,8 @@ pub struct PrimaryRequest {
     pub keeping: Keeping,
     /// Authorisation of the primary, existing or new.
     pub primary_auth: Secret,
+    /// What a primary is derived from that is kept nowhere; others are made from the usual one.
+    pub template: PrimaryTemplate,
 }
 
 impl Default for PrimaryRequest {
@@ -115,6 +126,7 @@ impl Default for PrimaryRequest {
             handle: None,
             keeping: Keeping::Persistent,
             primary_auth: Secret::zeroed(0),
+            template: PrimaryTemplate::Srk,
         }
     }
 }
@@ -135,10 +147,9 @@ pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequ
                 "a primary that is derived for each connection needs an owner hierarchy without authorisation value",
             ));
         }
-        let PrimaryRequest { owner_auth, primary_auth, .. } = request;
-        let (handle, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, &mut Protection::none())?;
+        let (handle, area) = derive(connection, request.template)?;
         connection.add_temporary(handle, &area.name()?);
-        return Primary::new(Location::Transient, area.marshal()?);
+        return Ok(Primary::new(Location::Transient, area.marshal()?)?.with_template(request.template));
     }
     let mut occupied = false;
     if let Some(area) = read_public(connection, wanted)? {
@@ -178,18 +189,15 @@ fn adopt(
 /// CreatePrimary, EvictControl, FlushContext; and CreatePrimary, StartAuthSession, FlushContext, where there is an
 /// authorisation value to protect.
 fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) -> Result<Primary> {
-    let protection = owner_protection(connection, request)?;
+    let protection = null_protection(connection, &request.owner_auth, &request.primary_auth)?;
     connection.with_temporary(protection, |connection, protection| {
         let PrimaryRequest { owner_auth, primary_auth, .. } = request;
         let (transient, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection)?;
         let name = area.name()?;
         connection.add_temporary(transient, &name);
         protection.keep = false;
-        let command = evict_command(connection, Handle::object(transient, &name), handle)?;
-        let owner = Name::of_handle(rh::OWNER);
-        let owner = Entity { name: &owner, auth: owner_auth };
-        match connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map_err(owner_error) {
-            Ok(_) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
+        match persist(connection, transient, &name, handle, owner_auth, protection) {
+            Ok(()) => Ok(Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(primary_auth.clone())),
             Err(Error::Response(code)) if refuses_persistence(code) => {
                 if request.keeping == Keeping::Persistent || !primary_auth.is_empty() || !owner_auth.is_empty() {
                     return Err(Error::PersistenceRefused(code));
@@ -209,10 +217,29 @@ fn refuses_persistence(code: ResponseCode) -> bool {
     )
 }
 
-/// There is no pinned primary yet that a session could be salted to. One derived in the null hierarchy, which nobody must
-/// authorise, keeps the values at least from who only listens.
-fn owner_protection(connection: &mut Connection, request: &PrimaryRequest) -> Result<Protection> {
-    let nothing_to_protect = request.owner_auth.is_empty() && request.primary_auth.is_empty();
+/// Keeps a loaded primary at a persistent handle; one command.
+pub(crate) fn persist(
+    connection: &mut Connection,
+    transient: u32,
+    name: &Name,
+    handle: u32,
+    owner_auth: &Secret,
+    protection: &mut Protection,
+) -> Result<()> {
+    let command = evict_command(connection, Handle::object(transient, name), handle)?;
+    let owner = Name::of_handle(rh::OWNER);
+    let owner = Entity { name: &owner, auth: owner_auth };
+    connection.execute(&command, &mut [protection.authorize(owner, false, false)]).map(drop).map_err(owner_error)
+}
+
+/// For values that must be given where there is no pinned primary (yet) that a session could be salted to. One derived in the null
+/// hierarchy, which nobody must authorise, keeps them at least from who only listens.
+pub(crate) fn null_protection(
+    connection: &mut Connection,
+    hierarchy_auth: &Secret,
+    primary_auth: &Secret,
+) -> Result<Protection> {
+    let nothing_to_protect = hierarchy_auth.is_empty() && primary_auth.is_empty();
     if nothing_to_protect || !connection.options().bus_protection {
         return Ok(Protection::none());
     }
@@ -223,17 +250,34 @@ fn owner_protection(connection: &mut Connection, request: &PrimaryRequest) -> Re
     connection.start_salted_to(&Handle::object(handle, &name), &area, &name, Kind::Hmac).map(Protection::new)
 }
 
+/// Derives a primary that is kept nowhere; one command. Returns its handle and public area.
+pub(crate) fn derive(connection: &mut Connection, template: PrimaryTemplate) -> Result<(u32, PublicArea)> {
+    let none = Secret::zeroed(0);
+    create_primary_of(connection, &template::primary(template)?, rh::OWNER, &none, &none, &mut Protection::none())
+}
+
 /// Derives the primary of the fixed template in a hierarchy; one command. Returns its handle and public area.
-pub(crate) fn create_primary(
+fn create_primary(
     connection: &mut Connection,
     hierarchy: u32,
     hierarchy_auth: &Secret,
     primary_auth: &Secret,
     protection: &mut Protection,
 ) -> Result<(u32, PublicArea)> {
+    create_primary_of(connection, &template::storage_primary()?, hierarchy, hierarchy_auth, primary_auth, protection)
+}
+
+/// The same of another template.
+pub(crate) fn create_primary_of(
+    connection: &mut Connection,
+    template: &PublicArea,
+    hierarchy: u32,
+    hierarchy_auth: &Secret,
+    primary_auth: &Secret,
+    protection: &mut Protection,
+) -> Result<(u32, PublicArea)> {
     let sensitive = Writer::new().tpm2b(primary_auth.expose()).tpm2b(&[]).finish()?;
-    let parameters =
-        Writer::new().tpm2b(&sensitive).bytes(&template::storage_primary()?.marshal()?).tpm2b(&[]).u32(0).finish()?;
+    let parameters = Writer::new().tpm2b(&sensitive).bytes(&template.marshal()?).tpm2b(&[]).u32(0).finish()?;
     let command = Command {
         code: cc::CREATE_PRIMARY,
         handles: vec![Handle::plain(hierarchy)],
@@ -295,7 +339,7 @@ pub(crate) fn list_persistent(connection: &mut Connection) -> Result<Vec<u32>> {
     connection.handles(hc::PERSISTENT_FIRST)
 }
 
-fn free_handle(connection: &mut Connection) -> Result<u32> {
+pub(crate) fn free_handle(connection: &mut Connection) -> Result<u32> {
     let taken = list_persistent(connection)?;
     (SRK_HANDLE..=hc::OWNER_PERSISTENT_LAST)
         .chain(std::iter::once(hc::PERSISTENT_FIRST))

@@ -95,6 +95,11 @@ impl Attributes {
         Attributes(self.0 | other.0)
     }
 
+    /// Those that are not in `other`.
+    pub const fn without(self, other: Attributes) -> Attributes {
+        Attributes(self.0 & !other.0)
+    }
+
     /// Whether all of `other` are set.
     pub const fn contains(self, other: Attributes) -> bool {
         self.0 & other.0 == other.0
@@ -412,18 +417,21 @@ mod tests {
     fn areas() -> Vec<PublicArea> {
         let mut areas = vec![
             template::storage_primary().unwrap(),
-            template::seal(None).unwrap(),
-            template::seal(Some(&[7; 32])).unwrap(),
+            template::seal(template::Sealed::Value).unwrap(),
+            template::seal(template::Sealed::Policy(
+                &crate::policy::Policy::new(vec![crate::policy::PolicyStep::AuthValue]).unwrap(),
+            ))
+            .unwrap(),
             template::key(KeyTemplate::Rsa { bits: 2048, exponent: 3 }).unwrap(),
         ];
         areas.extend(Curve::ALL.map(|curve| template::key(KeyTemplate::Ecc { curve }).unwrap()));
         let scheme = Scheme { algorithm: alg::ECDAA, hash: Some(alg::SHA256), extra: Some(1) };
         let kdf = Scheme { algorithm: 0x20, hash: Some(alg::SHA256), extra: None };
         let parameters = Parameters::Ecc { symmetric: None, scheme, curve: 0x10, kdf, x: vec![1], y: vec![2] };
-        areas.push(PublicArea { parameters, ..template::seal(None).unwrap() });
+        areas.push(PublicArea { parameters, ..template::seal(template::Sealed::Value).unwrap() });
         let symmetric = Some(Symmetric { algorithm: alg::AES, bits: 256, mode: alg::CFB });
         let parameters = Parameters::SymCipher { symmetric, unique: vec![3; 32] };
-        areas.push(PublicArea { parameters, ..template::seal(None).unwrap() });
+        areas.push(PublicArea { parameters, ..template::seal(template::Sealed::Value).unwrap() });
         areas
     }
 
@@ -464,7 +472,7 @@ mod tests {
 
     #[test]
     fn names_have_a_known_hash_and_its_length() {
-        let name = template::seal(None).unwrap().name().unwrap();
+        let name = template::seal(template::Sealed::Value).unwrap().name().unwrap();
         assert_eq!(Name::from_bytes(name.as_bytes()).unwrap(), name);
         assert!(name.to_string().starts_with("000b"));
         assert!(Name::from_bytes(&name.as_bytes()[..33]).is_err());

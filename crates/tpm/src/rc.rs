@@ -39,6 +39,7 @@ impl ResponseCode {
     pub(crate) const KEY: ResponseCode = ResponseCode(RC_FMT1 + 0x1c);
     pub(crate) const POLICY_FAIL: ResponseCode = ResponseCode(RC_FMT1 + 0x1d);
     pub(crate) const INTEGRITY: ResponseCode = ResponseCode(RC_FMT1 + 0x1f);
+    pub(crate) const TICKET: ResponseCode = ResponseCode(RC_FMT1 + 0x20);
     pub(crate) const BAD_AUTH: ResponseCode = ResponseCode(RC_FMT1 + 0x22);
     pub(crate) const POLICY_CC: ResponseCode = ResponseCode(RC_FMT1 + 0x24);
     pub(crate) const CURVE: ResponseCode = ResponseCode(RC_FMT1 + 0x26);
@@ -81,6 +82,11 @@ impl ResponseCode {
     /// Whether this is `code`, blamed on the n-th handle.
     pub(crate) fn is_handle(self, code: ResponseCode, number: u32) -> bool {
         self.base() == code && self.blame() == Some(Blame::Handle(number))
+    }
+
+    /// Whether this is `code`, blamed on the n-th parameter.
+    pub(crate) fn is_parameter(self, code: ResponseCode, number: u32) -> bool {
+        self.base() == code && self.blame() == Some(Blame::Parameter(number))
     }
 
     /// A warning after which the same bytes may be sent again, later.

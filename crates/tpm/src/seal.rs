@@ -6,12 +6,12 @@ use base::curve::EcPublic;
 use crate::command::{Authorization, Command, Handle, SessionUse};
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
-use crate::policy;
+use crate::policy::{self, Choice, Means, Policy, PolicyUse, SecretProof};
 use crate::primary::{Primary, load_parameters};
 use crate::public::{NAME_HASH, Name, Parameters, PublicArea, Wrapped, curve_from_id};
 use crate::rc::ResponseCode;
 use crate::session::{Entity, Kind};
-use crate::template;
+use crate::template::{self, Sealed};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
 
@@ -35,13 +35,24 @@ pub(crate) fn check_auth(auth: &Secret) -> Result<()> {
     Ok(())
 }
 
-/// The security officer's object and the user's, whose authorisation value the security officer may replace.
+/// What opens the user's sealed object, where the right authorisation value is not enough.
+#[derive(Clone, Copy, Debug)]
+pub struct UserPolicy<'a> {
+    /// The policy that the object was made with, and its approvals.
+    pub policy: PolicyUse<'a>,
+    /// The name of the security officer's object.
+    pub so_name: &'a Name,
+}
+
+/// The security officer's object and the user's, whose authorisation value the security officer may replace. With a policy the
+/// user's is opened by that only: where the value is to be needed as well, that is a step of it.
 /// StartAuthSession, Create, Create.
 pub(crate) fn create_pin_objects(
     connection: &mut Connection,
     primary: &Primary,
     so: SealRequest<'_>,
     user: SealRequest<'_>,
+    policy: Option<&Policy>,
 ) -> Result<(Wrapped, Wrapped)> {
     for request in [so, user] {
         check_auth(request.auth)?;
@@ -51,12 +62,37 @@ pub(crate) fn create_pin_objects(
     }
     let protection = connection.salted(primary)?;
     connection.with(protection, |connection, protection| {
-        let so_object = create(connection, primary, &template::seal(None)?, so.auth, Some(so.data), protection)?;
-        let policy = policy::user_policy(&so_object.name()?);
+        let so_area = template::seal(Sealed::Value)?;
+        let so_object = create(connection, primary, &so_area, so.auth, Some(so.data), protection)?;
+        let whole = policy::user_policy(&so_object.name()?, policy)?;
         protection.keep = false;
-        let user_area = template::seal(Some(&policy))?;
+        let user_area = template::seal(match policy {
+            None => Sealed::AdminPolicy(&whole),
+            Some(_) => Sealed::Policy(&whole),
+        })?;
         let user_object = create(connection, primary, &user_area, user.auth, Some(user.data), protection)?;
         Ok((so_object, user_object))
+    })
+}
+
+/// One of the two PIN objects: the security officer's, or that of the user of an officer whose object has this name.
+/// StartAuthSession, Create.
+pub(crate) fn create_pin_object(
+    connection: &mut Connection,
+    primary: &Primary,
+    so_name: Option<&Name>,
+    request: SealRequest<'_>,
+) -> Result<Wrapped> {
+    check_auth(request.auth)?;
+    if request.data.is_empty() || request.data.len() > MAX_DATA {
+        return Err(Error::Invalid("1 to 128 bytes can be sealed"));
+    }
+    let policy = so_name.map(|so_name| policy::user_policy(so_name, None)).transpose()?;
+    let area = template::seal(policy.as_ref().map_or(Sealed::Value, Sealed::AdminPolicy))?;
+    let protection = connection.salted(primary)?;
+    connection.with(protection, |connection, protection| {
+        protection.keep = false;
+        create(connection, primary, &area, request.auth, Some(request.data), protection)
     })
 }
 
@@ -178,6 +214,88 @@ pub(crate) fn unseal(
     })
 }
 
+/// By a policy, LoadExternal, VerifySignature, FlushContext for an approval not seen before; Load, StartAuthSession, the commands
+/// of the policy, PolicyOR, Unseal, FlushContext.
+pub(crate) fn unseal_by_policy(
+    connection: &mut Connection,
+    primary: &Primary,
+    (object, name): (&Wrapped, &Name),
+    auth: &Secret,
+    user: UserPolicy<'_>,
+) -> Result<Secret> {
+    let whole = whole_policy(object, user.so_name, Some(user.policy.policy))?;
+    let approvals = user.policy.approvals;
+    let mut choice = Choice::new(PolicyUse { policy: &whole, approvals }, &Means::user(cc::UNSEAL))?;
+    choice.prepare(connection)?;
+    let handle = load_seal(connection, primary, object, name)?;
+    let protection = policy_protection(connection, primary)?;
+    connection.with_temporary(protection, |connection, protection| {
+        loop {
+            let unsealed = choice.satisfy(connection, protection, None).and_then(|()| {
+                protection.keep = false;
+                let command = connection.command(cc::UNSEAL, vec![handle.clone()], Writer::new())?;
+                let encrypt = connection.options().bus_protection;
+                connection.execute(&command, &mut [protection.authorize(Entity { name, auth }, false, encrypt)])
+            });
+            match unsealed {
+                Ok(response) => {
+                    let mut reader = response.reader();
+                    let data = Secret::copy_from(reader.tpm2b()?);
+                    reader.finish()?;
+                    choice.succeeded(connection, protection);
+                    return Ok(data);
+                }
+                Err(error) => {
+                    // The session is of this operation: it is never in doubt.
+                    choice.again(connection, error, false)?;
+                    choice.prepare(connection)?;
+                }
+            }
+        }
+    })
+}
+
+/// Whether the object was made under this primary: Load, FlushContext; and StartAuthSession where the primary has an
+/// authorisation value.
+pub(crate) fn is_child(connection: &mut Connection, primary: &Primary, object: &Wrapped, name: &Name) -> Result<bool> {
+    let protection = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
+    connection.with(protection, |connection, protection| {
+        protection.keep = false;
+        match connection.load(primary, &object.public, &object.private, name, protection.session.as_mut()) {
+            Ok(_) => Ok(true),
+            Err(Error::Integrity) => Ok(false),
+            Err(error) => Err(error),
+        }
+    })
+}
+
+/// The whole policy of the user's object. That of the object must be the same: what is asked of a person had better not depend
+/// on what somebody wrote into the store.
+fn whole_policy(object: &Wrapped, so_name: &Name, policy: Option<&Policy>) -> Result<Policy> {
+    let whole = policy::user_policy(so_name, policy)?;
+    if object.public_area()?.auth_policy() != whole.digest() {
+        return Err(Error::NameMismatch);
+    }
+    Ok(whole)
+}
+
+/// Load; StartAuthSession before it where the primary has an authorisation value.
+fn load_seal(connection: &mut Connection, primary: &Primary, object: &Wrapped, name: &Name) -> Result<Handle> {
+    let parent = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
+    connection.with(parent, |connection, parent| {
+        connection.load(primary, &object.public, &object.private, name, parent.session.as_mut())
+    })
+}
+
+/// A policy session fit for a value that can be guessed.
+fn policy_protection(connection: &mut Connection, primary: &Primary) -> Result<Protection> {
+    if connection.options().bus_protection {
+        connection.start_salted(primary, Kind::POLICY).map(Protection::new)
+    } else {
+        connection.start_policy().map(Protection::new)
+    }
+}
+
 /// Checks, before anything is sent, what an unseal or a change is asked of.
 pub(crate) fn check_seal(object: &Wrapped, auths: &[&Secret]) -> Result<Name> {
     for auth in auths {
@@ -210,26 +328,25 @@ pub(crate) fn change_auth(
     })
 }
 
-/// By the policy's first branch: StartAuthSession, Load, PolicyAuthValue, PolicyCommandCode, PolicyOR, ObjectChangeAuth,
+/// By the policy that asks for the value: StartAuthSession, Load, PolicyAuthValue, PolicyCommandCode, PolicyOR, ObjectChangeAuth,
 /// FlushContext; one more StartAuthSession (and FlushContext) where the primary has an authorisation value.
 pub(crate) fn change_user_auth(
     connection: &mut Connection,
     primary: &Primary,
-    user: (&Wrapped, &Name),
+    (object, name): (&Wrapped, &Name),
     so_name: &Name,
+    policy: Option<&Policy>,
     old: &Secret,
     new: &Secret,
 ) -> Result<Vec<u8>> {
-    let (object, name) = user;
-    let parent = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
-    let handle = connection.with(parent, |connection, parent| {
-        connection.load(primary, &object.public, &object.private, name, parent.session.as_mut())
-    })?;
-    let session = connection.start_salted(primary, Kind::Policy { auth_value: false })?;
-    let mut protection = Protection::new(session);
-    protection.keep = true;
-    connection.with_temporary(protection, |connection, protection| {
-        policy::satisfy_by_auth_value(connection, protection, so_name)?;
+    let whole = whole_policy(object, so_name, policy)?;
+    let means = Means { command: Some(cc::OBJECT_CHANGE_AUTH), by_name: true, auth_value: true, secret: None };
+    let mut choice = Choice::new(PolicyUse { policy: &whole, approvals: &[] }, &means)?;
+    choice.prepare(connection)?;
+    let handle = load_seal(connection, primary, object, name)?;
+    let session = connection.start_salted(primary, Kind::POLICY)?;
+    connection.with_temporary(Protection::new(session), |connection, protection| {
+        choice.satisfy(connection, protection, None)?;
         protection.keep = false;
         let command = object_change_auth(connection, primary, handle, new)?;
         let authorization = protection.authorize(Entity { name, auth: old }, true, false);
@@ -237,21 +354,25 @@ pub(crate) fn change_user_auth(
     })
 }
 
-/// By the policy's second branch: StartAuthSession, Load, Load, StartAuthSession, PolicySecret, PolicyCommandCode, PolicyOR,
-/// ObjectChangeAuth, FlushContext, FlushContext. The authorisation value that is replaced is unknown, and would belong to the
-/// encryption key of the policy session: the new one is therefore encrypted by the other session.
+/// By the policy that asks for the security officer: StartAuthSession, Load, Load, StartAuthSession, PolicySecret,
+/// PolicyCommandCode, PolicyOR, ObjectChangeAuth, FlushContext, FlushContext. The authorisation value that is replaced is unknown,
+/// and would belong to the encryption key of the policy session: the new one is therefore encrypted by the other session.
 pub(crate) fn reset_user_auth(
     connection: &mut Connection,
     primary: &Primary,
-    user: (&Wrapped, &Name),
-    so: (&Wrapped, &Name),
+    (user_object, user_name): (&Wrapped, &Name),
+    (so_object, so_name): (&Wrapped, &Name),
+    policy: Option<&Policy>,
     so_auth: &Secret,
     new: &Secret,
 ) -> Result<Vec<u8>> {
+    let whole = whole_policy(user_object, so_name, policy)?;
+    let means =
+        Means { command: Some(cc::OBJECT_CHANGE_AUTH), by_name: true, auth_value: false, secret: Some(so_name) };
+    let mut choice = Choice::new(PolicyUse { policy: &whole, approvals: &[] }, &means)?;
+    choice.prepare(connection)?;
     let protection = connection.salted(primary)?;
     connection.with_temporary(protection, |connection, protection| {
-        let (so_object, so_name) = so;
-        let (user_object, user_name) = user;
         let so_handle =
             connection.load(primary, &so_object.public, &so_object.private, so_name, protection.session.as_mut())?;
         let user_handle = connection.load(
@@ -263,8 +384,9 @@ pub(crate) fn reset_user_auth(
         )?;
         let policy_session = connection.start_policy()?;
         connection.with_temporary(Protection::new(policy_session), |connection, by_policy| {
-            let so_entity = Entity { name: so_name, auth: so_auth };
-            policy::satisfy_by_secret(connection, by_policy, &so_handle, so_entity, protection)?;
+            let entity = Entity { name: so_name, auth: so_auth };
+            let proof = SecretProof { handle: &so_handle, entity, protection: &mut *protection };
+            choice.satisfy(connection, by_policy, Some(proof))?;
             by_policy.keep = false;
             let command = object_change_auth(connection, primary, user_handle, new)?;
             let nothing = Secret::zeroed(0);

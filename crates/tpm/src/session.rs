@@ -23,6 +23,11 @@ pub(crate) enum Kind {
     },
 }
 
+impl Kind {
+    /// A policy session as it starts.
+    pub(crate) const POLICY: Kind = Kind::Policy { auth_value: false };
+}
+
 /// The object an authorisation is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entity<'a> {
@@ -42,6 +47,8 @@ pub(crate) struct Session {
     salted_to: Option<Name>,
     /// Whether it is to end with the next key operation, because keeping it would cost a command to end it.
     pub(crate) last_use_next: bool,
+    /// Whether a policy was begun in it, and not used up by a command.
+    pub(crate) begun: bool,
     /// Cleared when a command ended it.
     pub(crate) alive: bool,
 }
@@ -68,6 +75,7 @@ impl Session {
             bound: bound.map(|entity| (entity.name.clone(), entity.auth.clone())),
             salted_to: salt.map(|(name, _)| name.clone()),
             last_use_next: false,
+            begun: false,
             alive: true,
         }
     }

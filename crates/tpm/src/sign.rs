@@ -7,6 +7,7 @@ use crate::connection::Connection;
 use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
 use crate::keys::{check, use_key};
+use crate::policy::PolicyUse;
 use crate::primary::Primary;
 use crate::public::{Attributes, Name, Parameters, PublicArea, Scheme, Wrapped};
 use crate::wire::constants::{alg, cc, rh, st};
@@ -23,6 +24,8 @@ pub struct Key<'a> {
     pub name: &'a Name,
     /// Its authorisation value.
     pub auth: &'a Secret,
+    /// Its policy, if it is used by that; [`Error::NameMismatch`] if it has another one.
+    pub policy: Option<PolicyUse<'a>>,
 }
 
 /// How to sign.

@@ -5,6 +5,7 @@ use base::digest::Hash;
 
 use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
+use crate::policy::Policy;
 use crate::public::{Attributes, DEFAULT_EXPONENT, Parameters, PublicArea, Scheme, Symmetric, curve_id, name_alg};
 use crate::wire::constants::{alg, ecc};
 
@@ -60,6 +61,52 @@ pub(crate) fn storage_primary() -> Result<PublicArea> {
             x: vec![0; 32],
             y: vec![0; 32],
         },
+    })
+}
+
+/// What a storage primary that is kept nowhere is derived from. A TPM derives the same key from the same template, until it is
+/// cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum PrimaryTemplate {
+    /// The storage primary of the TCG TPM v2.0 Provisioning Guidance, 7.5.1: P-256.
+    #[default]
+    Srk,
+    /// RSA with 2048 bits, as `tpm2_createprimary` of tpm2-tools makes it by default.
+    Rsa,
+    /// The same, exempt from dictionary attack protection.
+    RsaNoDa,
+    /// P-256, as `tpm2_createprimary -G ecc` makes it.
+    Ecc,
+    /// The same, exempt from dictionary attack protection: what keys of the TSS2 engine and provider of OpenSSL hang below.
+    EccNoDa,
+}
+
+/// The public area to derive a storage primary from.
+pub(crate) fn primary(template: PrimaryTemplate) -> Result<PublicArea> {
+    let srk = storage_primary()?;
+    let without_no_da = Attributes::from_bits(srk.attributes.bits() & !Attributes::NO_DA.bits());
+    // What is derived depends on the length of the empty fields, too.
+    let rsa = Parameters::Rsa {
+        symmetric: Some(STORAGE),
+        scheme: Scheme::NULL,
+        bits: 2048,
+        exponent: 0,
+        modulus: Vec::new(),
+    };
+    let ecc = Parameters::Ecc {
+        symmetric: Some(STORAGE),
+        scheme: Scheme::NULL,
+        curve: ecc::NIST_P256,
+        kdf: Scheme::NULL,
+        x: Vec::new(),
+        y: Vec::new(),
+    };
+    Ok(match template {
+        PrimaryTemplate::Srk => srk,
+        PrimaryTemplate::Rsa => PublicArea { attributes: without_no_da, parameters: rsa, ..srk },
+        PrimaryTemplate::RsaNoDa => PublicArea { parameters: rsa, ..srk },
+        PrimaryTemplate::Ecc => PublicArea { attributes: without_no_da, parameters: ecc, ..srk },
+        PrimaryTemplate::EccNoDa => PublicArea { parameters: ecc, ..srk },
     })
 }
 
@@ -121,16 +168,37 @@ pub(crate) fn imported_key(template: KeyTemplate) -> Result<PublicArea> {
     })
 }
 
-/// A sealed data object, subject to lockout. With a policy, the ADMIN role (changing the authorisation value) is had by it only.
-pub(crate) fn seal(admin_policy: Option<&[u8]>) -> Result<PublicArea> {
-    let attributes = FIXED.union(Attributes::USER_WITH_AUTH);
+/// Usable by policy only: nothing walks around it.
+pub(crate) fn with_policy(mut area: PublicArea, policy: Option<&Policy>) -> PublicArea {
+    if let Some(policy) = policy {
+        area.auth_policy = policy.digest().to_vec();
+        area.attributes = area.attributes.without(Attributes::USER_WITH_AUTH);
+    }
+    area
+}
+
+/// How a sealed data object is authorised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sealed<'a> {
+    /// By its value.
+    Value,
+    /// By its value; what changes that, by this policy only (the ADMIN role).
+    AdminPolicy(&'a Policy),
+    /// By this policy only.
+    Policy(&'a Policy),
+}
+
+/// A sealed data object, subject to lockout.
+pub(crate) fn seal(sealed: Sealed<'_>) -> Result<PublicArea> {
+    let (attributes, policy) = match sealed {
+        Sealed::Value => (Attributes::USER_WITH_AUTH, None),
+        Sealed::AdminPolicy(policy) => (Attributes::USER_WITH_AUTH.union(Attributes::ADMIN_WITH_POLICY), Some(policy)),
+        Sealed::Policy(policy) => (Attributes::ADMIN_WITH_POLICY, Some(policy)),
+    };
     Ok(PublicArea {
         name_alg: name_alg()?,
-        attributes: match admin_policy {
-            Some(_) => attributes.union(Attributes::ADMIN_WITH_POLICY),
-            None => attributes,
-        },
-        auth_policy: admin_policy.unwrap_or_default().to_vec(),
+        attributes: FIXED.union(attributes),
+        auth_policy: policy.map_or_else(Vec::new, |policy| policy.digest().to_vec()),
         parameters: Parameters::KeyedHash { scheme: Scheme::NULL, unique: Vec::new() },
     })
 }

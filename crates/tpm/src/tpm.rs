@@ -17,15 +17,16 @@ use crate::connection::{Connection, Repeat};
 use crate::crypto::Direction;
 use crate::error::{Error, Result};
 use crate::import::{self, KeyMaterial};
+use crate::policy::{self, PcrSelection, PcrValues, Policy, PolicyUse};
 use crate::pool::{Pool, Shared, lock};
 use crate::primary::{self, Primary, PrimaryRequest};
 use crate::public::{Name, Wrapped};
 use crate::random;
 use crate::reaper::Reaper;
-use crate::seal::{self, SealRequest};
+use crate::seal::{self, SealRequest, UserPolicy};
 use crate::sign::{self, DecryptScheme, Key, SignScheme, Signature};
 use crate::template::KeyTemplate;
-use crate::{ecdh, hmac, keys};
+use crate::{ecdh, hmac, keys, pcr};
 
 /// How to treat the TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,9 @@ impl Default for Options {
 
 /// A TPM. Nothing is opened before the first call that needs it; all methods may be called from any thread.
 ///
-/// A number of commands in the description of a method is the most it takes when nothing goes wrong.
+/// A number of commands in the description of a method is the most it takes when nothing goes wrong. For a key with a policy,
+/// those of the policy come before each: one for a step, two for PolicyAuthorize with an approval that was used before, three more
+/// for one that was not.
 #[derive(Debug)]
 pub struct Tpm {
     pool: Arc<Pool>,
@@ -116,20 +119,68 @@ impl Tpm {
         self.general(Repeat::Safe, |connection| primary::check(connection, primary))
     }
 
-    /// Makes the security officer's and the user's sealed object: (SO, user). Three commands.
+    /// The PCRs that this TPM has, a selection for each bank. One command.
+    pub fn pcr_banks(&self) -> Result<Vec<PcrSelection>> {
+        self.general(Repeat::Safe, pcr::banks)
+    }
+
+    /// The present values of PCRs, all of one moment. A command for each eight of them.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the TPM does not have the bank.
+    pub fn pcr_read(&self, selection: &PcrSelection) -> Result<PcrValues> {
+        self.general(Repeat::Safe, |connection| pcr::read(connection, selection))
+    }
+
+    /// Whether the present PCRs satisfy a policy, as far as it is about PCRs: [`Error::PolicyNotMet`] if not. A command for each
+    /// eight of them.
+    pub fn check_policy(&self, policy: &PolicyUse<'_>) -> Result<()> {
+        self.general(Repeat::Safe, |connection| policy::check(connection, policy))
+    }
+
+    /// Makes the security officer's and the user's sealed object: (SO, user). With a policy, only that opens the user's: a step
+    /// of it must ask for the authorisation value if that is to be needed as well. Three commands.
     pub fn create_pin_objects(
         &self,
         primary: &Primary,
         so: SealRequest<'_>,
         user: SealRequest<'_>,
+        policy: Option<&Policy>,
     ) -> Result<(Wrapped, Wrapped)> {
-        self.session(Repeat::Safe, |connection| seal::create_pin_objects(connection, primary, so, user))
+        self.session(Repeat::Safe, |connection| seal::create_pin_objects(connection, primary, so, user, policy))
     }
 
-    /// What is sealed in `object`. Four commands; their session serves the next operation.
-    pub fn unseal(&self, primary: &Primary, object: &Wrapped, auth: &Secret) -> Result<Secret> {
+    /// Makes one of the two: the security officer's or, with the name of that one, the user's. Two commands.
+    pub fn create_pin_object(
+        &self,
+        primary: &Primary,
+        so_name: Option<&Name>,
+        request: SealRequest<'_>,
+    ) -> Result<Wrapped> {
+        self.session(Repeat::Safe, |connection| seal::create_pin_object(connection, primary, so_name, request))
+    }
+
+    /// Whether a sealed object was made under this primary, in this TPM. Two commands, three where the primary has an
+    /// authorisation value.
+    pub fn is_child(&self, primary: &Primary, object: &Wrapped) -> Result<bool> {
+        let name = seal::check_seal(object, &[])?;
+        self.session(Repeat::Safe, |connection| seal::is_child(connection, primary, object, &name))
+    }
+
+    /// What is sealed in `object`. Four commands; their session serves the next operation. With a policy, five and those of the
+    /// policy: PolicyPCR, PolicyAuthValue, PolicyOR for literal PCRs and a PIN.
+    pub fn unseal(
+        &self,
+        primary: &Primary,
+        object: &Wrapped,
+        auth: &Secret,
+        policy: Option<UserPolicy<'_>>,
+    ) -> Result<Secret> {
         let name = seal::check_seal(object, &[auth])?;
-        self.session(Repeat::Safe, |connection| seal::unseal(connection, primary, object, &name, auth))
+        self.session(Repeat::Safe, |connection| match policy {
+            None => seal::unseal(connection, primary, object, &name, auth),
+            Some(policy) => seal::unseal_by_policy(connection, primary, (object, &name), auth, policy),
+        })
     }
 
     /// Replaces the authorisation value of an object without a policy, such as the security officer's. Returns its new
@@ -139,47 +190,64 @@ impl Tpm {
         self.session(Repeat::Never, |connection| seal::change_auth(connection, primary, object, &name, old, new))
     }
 
-    /// Replaces the user's authorisation value, knowing it. Returns the new TPM2B_PRIVATE. Seven commands.
+    /// Replaces the user's authorisation value, knowing it. Returns the new TPM2B_PRIVATE. `policy` is the one the object was made
+    /// with; it need not be met. Seven commands.
     pub fn change_user_auth(
         &self,
         primary: &Primary,
         user: &Wrapped,
         so_name: &Name,
+        policy: Option<&Policy>,
         old: &Secret,
         new: &Secret,
     ) -> Result<Vec<u8>> {
         let name = seal::check_seal(user, &[old, new])?;
         self.session(Repeat::Never, |connection| {
-            seal::change_user_auth(connection, primary, (user, &name), so_name, old, new)
+            seal::change_user_auth(connection, primary, (user, &name), so_name, policy, old, new)
         })
     }
 
-    /// Replaces the user's authorisation value, knowing the security officer's. Returns the new TPM2B_PRIVATE. Ten commands.
+    /// Replaces the user's authorisation value, knowing the security officer's. Returns the new TPM2B_PRIVATE. `policy` is the one
+    /// the object was made with; it need not be met. Ten commands.
     pub fn reset_user_auth(
         &self,
         primary: &Primary,
         user: &Wrapped,
         so: &Wrapped,
+        policy: Option<&Policy>,
         so_auth: &Secret,
         new: &Secret,
     ) -> Result<Vec<u8>> {
         let name = seal::check_seal(user, &[new])?;
         let so_name = seal::check_seal(so, &[so_auth])?;
         self.session(Repeat::Never, |connection| {
-            seal::reset_user_auth(connection, primary, (user, &name), (so, &so_name), so_auth, new)
+            seal::reset_user_auth(connection, primary, (user, &name), (so, &so_name), policy, so_auth, new)
         })
     }
 
-    /// Makes a key with the given authorisation value. Two commands, one when a session is held.
-    pub fn create_key(&self, primary: &Primary, template: &KeyTemplate, auth: &Secret) -> Result<Wrapped> {
-        self.session(Repeat::Safe, |connection| keys::create_key(connection, primary, *template, auth))
+    /// Makes a key with the given authorisation value; with a policy, only that allows its use. Two commands, one when a session
+    /// is held.
+    pub fn create_key(
+        &self,
+        primary: &Primary,
+        template: &KeyTemplate,
+        auth: &Secret,
+        policy: Option<&Policy>,
+    ) -> Result<Wrapped> {
+        self.session(Repeat::Safe, |connection| keys::create_key(connection, primary, *template, auth, policy))
     }
 
-    /// Takes over a key that was made elsewhere, with the given authorisation value. Material that is no key is refused before
+    /// Takes over a key that was made elsewhere, with the given authorisation value; with a policy, only that allows its use. Material that is no key is refused before
     /// anything is sent, and nothing of it is ever in clear on the bus, with bus protection or without. One command; two where
     /// the primary has an authorisation value and no session is held.
-    pub fn import_key(&self, primary: &Primary, material: &KeyMaterial, auth: &Secret) -> Result<Wrapped> {
-        let object = import::check(material, auth)?;
+    pub fn import_key(
+        &self,
+        primary: &Primary,
+        material: &KeyMaterial,
+        auth: &Secret,
+        policy: Option<&Policy>,
+    ) -> Result<Wrapped> {
+        let object = import::check(material, auth, policy)?;
         self.session(Repeat::Safe, |connection| import::import_key(connection, primary, &object))
     }
 
@@ -269,9 +337,14 @@ impl Tpm {
         self.pool.abandon();
     }
 
-    fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn general<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
         self.run(self.pool.general(), repeat, operation)
+    }
+
+    /// What may be done a second time, in a session.
+    pub(crate) fn in_session<T>(&self, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
+        self.session(Repeat::Safe, operation)
     }
 
     fn session<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {

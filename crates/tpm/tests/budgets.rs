@@ -62,7 +62,7 @@ fn a_long_life_signs_with_one_command() {
     assert_sent(&proxy.mark(), "FlushContext");
     tpm.forget(key.name);
     assert_eq!(proxy.mark().len(), 0);
-    tpm.create_key(&stage.primary, &p256(), &secret(40)).unwrap();
+    tpm.create_key(&stage.primary, &p256(), &secret(40), None).unwrap();
     assert_sent(&proxy.mark(), "Create");
     stage.login(&tpm);
     assert_sent(&proxy.mark(), "StartAuthSession Load Unseal FlushContext");
@@ -110,24 +110,25 @@ fn making_things() {
             &primary,
             SealRequest { auth: &so_auth, data: &data },
             SealRequest { auth: &user_auth, data: &data },
+            None,
         )
         .unwrap();
     assert_sent(&proxy.mark(), "StartAuthSession Create Create");
-    tpm.create_key(&primary, &p256(), &secret(9)).unwrap();
+    tpm.create_key(&primary, &p256(), &secret(9), None).unwrap();
     assert_sent(&proxy.mark(), "StartAuthSession Create");
-    tpm.unseal(&primary, &user, &user_auth).unwrap();
+    tpm.unseal(&primary, &user, &user_auth, None).unwrap();
     proxy.mark();
     // A session of a login ends with its next use where keeping it would cost a command.
-    tpm.create_key(&primary, &p256(), &secret(9)).unwrap();
+    tpm.create_key(&primary, &p256(), &secret(9), None).unwrap();
     assert_sent(&proxy.mark(), "Create");
     tpm.change_auth(&primary, &so, &so_auth, &secret(4)).unwrap();
     assert_sent(&proxy.mark(), "StartAuthSession Load ObjectChangeAuth FlushContext");
-    tpm.change_user_auth(&primary, &user, &so.name().unwrap(), &user_auth, &secret(5)).unwrap();
+    tpm.change_user_auth(&primary, &user, &so.name().unwrap(), None, &user_auth, &secret(5)).unwrap();
     assert_sent(
         &proxy.mark(),
         "Load StartAuthSession PolicyAuthValue PolicyCommandCode PolicyOR ObjectChangeAuth FlushContext",
     );
-    tpm.reset_user_auth(&primary, &user, &so, &so_auth, &secret(5)).unwrap();
+    tpm.reset_user_auth(&primary, &user, &so, None, &so_auth, &secret(5)).unwrap();
     assert_sent(
         &proxy.mark(),
         "StartAuthSession Load Load StartAuthSession PolicySecret PolicyCommandCode PolicyOR ObjectChangeAuth \
@@ -149,7 +150,7 @@ fn unprotected_commands_need_no_session() {
     assert_sent(&proxy.mark(), "Load Sign");
     stage.sign(&tpm, 0);
     assert_sent(&proxy.mark(), "Sign");
-    tpm.create_key(&stage.primary, &p256(), &secret(40)).unwrap();
+    tpm.create_key(&stage.primary, &p256(), &secret(40), None).unwrap();
     assert_sent(&proxy.mark(), "Create");
 }
 
@@ -158,7 +159,7 @@ fn a_wrong_pin_costs_no_more_than_a_right_one() {
     let (swtpm, proxy) = counted();
     let stage = Stage::set(&swtpm, &[p256()]);
     let tpm = at(&proxy.tcti());
-    tpm.unseal(&stage.primary, &stage.user, &secret(77)).unwrap_err();
+    tpm.unseal(&stage.primary, &stage.user, &secret(77), None).unwrap_err();
     assert_sent(&proxy.mark(), "StartAuthSession Load Unseal(0x98e) FlushContext");
     stage.login(&tpm);
     assert_sent(&proxy.mark(), "Load Unseal FlushContext");

@@ -32,13 +32,13 @@ impl Known {
     fn import(tpm: &Tpm, stage: &Stage, key: &[u8]) -> Known {
         let auth = secret(150);
         let material = KeyMaterial::Aes { key: Secret::copy_from(key) };
-        let wrapped = tpm.import_key(&stage.primary, &material, &auth).unwrap();
+        let wrapped = tpm.import_key(&stage.primary, &material, &auth, None).unwrap();
         let name = wrapped.name().unwrap();
         Known { wrapped, name, auth }
     }
 
     fn key<'a>(&'a self, stage: &'a Stage) -> Key<'a> {
-        Key { primary: &stage.primary, wrapped: &self.wrapped, name: &self.name, auth: &self.auth }
+        Key { primary: &stage.primary, wrapped: &self.wrapped, name: &self.name, auth: &self.auth, policy: None }
     }
 }
 
@@ -167,12 +167,12 @@ fn a_key_made_by_the_tpm_decrypts_what_it_encrypted() {
         }
     }
     // What this TPM has not is said so; what no TPM has is not asked for.
-    let refused = tpm.create_key(&stage.primary, &KeyTemplate::Aes { bits: 192 }, &secret(1));
+    let refused = tpm.create_key(&stage.primary, &KeyTemplate::Aes { bits: 192 }, &secret(1), None);
     assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
-    let refused = tpm.create_key(&stage.primary, &KeyTemplate::Aes { bits: 129 }, &secret(1));
+    let refused = tpm.create_key(&stage.primary, &KeyTemplate::Aes { bits: 129 }, &secret(1), None);
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     let key192 = KeyMaterial::Aes { key: Secret::zeroed(24) };
-    let refused = tpm.import_key(&stage.primary, &key192, &secret(1));
+    let refused = tpm.import_key(&stage.primary, &key192, &secret(1), None);
     assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
 }
 

@@ -274,7 +274,7 @@ fn a_changed_response_is_never_believed() {
             }
             proxy.mark();
             proxy.inject(Fault::FlipResponseByte { code: code(name), offset_from_end: offset });
-            let opened = tpm.unseal(&stage.primary, &stage.user, &stage.user_auth);
+            let opened = tpm.unseal(&stage.primary, &stage.user, &stage.user_auth, None);
             assert!(opened.as_ref().map_or(true, |data| *data == stage.wrapping));
             let digest = Hash::Sha256.digest(&[b"message"]);
             let key = stage.key(0);
@@ -344,10 +344,10 @@ fn garbled_responses_never_panic() {
         bytes[6..10].fill(0);
         let name = names[round % names.len()];
         proxy.inject(Fault::Replace { code: code(name), bytes });
-        let _ = tpm.unseal(&stage.primary, &stage.user, &stage.user_auth);
+        let _ = tpm.unseal(&stage.primary, &stage.user, &stage.user_auth, None);
         let _ = tpm.sign(&stage.key(0), Hash::Sha256, &[7; 32], SignScheme::Ecdsa);
         match name {
-            "Create" => drop(tpm.create_key(&stage.primary, &p256(), &secret(7))),
+            "Create" => drop(tpm.create_key(&stage.primary, &p256(), &secret(7), None)),
             "GetCapability" => drop((tpm.capabilities(), tpm.lockout())),
             "GetRandom" => drop(tpm.random(&mut [0; 50])),
             "ReadPublic" => drop(tpm.check_primary(&stage.primary)),
@@ -371,7 +371,7 @@ fn error_codes_from_anywhere_never_panic_and_are_told() {
     for rc in [0x101, 0x143, 0x18b, 0x28b, 0x910, 0x918, 0x98e, 0x9a2, 0x1df, 0x2c4, 0xffff_ffff] {
         for name in ["StartAuthSession", "Load", "Unseal", "Sign"] {
             proxy.inject(Fault::Respond { code: code(name), rc, times: 2 });
-            let opened = tpm.unseal(&stage.primary, &stage.user, &stage.user_auth);
+            let opened = tpm.unseal(&stage.primary, &stage.user, &stage.user_auth, None);
             let signed = tpm.sign(&stage.key(0), Hash::Sha256, &[7; 32], SignScheme::Ecdsa);
             assert!(opened.is_err() || signed.is_err(), "{rc:#x} {name}");
             if opened == Err(Error::AuthFailed) {
@@ -382,7 +382,7 @@ fn error_codes_from_anywhere_never_panic_and_are_told() {
         }
     }
     proxy.inject(Fault::Respond { code: ANY, rc: 0x921, times: 1 });
-    assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth), Err(Error::Lockout));
+    assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth, None), Err(Error::Lockout));
     tpm.release();
     assert!(leftovers(&swtpm).is_clean());
 }
@@ -395,13 +395,13 @@ fn another_tpm_is_recognised_before_the_pin_is_tried() {
     for bus_protection in [true, false] {
         let tpm = with(&proxy.tcti(), Options { bus_protection, ..Options::default() });
         let missing = Error::PrimaryMissing { handle: 0x8100_0001 };
-        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth), Err(missing.clone()));
+        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth, None), Err(missing.clone()));
         let sign = |tpm: &Tpm| tpm.sign(&stage.key(0), Hash::Sha256, &[7; 32], SignScheme::Ecdsa).unwrap_err();
         assert_eq!(sign(&tpm), missing);
         let other = tpm.storage_primary(&PrimaryRequest::default()).unwrap();
         assert_ne!(other.name(), stage.primary.name());
         let wrong = Error::WrongPrimary { expected: stage.primary.name().clone(), found: Some(other.name().clone()) };
-        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth), Err(wrong.clone()));
+        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth, None), Err(wrong.clone()));
         assert_eq!(tpm.check_primary(&stage.primary), Err(wrong.clone()));
         assert_eq!(sign(&tpm), wrong);
         assert_eq!(proxy.mark().count("Unseal"), 0);
@@ -419,9 +419,9 @@ fn altered_blobs_are_told_from_wrong_pins() {
     let mut broken = stage.user.clone();
     let last = broken.private.len() - 1;
     broken.private[last] ^= 1;
-    assert_eq!(tpm.unseal(&stage.primary, &broken, &stage.user_auth), Err(Error::Integrity));
+    assert_eq!(tpm.unseal(&stage.primary, &broken, &stage.user_auth, None), Err(Error::Integrity));
     let swapped = tpm::Wrapped { public: stage.user.public.clone(), private: stage.so.private.clone() };
-    let refused = tpm.unseal(&stage.primary, &swapped, &stage.user_auth);
+    let refused = tpm.unseal(&stage.primary, &swapped, &stage.user_auth, None);
     assert!(matches!(refused, Err(Error::Integrity | Error::Response(_))), "{refused:?}");
     let key = stage.key(0);
     let wrong_name = Key { name: stage.key(1).name, ..key };
@@ -446,15 +446,15 @@ fn nonsense_is_not_sent() {
     assert!(invalid(tpm.rsa_decrypt(&key, tpm::DecryptScheme::Raw, &[7; 32]).map(drop)));
     let seal = Key { wrapped: &stage.user, name: &stage.user.name().unwrap(), ..key };
     assert!(invalid(tpm.sign(&seal, Hash::Sha256, &[7; 32], SignScheme::Ecdsa).map(drop)));
-    assert!(invalid(tpm.unseal(&stage.primary, key.wrapped, &secret(1)).map(drop)));
-    assert!(invalid(tpm.unseal(&stage.primary, &stage.user, &Secret::zeroed(33)).map(drop)));
-    assert!(invalid(tpm.create_key(&stage.primary, &p256(), &Secret::zeroed(33)).map(drop)));
+    assert!(invalid(tpm.unseal(&stage.primary, key.wrapped, &secret(1), None).map(drop)));
+    assert!(invalid(tpm.unseal(&stage.primary, &stage.user, &Secret::zeroed(33), None).map(drop)));
+    assert!(invalid(tpm.create_key(&stage.primary, &p256(), &Secret::zeroed(33), None).map(drop)));
     let odd = tpm::KeyTemplate::Rsa { bits: 2048, exponent: 4 };
-    assert!(invalid(tpm.create_key(&stage.primary, &odd, &secret(1)).map(drop)));
+    assert!(invalid(tpm.create_key(&stage.primary, &odd, &secret(1), None).map(drop)));
     assert!(Primary::new(tpm::Location::Persistent(0x8100_0001), key.wrapped.public.clone()).is_err());
     assert_eq!(proxy.mark().len(), 0);
     let huge = tpm::KeyTemplate::Rsa { bits: 16384, exponent: 0 };
-    assert!(matches!(tpm.create_key(&stage.primary, &huge, &secret(1)), Err(Error::Unsupported(_))));
+    assert!(matches!(tpm.create_key(&stage.primary, &huge, &secret(1), None), Err(Error::Unsupported(_))));
 }
 
 #[test]

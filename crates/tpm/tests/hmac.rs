@@ -26,13 +26,13 @@ impl Known {
     fn import(tpm: &Tpm, stage: &Stage, hash: Option<Hash>, value: &[u8]) -> Known {
         let auth = secret(160);
         let material = KeyMaterial::Hmac { hash, key: Secret::copy_from(value) };
-        let wrapped = tpm.import_key(&stage.primary, &material, &auth).unwrap();
+        let wrapped = tpm.import_key(&stage.primary, &material, &auth, None).unwrap();
         let name = wrapped.name().unwrap();
         Known { value: value.to_vec(), wrapped, name, auth }
     }
 
     fn key<'a>(&'a self, stage: &'a Stage) -> Key<'a> {
-        Key { primary: &stage.primary, wrapped: &self.wrapped, name: &self.name, auth: &self.auth }
+        Key { primary: &stage.primary, wrapped: &self.wrapped, name: &self.name, auth: &self.auth, policy: None }
     }
 
     fn check(&self, tpm: &Tpm, stage: &Stage, hash: Hash, data: &[u8]) {
@@ -175,10 +175,11 @@ fn what_makes_no_sense_never_reaches_the_tpm() {
     assert!(matches!(tpm.hmac(&stage.key(0), Hash::Sha1, &[]), Err(Error::Invalid(_))));
     assert!(matches!(tpm.hmac(&stage.key(1), Hash::Sha256, &[]), Err(Error::Invalid(_))));
     let sealed = (stage.user.clone(), stage.user.name().unwrap());
-    let key = Key { primary: &stage.primary, wrapped: &sealed.0, name: &sealed.1, auth: &stage.user_auth };
+    let key =
+        Key { primary: &stage.primary, wrapped: &sealed.0, name: &sealed.1, auth: &stage.user_auth, policy: None };
     assert!(matches!(tpm.hmac(&key, Hash::Sha256, &[]), Err(Error::Invalid(_))));
     let template = KeyTemplate::Hmac { hash: Some(Hash::Sha224) };
-    assert!(matches!(tpm.create_key(&stage.primary, &template, &secret(1)), Err(Error::Unsupported(_))));
+    assert!(matches!(tpm.create_key(&stage.primary, &template, &secret(1), None), Err(Error::Unsupported(_))));
     assert_eq!((proxy.mark().len(), proxy.connections()), (0, 0));
     proxy.inject(Fault::Respond { code: command_code("HMAC").unwrap(), rc: 0x2c3, times: 1 });
     assert!(matches!(tpm.hmac(&stage.key(0), Hash::Sha256, &[]), Err(Error::Unsupported(_))));

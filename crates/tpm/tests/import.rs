@@ -68,7 +68,7 @@ fn every_kind() -> Vec<KeyMaterial> {
 /// That a key made of `material` is in the TPM, and is that key.
 fn check_use(tpm: &Tpm, primary: &Primary, material: &KeyMaterial, wrapped: &Wrapped, auth: &Secret) {
     let name = wrapped.name().unwrap();
-    let key = Key { primary, wrapped, name: &name, auth };
+    let key = Key { primary, wrapped, name: &name, auth, policy: None };
     let area = wrapped.public_area().unwrap();
     assert!(area.attributes().contains(Attributes::USER_WITH_AUTH.union(Attributes::NO_DA)));
     for made_here in [Attributes::FIXED_TPM, Attributes::FIXED_PARENT, Attributes::SENSITIVE_DATA_ORIGIN] {
@@ -123,11 +123,11 @@ fn every_kind_of_key_is_the_same_key_in_the_tpm() {
         let tpm = with(&swtpm.tcti(), Options { bus_protection, ..Options::default() });
         for (material, byte) in every_kind().iter().zip(50..) {
             let auth = secret(byte);
-            let wrapped = tpm.import_key(&stage.primary, material, &auth).unwrap();
+            let wrapped = tpm.import_key(&stage.primary, material, &auth, None).unwrap();
             check_use(&tpm, &stage.primary, material, &wrapped, &auth);
             // The value of the key counts, and it alone.
             let (name, wrong) = (wrapped.name().unwrap(), secret(byte + 1));
-            let key = Key { primary: &stage.primary, wrapped: &wrapped, name: &name, auth: &wrong };
+            let key = Key { primary: &stage.primary, wrapped: &wrapped, name: &name, auth: &wrong, policy: None };
             if let KeyMaterial::Ecc { .. } = material {
                 let refused = tpm.sign(&key, Hash::Sha256, &[0; 32], SignScheme::Ecdsa);
                 assert_eq!(refused, Err(Error::AuthFailed));
@@ -149,11 +149,11 @@ fn either_prime_and_any_leading_zeros_will_do() {
     for key in [rsa_key(), &small, &odd] {
         for prime in [0, 1] {
             let material = rsa_material(key, prime);
-            let wrapped = tpm.import_key(&stage.primary, &material, &secret(5)).unwrap();
+            let wrapped = tpm.import_key(&stage.primary, &material, &secret(5), None).unwrap();
             check_use(&tpm, &stage.primary, &material, &wrapped, &secret(5));
             let KeyMaterial::Rsa { n, e, p } = &material else { panic!() };
             let padded = KeyMaterial::Rsa { n: zeros(n), e: zeros(e), p: Secret::new(zeros(p.expose())) };
-            let again = tpm.import_key(&stage.primary, &padded, &secret(5)).unwrap();
+            let again = tpm.import_key(&stage.primary, &padded, &secret(5), None).unwrap();
             assert_eq!(again.public, wrapped.public);
             check_use(&tpm, &stage.primary, &material, &again, &secret(5));
         }
@@ -163,14 +163,14 @@ fn either_prime_and_any_leading_zeros_will_do() {
         let KeyMaterial::Ecc { x, y, d, .. } = &material else { panic!() };
         for d in [Secret::copy_from(&d.expose()[2..]), Secret::new(zeros(d.expose()))] {
             let other = KeyMaterial::Ecc { curve, x: zeros(x), y: zeros(y), d };
-            let wrapped = tpm.import_key(&stage.primary, &other, &secret(5)).unwrap();
+            let wrapped = tpm.import_key(&stage.primary, &other, &secret(5), None).unwrap();
             check_use(&tpm, &stage.primary, &material, &wrapped, &secret(5));
         }
     }
     // An authorisation value that ends with zeros, and none at all.
     for auth in [Secret::copy_from(&[1, 2, 0, 0]), Secret::zeroed(0), Secret::zeroed(32)] {
         let material = ec_material(Curve::P256);
-        let wrapped = tpm.import_key(&stage.primary, &material, &auth).unwrap();
+        let wrapped = tpm.import_key(&stage.primary, &material, &auth, None).unwrap();
         check_use(&tpm, &stage.primary, &material, &wrapped, &auth);
     }
 }
@@ -212,7 +212,7 @@ fn under_every_kind_of_primary() {
     }
     for primary in &primaries {
         for material in every_kind() {
-            let wrapped = tpm.import_key(primary, &material, &secret(5)).unwrap();
+            let wrapped = tpm.import_key(primary, &material, &secret(5), None).unwrap();
             check_use(&tpm, primary, &material, &wrapped, &secret(5));
         }
     }
@@ -228,7 +228,7 @@ fn it_costs_one_command() {
     for bus_protection in [true, false] {
         let tpm = with(&proxy.tcti(), Options { bus_protection, ..Options::default() });
         for material in &kinds {
-            tpm.import_key(&stage.primary, material, &secret(5)).unwrap();
+            tpm.import_key(&stage.primary, material, &secret(5), None).unwrap();
             assert_eq!(proxy.mark().to_string(), "Import");
         }
         tpm.release();
@@ -237,7 +237,7 @@ fn it_costs_one_command() {
     let tpm = at(&proxy.tcti());
     stage.login(&tpm);
     proxy.mark();
-    tpm.import_key(&stage.primary, &kinds[0], &secret(5)).unwrap();
+    tpm.import_key(&stage.primary, &kinds[0], &secret(5), None).unwrap();
     assert_eq!(proxy.mark().to_string(), "Import");
     tpm.release();
     assert_eq!(proxy.mark().to_string(), "", "the session of the login ended with it");
@@ -247,22 +247,22 @@ fn it_costs_one_command() {
     proxy.mark();
     tpm.release();
     proxy.mark();
-    let wrapped = tpm.import_key(&primary, &kinds[0], &secret(5)).unwrap();
+    let wrapped = tpm.import_key(&primary, &kinds[0], &secret(5), None).unwrap();
     assert_eq!(proxy.mark().to_string(), "StartAuthSession Import");
     check_use(&tpm, &primary, &kinds[0], &wrapped, &secret(5));
     proxy.mark();
-    tpm.import_key(&primary, &kinds[0], &secret(5)).unwrap();
+    tpm.import_key(&primary, &kinds[0], &secret(5), None).unwrap();
     assert_eq!(proxy.mark().to_string(), "Import");
     let wrong = primary.clone().with_auth(secret(67));
-    assert_eq!(tpm.import_key(&wrong, &kinds[0], &secret(5)), Err(Error::HierarchyAuth));
+    assert_eq!(tpm.import_key(&wrong, &kinds[0], &secret(5), None), Err(Error::HierarchyAuth));
     tpm.release();
     assert!(leftovers(&swtpm).is_clean());
 
     let manager = ResourceManager::start(proxy.port());
     let tpm = at(&manager.tcti());
-    tpm.import_key(&stage.primary, &kinds[0], &secret(5)).unwrap();
+    tpm.import_key(&stage.primary, &kinds[0], &secret(5), None).unwrap();
     assert_eq!(manager.mark().to_string(), "Import");
-    tpm.import_key(&primary, &kinds[0], &secret(5)).unwrap();
+    tpm.import_key(&primary, &kinds[0], &secret(5), None).unwrap();
     assert_eq!(manager.mark().to_string(), "StartAuthSession Import");
     drop(tpm);
     assert_becomes_clean(&swtpm);
@@ -308,7 +308,7 @@ fn what_is_no_key_is_refused_without_a_command() {
     }
     wrong.push(KeyMaterial::Hmac { hash: None, key: Secret::zeroed(0) });
     for material in &wrong {
-        let refused = tpm.import_key(&stage.primary, material, &secret(5));
+        let refused = tpm.import_key(&stage.primary, material, &secret(5), None);
         assert!(matches!(refused, Err(Error::Invalid(_))), "{material:?} {refused:?}");
     }
 
@@ -321,11 +321,11 @@ fn what_is_no_key_is_refused_without_a_command() {
     unsupported.push(KeyMaterial::Hmac { hash: None, key: Secret::zeroed(129) });
     unsupported.push(KeyMaterial::Hmac { hash: Some(Hash::Sha224), key: Secret::zeroed(20) });
     for material in &unsupported {
-        let refused = tpm.import_key(&stage.primary, material, &secret(5));
+        let refused = tpm.import_key(&stage.primary, material, &secret(5), None);
         assert!(matches!(refused, Err(Error::Unsupported(_))), "{material:?} {refused:?}");
     }
     let long_auth = Secret::zeroed(33);
-    assert!(matches!(tpm.import_key(&stage.primary, &every_kind()[0], &long_auth), Err(Error::Invalid(_))));
+    assert!(matches!(tpm.import_key(&stage.primary, &every_kind()[0], &long_auth, None), Err(Error::Invalid(_))));
     assert_eq!((proxy.mark().len(), proxy.connections()), (0, 0));
 }
 
@@ -338,30 +338,30 @@ fn what_the_tpm_refuses_is_told_apart() {
     // A key altered on the way: in the wrapped key, in its integrity value, in the attributes of its public area.
     for offset_from_end in [100, 160, 262] {
         proxy.inject(Fault::FlipCommandByte { code, offset_from_end });
-        let refused = tpm.import_key(&stage.primary, &ec_material(Curve::P256), &secret(5));
+        let refused = tpm.import_key(&stage.primary, &ec_material(Curve::P256), &secret(5), None);
         assert_eq!(refused, Err(Error::Integrity), "{offset_from_end}");
     }
     // And in the point that the wrapping keys come from, which is none any more.
     proxy.inject(Fault::FlipCommandByte { code, offset_from_end: 20 });
-    let refused = tpm.import_key(&stage.primary, &ec_material(Curve::P256), &secret(5));
+    let refused = tpm.import_key(&stage.primary, &ec_material(Curve::P256), &secret(5), None);
     assert!(matches!(refused, Err(Error::Response(_))), "{refused:?}");
     assert!(proxy.pending_faults().is_empty());
     // A size of RSA keys, and an exponent, that this TPM has not.
     let long = RsaPrivateKey::new(&mut rand_core::OsRng, 1536).unwrap();
     let tiny = RsaPrivateKey::new_with_exp(&mut rand_core::OsRng, 1024, &BigUint::from(3u8)).unwrap();
     for key in [&long, &tiny] {
-        let refused = tpm.import_key(&stage.primary, &rsa_material(key, 0), &secret(5));
+        let refused = tpm.import_key(&stage.primary, &rsa_material(key, 0), &secret(5), None);
         assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
     }
     proxy.inject(Fault::CutAfterCommand { code });
-    tpm.import_key(&stage.primary, &every_kind()[0], &secret(5)).unwrap();
+    tpm.import_key(&stage.primary, &every_kind()[0], &secret(5), None).unwrap();
 
     let other = SwTpm::start();
     let theirs = Stage::set(&other, &[]).primary;
-    let refused = tpm.import_key(&theirs, &every_kind()[0], &secret(5));
+    let refused = tpm.import_key(&theirs, &every_kind()[0], &secret(5), None);
     assert!(matches!(refused, Err(Error::WrongPrimary { .. })), "{refused:?}");
     tpm.evict(&stage.primary, &Secret::zeroed(0)).unwrap();
-    let refused = tpm.import_key(&stage.primary, &every_kind()[0], &secret(5));
+    let refused = tpm.import_key(&stage.primary, &every_kind()[0], &secret(5), None);
     assert!(matches!(refused, Err(Error::PrimaryMissing { .. })), "{refused:?}");
     tpm.release();
     assert!(leftovers(&swtpm).is_clean());
@@ -378,7 +378,7 @@ fn nothing_of_the_key_is_ever_in_clear_on_the_bus() {
         let auth = secret(5);
         let mut secrets = vec![auth.clone()];
         for material in every_kind() {
-            let wrapped = tpm.import_key(&stage.primary, &material, &auth).unwrap();
+            let wrapped = tpm.import_key(&stage.primary, &material, &auth, None).unwrap();
             tpm.release();
             assert!(tap.heard(&wrapped.public[2..]), "the tap hears");
             secrets.push(match material {

@@ -42,7 +42,7 @@ fn processes_that_end_without_a_word_do_not_fill_the_tpm() {
     }
     assert!(!leftovers(&swtpm).transient.is_empty());
     let unclaimed = at(&swtpm.tcti());
-    assert_eq!(unclaimed.unseal(&stage.primary, &stage.user, &stage.user_auth), Err(Error::NoRoom("objects")));
+    assert_eq!(unclaimed.unseal(&stage.primary, &stage.user, &stage.user_auth, None), Err(Error::NoRoom("objects")));
     // The claim may come when the connection is open already.
     unclaimed.claim(names(&stage));
     stage.login(&unclaimed);

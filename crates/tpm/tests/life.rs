@@ -37,8 +37,8 @@ fn what_is_sealed_comes_out_for_the_right_auth_only() {
     let tpm = at(&swtpm.tcti());
     stage.login(&tpm);
     stage.login(&tpm);
-    assert!(tpm.unseal(&stage.primary, &stage.so, &stage.so_auth).unwrap() == secret(3));
-    assert_eq!(tpm.unseal(&stage.primary, &stage.user, &secret(77)), Err(Error::AuthFailed));
+    assert!(tpm.unseal(&stage.primary, &stage.so, &stage.so_auth, None).unwrap() == secret(3));
+    assert_eq!(tpm.unseal(&stage.primary, &stage.user, &secret(77), None), Err(Error::AuthFailed));
     assert_eq!(tpm.lockout().unwrap().counter, 1);
     stage.login(&tpm);
     tpm.release();
@@ -113,33 +113,34 @@ fn pins_are_changed_by_their_owner_and_the_users_by_the_security_officer() {
         let (primary, so_name) = (stage.primary.clone(), stage.so.name().unwrap());
         let old = stage.user.clone();
 
-        let private = tpm.change_user_auth(&primary, &stage.user, &so_name, &stage.user_auth, &secret(20)).unwrap();
+        let private =
+            tpm.change_user_auth(&primary, &stage.user, &so_name, None, &stage.user_auth, &secret(20)).unwrap();
         stage.user.private = private;
         stage.user_auth = secret(20);
         stage.login(&tpm);
-        assert_eq!(tpm.unseal(&primary, &stage.user, &secret(2)), Err(Error::AuthFailed));
-        assert!(tpm.unseal(&primary, &old, &secret(2)).unwrap() == stage.wrapping);
+        assert_eq!(tpm.unseal(&primary, &stage.user, &secret(2), None), Err(Error::AuthFailed));
+        assert!(tpm.unseal(&primary, &old, &secret(2), None).unwrap() == stage.wrapping);
 
-        let private = tpm.reset_user_auth(&primary, &stage.user, &stage.so, &stage.so_auth, &secret(21)).unwrap();
+        let private = tpm.reset_user_auth(&primary, &stage.user, &stage.so, None, &stage.so_auth, &secret(21)).unwrap();
         stage.user.private = private;
         stage.user_auth = secret(21);
         stage.login(&tpm);
 
         stage.so.private = tpm.change_auth(&primary, &stage.so, &stage.so_auth, &secret(22)).unwrap();
         stage.so_auth = secret(22);
-        assert!(tpm.unseal(&primary, &stage.so, &stage.so_auth).unwrap() == secret(3));
+        assert!(tpm.unseal(&primary, &stage.so, &stage.so_auth, None).unwrap() == secret(3));
         swtpm.end_lockout();
 
-        let refused = tpm.reset_user_auth(&primary, &stage.user, &stage.so, &secret(1), &secret(23));
+        let refused = tpm.reset_user_auth(&primary, &stage.user, &stage.so, None, &secret(1), &secret(23));
         assert_eq!(refused, Err(Error::AuthFailed));
-        let refused = tpm.change_user_auth(&primary, &stage.user, &so_name, &secret(1), &secret(23));
+        let refused = tpm.change_user_auth(&primary, &stage.user, &so_name, None, &secret(1), &secret(23));
         assert_eq!(refused, Err(Error::AuthFailed));
         swtpm.end_lockout();
         // By his own value alone the user cannot: the object demands its policy.
         let refused = tpm.change_auth(&primary, &stage.user, &stage.user_auth, &secret(23)).unwrap_err();
         assert!(!matches!(refused, Error::AuthFailed), "{refused}");
         // The security officer's value does not open the user's object.
-        assert_eq!(tpm.unseal(&primary, &stage.user, &stage.so_auth), Err(Error::AuthFailed));
+        assert_eq!(tpm.unseal(&primary, &stage.user, &stage.so_auth, None), Err(Error::AuthFailed));
         swtpm.end_lockout();
         stage.sign(&tpm, 0);
         tpm.release();
@@ -158,11 +159,11 @@ fn a_cleared_lockout_and_what_it_says() {
     let tpm = at(&swtpm.tcti());
     assert!(!tpm.lockout().unwrap().in_lockout);
     for _ in 0..2 {
-        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &secret(77)), Err(Error::AuthFailed));
+        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &secret(77), None), Err(Error::AuthFailed));
     }
     let state = tpm.lockout().unwrap();
     assert_eq!((state.counter, state.max_tries, state.recovery_seconds, state.in_lockout), (2, 2, 1000, true));
-    assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth), Err(Error::Lockout));
+    assert_eq!(tpm.unseal(&stage.primary, &stage.user, &stage.user_auth, None), Err(Error::Lockout));
     // Keys are noDA.
     stage.sign(&tpm, 0);
     tpm.release();

@@ -70,16 +70,16 @@ fn what_the_tpm_reveals_does_not_stay_in_memory() {
         let user = {
             let (so, user) = (secret(3), sealed.secret());
             let [so, user] = [&so, &user].map(|data| SealRequest { auth: &auth, data });
-            tpm.create_pin_objects(&primary, so, user).unwrap().1
+            tpm.create_pin_objects(&primary, so, user, None).unwrap().1
         };
-        let unsealed = tpm.unseal(&primary, &user, &auth).unwrap();
+        let unsealed = tpm.unseal(&primary, &user, &auth, None).unwrap();
         assert!(sealed.is_in_memory(), "it would be found");
         drop(unsealed);
         assert!(!sealed.is_in_memory(), "unsealed, {bus_protection}");
 
-        let wrapped = tpm.create_key(&primary, &KeyTemplate::Rsa { bits: 1024, exponent: 0 }, &auth).unwrap();
+        let wrapped = tpm.create_key(&primary, &KeyTemplate::Rsa { bits: 1024, exponent: 0 }, &auth, None).unwrap();
         let name = wrapped.name().unwrap();
-        let key = Key { primary: &primary, wrapped: &wrapped, name: &name, auth: &auth };
+        let key = Key { primary: &primary, wrapped: &wrapped, name: &name, auth: &auth, policy: None };
         let decrypted = Masked::of(&tpm.rsa_decrypt(&key, DecryptScheme::Raw, &[7; 128]).unwrap());
         assert!(!decrypted.is_in_memory(), "decrypted, {bus_protection}");
     }

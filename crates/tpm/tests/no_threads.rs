@@ -27,9 +27,9 @@ fn no_thread_is_started_where_threads_are_forbidden() {
         tpm.random(&mut [0; 8]).unwrap();
         tpm.check_primary(&stage.primary).unwrap();
         others_get_in();
-        tpm.create_key(&stage.primary, &p256(), &secret(7)).unwrap();
+        tpm.create_key(&stage.primary, &p256(), &secret(7), None).unwrap();
         others_get_in();
-        tpm.unseal(&stage.primary, &stage.user, &secret(77)).unwrap_err();
+        tpm.unseal(&stage.primary, &stage.user, &secret(77), None).unwrap_err();
         others_get_in();
         proxy.mark();
     }

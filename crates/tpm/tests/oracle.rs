@@ -164,13 +164,13 @@ fn their_objects_serve_us() {
     };
     let tpm = at(&swtpm.tcti());
     let name = wrapped.name().unwrap();
-    let key = Key { primary: &stage.primary, wrapped: &wrapped, name: &name, auth: &key_auth };
+    let key = Key { primary: &stage.primary, wrapped: &wrapped, name: &name, auth: &key_auth, policy: None };
     common::sign_and_check(&tpm, &key);
     common::sign_and_check(&tpm, &key);
     // It has a scheme of its own.
     let digest = Hash::Sha384.digest(&[b"message"]);
     assert!(matches!(tpm.sign(&key, Hash::Sha384, &digest, SignScheme::Ecdsa), Err(Error::Invalid(_))));
-    assert_eq!(tpm.unseal(&stage.primary, &sealed, &key_auth).unwrap().expose(), b"their data");
+    assert_eq!(tpm.unseal(&stage.primary, &sealed, &key_auth, None).unwrap().expose(), b"their data");
 }
 
 #[test]
@@ -266,29 +266,30 @@ fn a_primary_with_an_authorisation() {
                 &primary,
                 SealRequest { auth: &so_auth, data: &data },
                 SealRequest { auth: &user_auth, data: &data },
+                None,
             )
             .unwrap();
         let key_auth = secret(4);
-        let wrapped = tpm.create_key(&primary, &p256(), &key_auth).unwrap();
+        let wrapped = tpm.create_key(&primary, &p256(), &key_auth, None).unwrap();
         let name = wrapped.name().unwrap();
-        let key = Key { primary: &primary, wrapped: &wrapped, name: &name, auth: &key_auth };
+        let key = Key { primary: &primary, wrapped: &wrapped, name: &name, auth: &key_auth, policy: None };
         for _ in 0..2 {
-            assert!(tpm.unseal(&primary, &user, &user_auth).unwrap() == data);
+            assert!(tpm.unseal(&primary, &user, &user_auth, None).unwrap() == data);
             common::sign_and_check(&tpm, &key);
             tpm.release();
             common::sign_and_check(&tpm, &key);
             common::sign_and_check(&tpm, &key);
         }
         let so_name = so.name().unwrap();
-        let private = tpm.change_user_auth(&primary, &user, &so_name, &user_auth, &secret(6)).unwrap();
+        let private = tpm.change_user_auth(&primary, &user, &so_name, None, &user_auth, &secret(6)).unwrap();
         let user = Wrapped { private, ..user };
-        assert!(tpm.unseal(&primary, &user, &secret(6)).unwrap() == data);
-        let private = tpm.reset_user_auth(&primary, &user, &so, &so_auth, &secret(7)).unwrap();
+        assert!(tpm.unseal(&primary, &user, &secret(6), None).unwrap() == data);
+        let private = tpm.reset_user_auth(&primary, &user, &so, None, &so_auth, &secret(7)).unwrap();
         let user = Wrapped { private, ..user };
-        assert!(tpm.unseal(&primary, &user, &secret(7)).unwrap() == data);
+        assert!(tpm.unseal(&primary, &user, &secret(7), None).unwrap() == data);
         // A wrong authorisation of the primary is not a wrong PIN.
         let wrong = primary.clone().with_auth(secret(9));
-        assert_eq!(tpm.unseal(&wrong, &user, &secret(7)), Err(Error::HierarchyAuth));
+        assert_eq!(tpm.unseal(&wrong, &user, &secret(7), None), Err(Error::HierarchyAuth));
         for primary in [&primary, &second] {
             tpm.evict(primary, &Secret::zeroed(0)).unwrap();
         }
@@ -315,7 +316,7 @@ fn primaries_of_others_are_adopted() {
         stage.login(&tpm);
         stage.sign(&tpm, 0);
         stage.sign(&tpm, 0);
-        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &secret(77)), Err(Error::AuthFailed));
+        assert_eq!(tpm.unseal(&stage.primary, &stage.user, &secret(77), None), Err(Error::AuthFailed));
         tpm.release();
         assert!(leftovers(&swtpm).is_clean());
     }

@@ -77,21 +77,22 @@ fn a_listener_learns_no_secret_unless_told_that_there_is_none() {
                 &primary,
                 SealRequest { auth: &so_auth, data: &so_data },
                 SealRequest { auth: &user_auth, data: &user_data },
+                None,
             )
             .unwrap();
-        assert!(tpm.unseal(&primary, &user, &user_auth).unwrap() == user_data);
-        assert!(tpm.unseal(&primary, &so, &so_auth).unwrap() == so_data);
+        assert!(tpm.unseal(&primary, &user, &user_auth, None).unwrap() == user_data);
+        assert!(tpm.unseal(&primary, &so, &so_auth, None).unwrap() == so_data);
 
         let (changed, reset, so_changed) = (random(), random(), random());
-        user.private = tpm.change_user_auth(&primary, &user, &so.name().unwrap(), &user_auth, &changed).unwrap();
-        user.private = tpm.reset_user_auth(&primary, &user, &so, &so_auth, &reset).unwrap();
+        user.private = tpm.change_user_auth(&primary, &user, &so.name().unwrap(), None, &user_auth, &changed).unwrap();
+        user.private = tpm.reset_user_auth(&primary, &user, &so, None, &so_auth, &reset).unwrap();
         tpm.change_auth(&primary, &so, &so_auth, &so_changed).unwrap();
-        assert!(tpm.unseal(&primary, &user, &reset).unwrap() == user_data);
+        assert!(tpm.unseal(&primary, &user, &reset, None).unwrap() == user_data);
 
         let (rsa_auth, ecc_auth) = (random(), random());
-        let rsa = tpm.create_key(&primary, &KeyTemplate::Rsa { bits: 1024, exponent: 0 }, &rsa_auth).unwrap();
+        let rsa = tpm.create_key(&primary, &KeyTemplate::Rsa { bits: 1024, exponent: 0 }, &rsa_auth, None).unwrap();
         let name = rsa.name().unwrap();
-        let key = Key { primary: &primary, wrapped: &rsa, name: &name, auth: &rsa_auth };
+        let key = Key { primary: &primary, wrapped: &rsa, name: &name, auth: &rsa_auth, policy: None };
         let area = rsa.public_area().unwrap();
         let (n, e) = area.rsa().unwrap();
         let public = base::rsa::RsaPublic::new(n, e.to_be_bytes()).unwrap();
@@ -101,9 +102,12 @@ fn a_listener_learns_no_secret_unless_told_that_there_is_none() {
             let decrypted = tpm.rsa_decrypt(&key, DecryptScheme::Raw, &cipher).unwrap();
             assert_eq!(decrypted.expose()[96..], *plain.expose());
         }
-        let ecc = tpm.create_key(&primary, &p256(), &ecc_auth).unwrap();
+        let ecc = tpm.create_key(&primary, &p256(), &ecc_auth, None).unwrap();
         let name = ecc.name().unwrap();
-        common::sign_and_check(&tpm, &Key { primary: &primary, wrapped: &ecc, name: &name, auth: &ecc_auth });
+        common::sign_and_check(
+            &tpm,
+            &Key { primary: &primary, wrapped: &ecc, name: &name, auth: &ecc_auth, policy: None },
+        );
         tpm.release();
 
         // An unsalted policy session proves the user's authorisation value by an HMAC; it never travels, on no setting.

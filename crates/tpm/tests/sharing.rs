@@ -153,9 +153,9 @@ fn keys_with_weak_authorisation_values_are_served_by_salted_sessions() {
         for auth in [&b""[..], b"short"] {
             let auth = Secret::copy_from(auth);
             let tpm = at(&tcti);
-            let wrapped = tpm.create_key(&stage.primary, &p256(), &auth).unwrap();
+            let wrapped = tpm.create_key(&stage.primary, &p256(), &auth, None).unwrap();
             let name = wrapped.name().unwrap();
-            let key = Key { primary: &stage.primary, wrapped: &wrapped, name: &name, auth: &auth };
+            let key = Key { primary: &stage.primary, wrapped: &wrapped, name: &name, auth: &auth, policy: None };
             for _ in 0..3 {
                 common::sign_and_check(&tpm, &key);
             }
@@ -189,11 +189,12 @@ fn a_transient_primary_serves_like_a_persistent_one() {
             &primary,
             SealRequest { auth: &auth, data: &data },
             SealRequest { auth: &auth, data: &data },
+            None,
         )
         .unwrap();
     let keys: Vec<_> = (0..4)
         .map(|_| {
-            let wrapped = tpm.create_key(&primary, &p256(), &auth).unwrap();
+            let wrapped = tpm.create_key(&primary, &p256(), &auth, None).unwrap();
             let name = wrapped.name().unwrap();
             (wrapped, name)
         })
@@ -203,16 +204,16 @@ fn a_transient_primary_serves_like_a_persistent_one() {
     for tcti in [proxy.tcti(), manager.tcti()] {
         let tpm = at(&tcti);
         for _ in 0..2 {
-            assert!(tpm.unseal(&primary, &user, &auth).unwrap() == data);
+            assert!(tpm.unseal(&primary, &user, &auth, None).unwrap() == data);
             for (wrapped, name) in &keys {
-                let key = Key { primary: &primary, wrapped, name, auth: &auth };
+                let key = Key { primary: &primary, wrapped, name, auth: &auth, policy: None };
                 common::sign_and_check(&tpm, &key);
                 common::sign_and_check(&tpm, &key);
             }
         }
-        let private = tpm.reset_user_auth(&primary, &user, &so, &auth, &common::secret(7)).unwrap();
+        let private = tpm.reset_user_auth(&primary, &user, &so, None, &auth, &common::secret(7)).unwrap();
         let changed = Wrapped { private, ..user.clone() };
-        assert!(tpm.unseal(&primary, &changed, &common::secret(7)).unwrap() == data);
+        assert!(tpm.unseal(&primary, &changed, &common::secret(7), None).unwrap() == data);
         drop(tpm);
         if tcti == proxy.tcti() {
             assert!(leftovers(&swtpm).is_clean());
@@ -222,7 +223,7 @@ fn a_transient_primary_serves_like_a_persistent_one() {
     // On another TPM the same template gives another primary.
     let abroad = SwTpm::start();
     let tpm = at(&abroad.tcti());
-    assert!(matches!(tpm.unseal(&primary, &user, &auth), Err(Error::WrongPrimary { .. })));
+    assert!(matches!(tpm.unseal(&primary, &user, &auth, None), Err(Error::WrongPrimary { .. })));
     tpm.release();
     assert!(leftovers(&abroad).is_clean());
 }

@@ -7,7 +7,7 @@ use pkcs11_sys::{
 use token::{Config, Error, Library, info};
 
 use crate::boundary::{Failure, quiet_panics};
-use crate::raw::cryptoki_fn;
+use crate::raw::{cryptoki_fn, started_with_raised_rights};
 use crate::text::padded;
 use crate::{global, logging, table};
 
@@ -20,7 +20,7 @@ cryptoki_fn! {
         // A second call is told so whatever its arguments are: a program that is late has nothing to correct.
         global::initialize(|| {
             let threads = may_create_threads(args)?;
-            let mut config = Config::from_environment()?;
+            let mut config = Config::from_environment_of(started_with_raised_rights())?;
             config.threads &= threads;
             Library::open(config)
         })

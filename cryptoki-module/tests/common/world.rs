@@ -97,7 +97,7 @@ impl World {
         let turn = turn();
         let (tpm, dir) = (SwTpm::start(), tempfile::tempdir().unwrap());
         set_environment(dir.path(), &tpm.tcti());
-        let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: false };
+        let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: None };
         Admin::init(Config::from_environment().unwrap(), &request).unwrap();
         let admin = Admin::open(Config::from_environment().unwrap()).unwrap();
         admin.add_token(None, "token", &pin("sopin"), Some(&pin("userpin"))).unwrap();

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::values::parse_id;
-use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UserPin};
 
 /// `addkey`
 #[derive(Debug, Args)]
@@ -28,6 +28,13 @@ pub(crate) struct AddKey {
     pub(crate) attr_always_authenticate: bool,
 
     #[command(flatten)]
+    pub(crate) binding: Binding,
+
+    /// Make a key that needs no PIN: the state of the machine is enough
+    #[arg(long, conflicts_with = "attr_always_authenticate")]
+    pub(crate) no_pin: bool,
+
+    #[command(flatten)]
     pub(crate) user: UserPin,
 
     #[command(flatten)]
@@ -48,4 +55,16 @@ pub(crate) enum KeyAlgorithm {
     Ecc256,
     Ecc384,
     Ecc521,
+    Aes128,
+    Aes256,
+    /// HMAC with any hash
+    Hmac,
+    #[value(name = "hmac:sha1")]
+    HmacSha1,
+    #[value(name = "hmac:sha256")]
+    HmacSha256,
+    #[value(name = "hmac:sha384")]
+    HmacSha384,
+    #[value(name = "hmac:sha512")]
+    HmacSha512,
 }

@@ -1,13 +1,21 @@
 //! The command line as data: options, subcommands and their help, and nothing else.
 //!
-//! These files depend on clap and the standard library alone, so that the manual page and the shell completions can be made
-//! from it. Option names are those of tpm2_ptool, so that scripts written for it go on working.
+//! These files depend on clap and the standard library alone; the manual pages and the shell completions are made from them. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
+pub(crate) mod certificate;
 mod common;
+pub(crate) mod doctor;
+pub(crate) mod import;
 mod init;
 pub(crate) mod key;
+mod migrate;
 mod object;
+pub(crate) mod pcr;
 mod rebuild;
+pub(crate) mod settings;
+pub(crate) mod shell;
+pub(crate) mod snippet;
+mod store;
 mod token;
 mod values;
 
@@ -16,12 +24,15 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use common::{SoPin, TokenLabel, UserPin};
-pub(crate) use init::Init;
+pub(crate) use init::{Init, ParentTemplate};
 pub(crate) use key::AddKey;
-pub(crate) use object::RemoveObject;
+pub(crate) use migrate::Migrate;
+pub(crate) use object::{ModifyObject, RemoveObject, ValueType};
+pub(crate) use pcr::{Binding, Pcr};
 pub(crate) use rebuild::Rebuild;
+pub(crate) use store::{AddEmptyToken, Destroy};
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
-pub(crate) use values::{Hidden, KeyId, decode_hex};
+pub(crate) use values::{HandleOrFile, Hidden, KeyId, decode_hex};
 
 const ABOUT: &str = "Manages the PKCS#11 tokens that tpm2-cryptoki keeps in the TPM 2.0";
 
@@ -51,10 +62,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "DIR", global = true, help_heading = "Common options")]
     pub(crate) path: Option<PathBuf>,
 
-    /// How results are printed: YAML as tpm2_ptool has it, JSON with the same keys, or text for people
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Yaml, global = true,
-          help_heading = "Common options")]
-    pub(crate) output: Format,
+    /// How results are printed: YAML as tpm2_ptool has it, JSON with the same keys, or text for people [default: text on
+    /// a terminal, else YAML]
+    #[arg(long, value_enum, value_name = "FORMAT", global = true, help_heading = "Common options")]
+    pub(crate) output: Option<Format>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -77,6 +88,8 @@ pub(crate) enum Command {
     Addtoken(AddToken),
     /// Make a key pair in the TPM
     Addkey(AddKey),
+    /// Take a key from a file into the TPM
+    Import(import::Import),
     /// Set the user PIN as security officer
     Initpin(InitPin),
     /// Change the user PIN or the security officer PIN
@@ -93,8 +106,38 @@ pub(crate) enum Command {
     Rmtoken(TokenLabel),
     /// Remove one object
     Objdel(RemoveObject),
+    /// Bind keys to the state of the machine (PCRs), and approve of states
+    #[command(subcommand)]
+    Pcr(Pcr),
+    /// Ask for a certificate: a PKCS #10 request, signed by a key of the token
+    Csr(certificate::Csr),
+    /// Make a certificate of a key that is its own issuer
+    Selfsign(certificate::SelfSign),
+    /// Put a certificate into the token, beside its key
+    Addcert(certificate::AddCert),
+    /// Print what other programs need to find the token
+    Config(snippet::Config),
     /// Make the lost public key object of a private key anew
     Rebuild(Rebuild),
+    /// Find out why something does not work, from the device to each key, and what to do
+    Doctor(doctor::Doctor),
+    /// Show the TPM's lockout after wrong PINs, or end it
+    Lockout(doctor::Lockout),
+    /// Show or change the attributes of an object
+    Objmod(ModifyObject),
+    /// Remove a primary key with all tokens below it, also from the TPM
+    Destroy(Destroy),
+    /// Bring the store to the version of this program
+    Dbup,
+    /// Name the slot in which C_InitToken makes a token
+    Addemptytoken(AddEmptyToken),
+    /// Take over a store of tpm2-pkcs11: its tokens with their PINs and keys; that store stays as it is
+    Migrate(Migrate),
+    /// Open a shell with everything set up for trying it
+    Shell(shell::Shell),
+    /// Write manual pages, or print completions for a shell
+    #[command(hide = true)]
+    Generate(shell::Generate),
 }
 
 #[cfg(test)]
@@ -125,6 +168,17 @@ mod tests {
         parse("ptool addkey --label l --userpin u --algorithm ecc256 --id web --attr-always-authenticate").unwrap();
         parse("ptool changepin --label l --user so --old a --new b").unwrap();
         parse("ptool objdel 5 --path D").unwrap();
+        parse("ptool addcert --label l --key-label k cert.pem --path D").unwrap();
+        parse("ptool addcert --label l --key-id 6465 cert.pem").unwrap();
+        parse("ptool init --transient-parent=tpm2-tools-default --path D").unwrap();
+        parse("ptool init --primary-handle primary.handle").unwrap();
+        parse("ptool addkey --label l --algorithm hmac:sha256 --userpin u").unwrap();
+        parse("ptool addemptytoken --pid 1 --path D").unwrap();
+        parse("ptool config --label l --key tcti --value device:/dev/tpmrm0").unwrap();
+        parse("ptool objmod --id 3 --key CKA_LABEL --value new --type str").unwrap();
+        parse("ptool objmod --id 3 attributes.yaml").unwrap();
+        parse("ptool destroy --pid 1 --hierarchy-auth x").unwrap();
+        parse("ptool dbup --path D").unwrap();
     }
 
     #[test]
@@ -158,7 +212,7 @@ mod tests {
 
     #[test]
     fn unknown_algorithm_is_answered_with_the_list() {
-        let text = parse("ptool addkey --label l --algorithm aes128").unwrap_err().to_string();
+        let text = parse("ptool addkey --label l --algorithm aes192").unwrap_err().to_string();
         for name in ["rsa1024", "rsa2048", "rsa3072", "rsa4096", "ecc256", "ecc384", "ecc521"] {
             assert!(text.contains(name), "{text}");
         }
@@ -171,11 +225,24 @@ mod tests {
             "ptool addtoken --label l --userpin u --userpin-file f",
             "ptool init --primary-handle 0x81000001 --transient-parent",
             "ptool init --primary-handle 0x40000001",
-            "ptool init --primary-handle key.ctx",
+            "ptool objmod --id 1 --value x",
+            "ptool objmod --id 1 --key CKA_LABEL attributes.yaml",
+            "ptool config --label l --key tcti --snippet ssh",
             "ptool addkey --label l --algorithm ecc256 --id hex:123",
             "ptool addkey --label l --algorithm ecc256 --id hex:",
             "ptool objdel",
             "ptool objdel 1 --id 2",
+            "ptool addkey --label l --algorithm ecc256 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --pcr sha256:1 --pcr-values f",
+            "ptool addkey --label l --algorithm ecc256 --pcr-authority k --or-authority m --pcr sha256:1",
+            "ptool addkey --label l --algorithm ecc256 --pcr sha256:1 --no-pin --attr-always-authenticate",
+            "ptool pcr approve --key k",
+            "ptool pcr",
+            "ptool addcert --label l --key-id xyz cert.pem",
+            "ptool addcert --label l --ca --replace cert.pem",
+            "ptool selfsign --label l --subject CN=x --days 0",
+            "ptool lockout",
+            "ptool shell",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -184,11 +251,11 @@ mod tests {
     #[test]
     fn handles_and_ids_have_the_values_written() {
         let Command::Init(init) = parse("ptool init --primary-handle").unwrap().command else { panic!() };
-        assert_eq!(init.primary_handle, Some(0x8100_0001));
+        assert_eq!(init.primary_handle, Some(HandleOrFile::Handle(0x8100_0001)));
         let Command::Init(init) = parse("ptool init --primary-handle 0x81010002").unwrap().command else { panic!() };
-        assert_eq!(init.primary_handle, Some(0x8101_0002));
+        assert_eq!(init.primary_handle, Some(HandleOrFile::Handle(0x8101_0002)));
         let Command::Init(init) = parse("ptool init --primary-handle=2164260865").unwrap().command else { panic!() };
-        assert_eq!(init.primary_handle, Some(0x8100_0001));
+        assert_eq!(init.primary_handle, Some(HandleOrFile::Handle(0x8100_0001)));
         assert_eq!(parse_id("01"), Ok(KeyId(b"01".to_vec())));
         assert_eq!(parse_id("hex:01fF"), Ok(KeyId(vec![1, 0xFF])));
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Hidden, SoPin, TokenLabel, UserPin};
+use super::{Binding, Hidden, SoPin, TokenLabel, UserPin};
 
 /// `addtoken`
 #[derive(Debug, Args)]
@@ -21,6 +21,9 @@ pub(crate) struct AddToken {
 
     #[command(flatten)]
     pub(crate) user: UserPin,
+
+    #[command(flatten)]
+    pub(crate) binding: Binding,
 
     /// Make a token whose keys need no PIN, for unattended use
     #[arg(long, conflicts_with_all = ["userpin", "userpin_file"])]

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 /// An option value that is never printed.
 #[derive(Clone)]
@@ -23,15 +25,27 @@ impl fmt::Debug for Hidden {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyId(pub(crate) Vec<u8>);
 
-pub(super) fn parse_handle(text: &str) -> Result<u32, String> {
-    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    match number {
-        Ok(handle) if handle >> 24 == 0x81 => Ok(handle),
-        Ok(_) => Err("a persistent handle is 0x81000000 to 0x81FFFFFF".into()),
-        Err(_) => Err("expected a persistent handle such as 0x81000001".into()),
+/// A persistent handle, or a file that has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HandleOrFile {
+    Handle(u32),
+    File(PathBuf),
+}
+
+impl FromStr for HandleOrFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<HandleOrFile, String> {
+        let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) => u32::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        match number {
+            Ok(handle) if handle >> 24 == 0x81 => Ok(HandleOrFile::Handle(handle)),
+            Ok(_) => Err("a persistent handle is 0x81000000 to 0x81FFFFFF".into()),
+            Err(_) if text.is_empty() => Err("expected a persistent handle such as 0x81000001, or a file".into()),
+            Err(_) => Ok(HandleOrFile::File(PathBuf::from(text))),
+        }
     }
 }
 
@@ -46,6 +60,15 @@ pub(super) fn parse_id(text: &str) -> Result<KeyId, String> {
     match bytes.is_empty() {
         true => Err("the id is empty".into()),
         false => Ok(KeyId(bytes)),
+    }
+}
+
+/// As tpm2_ptool has the ids of keys that are there already: hexadecimal digits, as listobjects prints them.
+pub(super) fn parse_hex_id(text: &str) -> Result<KeyId, String> {
+    let digits = text.strip_prefix("hex:").unwrap_or(text);
+    match decode_hex(digits.as_bytes()) {
+        Some(bytes) if !bytes.is_empty() => Ok(KeyId(bytes)),
+        _ => Err("expected an even number of hexadecimal digits, as listobjects prints them".into()),
     }
 }
 

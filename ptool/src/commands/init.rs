@@ -1,10 +1,12 @@
 //! `init`: the store and its primary key.
 
+use std::path::Path;
+
 use serde::Serialize;
-use token::admin::{Admin, InitRequest};
+use token::admin::{Admin, InitRequest, PrimaryTemplate, handle_of_reference};
 
 use super::Context;
-use crate::cli::Init;
+use crate::cli::{HandleOrFile, Init, ParentTemplate};
 use crate::errors::Failure;
 use crate::output::{self, note};
 use crate::pins;
@@ -21,14 +23,14 @@ struct Initialized {
 pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Failure> {
     let owner_auth = pins::authorization(pins::OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
     let primary_auth = pins::authorization(pins::PRIMARY_AUTH, options.primary_auth.as_ref(), context.around)?;
-    let request = InitRequest {
-        owner_auth,
-        primary_auth,
-        handle: options.primary_handle,
-        transient: options.transient_parent.is_some(),
+    let handle = match &options.primary_handle {
+        None => None,
+        Some(HandleOrFile::Handle(handle)) => Some(*handle),
+        Some(HandleOrFile::File(path)) => Some(handle_in(path)?),
     };
+    let request = InitRequest { owner_auth, primary_auth, handle, transient: options.transient_parent.map(template) };
     let primary = Admin::init(context.config.clone(), &request)?;
-    if primary.handle.is_none() && !request.transient {
+    if primary.handle.is_none() && request.transient.is_none() {
         note("the TPM keeps no key for its owner: the primary key is made again at each use, which takes time");
     }
     let result = Initialized {
@@ -37,4 +39,23 @@ pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Fail
         id: primary.id,
     };
     output::print(context.format, &result)
+}
+
+/// The handle in a file of tpm2-tools.
+fn handle_in(path: &Path) -> Result<u32, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let what =
+            format!("--primary-handle is neither a handle such as 0x81000001 nor a file: {}: {error}", path.display());
+        Failure::usage(what, "")
+    })?;
+    Ok(handle_of_reference(&bytes)?)
+}
+
+fn template(template: ParentTemplate) -> PrimaryTemplate {
+    match template {
+        ParentTemplate::Srk => PrimaryTemplate::Srk,
+        ParentTemplate::Tss2EngineKey => PrimaryTemplate::Engine,
+        ParentTemplate::Tpm2ToolsDefault => PrimaryTemplate::Rsa,
+        ParentTemplate::Tpm2ToolsEccDefault => PrimaryTemplate::Ecc,
+    }
 }

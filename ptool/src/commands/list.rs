@@ -43,6 +43,8 @@ struct Token {
     label: String,
     login_required: bool,
     pid: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
     serial: String,
     slot: u64,
 }
@@ -56,6 +58,7 @@ impl From<TokenSummary> for Token {
             label: token.label,
             login_required: token.login_required,
             pid: token.primary,
+            policy: token.policy,
             serial: token.serial,
             slot: token.slot,
         }
@@ -71,6 +74,8 @@ struct Object {
     cka_label: Option<String>,
     #[serde(rename = "id")]
     id: i64,
+    #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 impl From<ObjectSummary> for Object {
@@ -81,6 +86,7 @@ impl From<ObjectSummary> for Object {
             cka_key_type: object.key_type,
             cka_label: object.label,
             id: object.id,
+            policy: object.policy,
         }
     }
 }

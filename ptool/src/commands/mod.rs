@@ -1,10 +1,22 @@
 //! One function for each verb: options in, one call into the token's administration, a result for `output`.
 
+mod certificate;
+mod doctor;
+mod files;
+mod generate;
+mod import;
 mod init;
 mod key;
 mod list;
+mod migrate;
+mod object;
+mod pcr;
 mod rebuild;
 mod remove;
+mod settings;
+mod shell;
+mod snippet;
+mod store;
 mod token;
 mod verify;
 
@@ -13,7 +25,7 @@ use ::token::admin::{Admin, Pin, TokenSummary};
 
 use crate::cli::{Cli, Command, Format, Hidden, SoPin, UserPin};
 use crate::errors::Failure;
-use crate::output::note;
+use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN, Surroundings, USER_PIN};
 
 /// What every verb needs.
@@ -25,25 +37,44 @@ struct Context<'a> {
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failure> {
-    let config = Config::from_environment()?;
-    let config = match &cli.path {
+    let config = Config::from_environment().map(|config| match &cli.path {
         Some(path) => config.with_store_dir(path),
         None => config,
+    });
+    let config = match (config, &cli.command) {
+        (Err(_), Command::Generate(options)) => return generate::generate(&options.what),
+        (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
+        (config, _) => config?,
     };
-    let mut context = Context { config, format: cli.output, around };
+    let mut context = Context { config, format: cli.output.unwrap_or_else(output::usual_format), around };
     match &cli.command {
         Command::Init(options) => init::init(&mut context, options),
         Command::Addtoken(options) => token::add(&mut context, options),
         Command::Initpin(options) => token::init_pin(&mut context, options),
         Command::Changepin(options) => token::change_pin(&mut context, options),
         Command::Addkey(options) => key::add(&mut context, options),
+        Command::Import(options) => import::import(&mut context, options),
         Command::Listprimaries => list::primaries(&context),
         Command::Listtokens(options) => list::tokens(&context, options.pid),
         Command::Listobjects(options) => list::objects(&context, &options.label),
         Command::Verify(options) => verify::verify(&mut context, options),
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
+        Command::Pcr(verb) => pcr::run(&mut context, verb),
+        Command::Csr(options) => certificate::csr(&mut context, options),
+        Command::Selfsign(options) => certificate::self_sign(&mut context, options),
+        Command::Addcert(options) => certificate::add(&mut context, options),
+        Command::Config(options) => snippet::config(&context, options),
         Command::Rebuild(options) => rebuild::public(&mut context, options),
+        Command::Doctor(options) => doctor::doctor(Ok(context.config), cli.output, context.around, options),
+        Command::Shell(options) => shell::shell(&context, options),
+        Command::Generate(options) => generate::generate(&options.what),
+        Command::Lockout(options) => doctor::lockout(&mut context, options),
+        Command::Objmod(options) => object::modify(&mut context, options),
+        Command::Destroy(options) => store::destroy(&mut context, options),
+        Command::Dbup => store::upgrade(&context),
+        Command::Addemptytoken(options) => store::add_empty(&context, options),
+        Command::Migrate(options) => migrate::migrate(&context, options),
     }
 }
 

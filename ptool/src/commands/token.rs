@@ -4,7 +4,7 @@ use model::UserType;
 use serde::Serialize;
 use token::admin::TokenSummary;
 
-use super::{Context, find_token, note_unused_auth};
+use super::{Context, find_token, note_unused_auth, pcr};
 use crate::cli::{AddToken, ChangePin, InitPin, Who};
 use crate::errors::Failure;
 use crate::output::{self, note};
@@ -39,6 +39,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddToken) -> Result<(), F
             "Choose another label, or remove that token with `ptool rmtoken`.",
         ));
     }
+    let policy = pcr::binding(context, &options.binding, true)?;
     let so_pin = pins::chosen(SO_PIN, Given::from(&options.so), context.around)?;
     let user_pin = match options.no_userpin {
         true => None,
@@ -46,7 +47,8 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddToken) -> Result<(), F
     };
     let without_pin = user_pin.as_ref().is_some_and(|pin| pin.is_empty());
     let user_pin = user_pin.filter(|pin| !pin.is_empty());
-    let token = admin.add_token(options.pid, &options.label.label, &so_pin, user_pin.as_ref())?;
+    let token =
+        admin.add_bound_token(options.pid, &options.label.label, &so_pin, user_pin.as_ref(), policy.as_ref())?;
     if without_pin {
         note(
             "the user PIN is empty: whoever can read the store and use the TPM can use the keys (--no-userpin says so too)",

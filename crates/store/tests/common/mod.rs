@@ -18,6 +18,7 @@ pub(crate) fn primary() -> NewPrimary<'static> {
     NewPrimary {
         hierarchy: 'o',
         handle: Some(0x8100_0001),
+        template: store::Template::Srk,
         public: b"public",
         name: b"name",
         auth: Secret::zeroed(0),
@@ -30,6 +31,7 @@ pub(crate) fn pin(byte: u8) -> PinRow {
         public: vec![byte; 80],
         private: vec![byte; 120],
         salt: vec![byte; 32],
+        derivation: store::Derivation::Pbkdf2,
         iterations: 10_000,
         to_be_changed: false,
     }
@@ -45,6 +47,7 @@ pub(crate) fn token(primary_id: i64, serial: &str) -> NewToken<'_> {
         so: Some(pin(1)),
         user: Some(pin(2)),
         config: "{}",
+        policy: Some("{\"policy\":[]}"),
     }
 }
 

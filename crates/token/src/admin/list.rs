@@ -6,6 +6,7 @@ use store::PrimaryRow;
 use super::{Action, Admin};
 use crate::Result;
 use crate::object::hex;
+use crate::policy::BoundPolicy;
 use crate::slot::Token;
 
 /// A primary key in the store.
@@ -44,6 +45,8 @@ pub struct TokenSummary {
     pub login_required: bool,
     /// Number of private keys.
     pub keys: usize,
+    /// What its policy demands before it opens, such as `sha256:0,7 + PIN`.
+    pub policy: Option<String>,
 }
 
 impl Admin {
@@ -83,6 +86,10 @@ impl Admin {
             initialized: row.initialized,
             login_required: row.login_required,
             keys: token.catalog().values().filter(|object| object.key.is_some()).count(),
+            policy: row.policy.as_deref().map(|policy| match BoundPolicy::parse(policy) {
+                Some(policy) => policy.to_string(),
+                None => "altered".to_owned(),
+            }),
         }
     }
 }

@@ -1,24 +1,48 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
+mod approve;
+mod certificate;
+pub mod doctor;
+mod import;
 mod key;
 mod list;
+pub mod lockout;
+mod migrate;
+mod object;
+mod pcr_values;
+mod policy;
 mod provision;
 mod rebuild;
+mod reference;
 mod session;
+mod store;
+mod uri;
 mod verify;
 
 use std::sync::Arc;
 
+use ::store::Store;
 use base::Secret;
 use model::UserType;
 use serde::Serialize;
-use store::Store;
 
+pub use self::store::Destroyed;
+pub use approve::{ApprovalInfo, ApproveRequest, Approver};
+pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
+pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use list::{PrimaryInfo, TokenSummary};
-pub use provision::InitRequest;
+pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
+pub use object::{Attribute, Change, Shown, Spelling, attribute_named, parse_changes};
+pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
+pub use provision::{InitRequest, PrimaryTemplate};
+pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
+pub use uri::KeyUri;
 pub use verify::VerifyReport;
+
+pub use crate::arrival::CertificateParts;
+pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
 
 use crate::config::Config;
 use crate::info::ObjectSummary;
@@ -121,7 +145,7 @@ impl Admin {
     }
 
     fn reader(&self) -> Result<Store> {
-        Ok(Store::open(&self.library.config().store_file(), store::OpenMode::ReadOnly)?)
+        Ok(Store::open(&self.library.config().store_file(), ::store::OpenMode::ReadOnly)?)
     }
 }
 

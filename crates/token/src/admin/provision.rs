@@ -4,7 +4,7 @@ use base::Secret;
 use store::Store;
 
 use super::list::primary_info;
-use super::{Action, Admin, PrimaryInfo, TokenSummary};
+use super::{Action, Admin, PolicyRequest, PrimaryInfo, TokenSummary};
 use crate::config::Config;
 use crate::library::Library;
 use crate::pins::UserPin;
@@ -19,8 +19,32 @@ pub struct InitRequest {
     pub primary_auth: Secret,
     /// Persistent handle to use; by default 0x81000001, or the first free one.
     pub handle: Option<u32>,
-    /// Make the primary anew for each use, and store nothing in the TPM.
-    pub transient: bool,
+    /// Make the primary anew for each use, from this template, and store nothing in the TPM.
+    pub transient: Option<PrimaryTemplate>,
+}
+
+/// What a primary is made from that is made anew for each use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrimaryTemplate {
+    /// The storage key of the TCG's provisioning guidance: P-256.
+    Srk,
+    /// What tpm2-tools make by default: RSA with 2048 bits.
+    Rsa,
+    /// What they make on P-256.
+    Ecc,
+    /// What keys of the TSS2 engine of OpenSSL hang below: P-256.
+    Engine,
+}
+
+impl PrimaryTemplate {
+    fn of_tpm(self) -> tpm::PrimaryTemplate {
+        match self {
+            Self::Srk => tpm::PrimaryTemplate::Srk,
+            Self::Rsa => tpm::PrimaryTemplate::Rsa,
+            Self::Ecc => tpm::PrimaryTemplate::Ecc,
+            Self::Engine => tpm::PrimaryTemplate::EccNoDa,
+        }
+    }
 }
 
 impl Admin {
@@ -35,8 +59,13 @@ impl Admin {
         let wanted = tpm::PrimaryRequest {
             owner_auth: request.owner_auth.clone(),
             handle: request.handle,
-            keeping: if request.transient { tpm::Keeping::Transient } else { tpm::Keeping::PersistentIfPossible },
+            keeping: if request.transient.is_some() {
+                tpm::Keeping::Transient
+            } else {
+                tpm::Keeping::PersistentIfPossible
+            },
             primary_auth: request.primary_auth.clone(),
+            template: request.transient.unwrap_or(PrimaryTemplate::Srk).of_tpm(),
         };
         // The TPM first: without one, no empty store is left behind.
         let before = library.tpm()?.list_persistent()?;
@@ -69,8 +98,27 @@ impl Admin {
         so_pin: &Secret,
         user_pin: Option<&Secret>,
     ) -> Result<TokenSummary> {
+        self.add_bound_token(pid, label, so_pin, user_pin, None)
+    }
+
+    /// The same, with a policy: the token opens in the wanted state of the machine only, whoever knows the PIN. Without a PIN it
+    /// opens by itself in that state, and its keys work without a login.
+    ///
+    /// # Errors
+    /// Those of [`Admin::add_token`]; [`Error::ArgumentsBad`] for a policy that cannot be.
+    pub fn add_bound_token(
+        &self,
+        pid: Option<i64>,
+        label: &str,
+        so_pin: &Secret,
+        user_pin: Option<&Secret>,
+        policy: Option<&PolicyRequest>,
+    ) -> Result<TokenSummary> {
         let user_pin = user_pin.map_or(UserPin::Free, UserPin::Pin);
-        let id = self.library.make_token(pid, label, so_pin, &user_pin)?;
+        let with_pin = matches!(user_pin, UserPin::Pin(_));
+        let policy =
+            policy.map(|policy| self.policy(&PolicyRequest { pin: with_pin, ..policy.clone() })).transpose()?;
+        let id = self.library.make_bound_token(pid, label, so_pin, &user_pin, policy.as_ref())?;
         let token = self.library.tokens().into_iter().find(|token| token.id == id);
         token.map(|token| self.summary(&token)).ok_or(Error::TokenNotPresent)
     }

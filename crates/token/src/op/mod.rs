@@ -123,6 +123,8 @@ pub(crate) fn key_for(
 pub(crate) struct KeyUse {
     key: Arc<Object>,
     auth: Secret,
+    /// What the authorities of the key's policy approved of.
+    approvals: Vec<tpm::Approval>,
     /// The user must log in once more for this operation (`CKA_ALWAYS_AUTHENTICATE`).
     waiting: bool,
     /// The same, for each further use.
@@ -131,11 +133,21 @@ pub(crate) struct KeyUse {
 
 impl KeyUse {
     pub(crate) fn new(library: &Library, session: &Session, key: Arc<Object>) -> Result<Self> {
+        let approvals = match &key.policy {
+            Some(policy) => library.approvals_for(policy)?,
+            None => Vec::new(),
+        };
+        if key.policy.as_ref().is_some_and(|policy| policy.is_free()) && !key.hides() {
+            // The state of the machine is all that the TPM asks for.
+            return Ok(Self { key, auth: Secret::zeroed(0), approvals, waiting: false, careful: false });
+        }
         // Opening the key's auth value now finds an altered row before anything is sent.
         let keys = library.keys(&session.token)?;
+        // The first use of a token that was taken over writes its rows anew.
+        let key = session.token.object(key.handle).unwrap_or(key);
         let auth = key.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && keys.login_required;
-        Ok(Self { key, auth, waiting, careful: waiting })
+        Ok(Self { key, auth, approvals, waiting, careful: waiting })
     }
 
     pub(crate) fn waits(&self) -> bool {
@@ -162,6 +174,11 @@ impl KeyUse {
             wrapped: &tpm_key.wrapped,
             name: &tpm_key.name,
             auth: &self.auth,
+            policy: self
+                .key
+                .policy
+                .as_ref()
+                .map(|policy| tpm::PolicyUse { policy: policy.policy(), approvals: &self.approvals }),
         };
         Ok(run(key)?)
     }

@@ -32,13 +32,14 @@ impl World {
             idle: Duration::from_millis(300),
             threads: true,
             empty_slot: true,
+            approvals: vec![dir.path().join("approvals.d")],
         };
         Self { tpm, proxy, config, _dir: dir }
     }
 
     pub(crate) fn with_token(keys: &[&str]) -> Self {
         let world = Self::new();
-        let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: false };
+        let request = InitRequest { owner_auth: pin(""), primary_auth: pin(""), handle: None, transient: None };
         Admin::init(world.config.clone(), &request).unwrap();
         let admin = Admin::open(world.config.clone()).unwrap();
         admin.add_token(None, "server", &pin("sopin"), Some(&pin("userpin"))).unwrap();

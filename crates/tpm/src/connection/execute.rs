@@ -159,9 +159,10 @@ impl Connection {
         self.flush_object(victim).map(|()| true)
     }
 
-    /// Makes room by flushing the held session, unless the present operation has taken it.
+    /// Makes room by flushing a held session, unless the present operation has taken it.
     fn evict_session(&mut self) -> Result<()> {
-        let session = self.session.take().ok_or(Error::NoRoom("sessions"))?;
+        let held = self.session.take().or_else(|| self.policy_session.take());
+        let session = held.ok_or(Error::NoRoom("sessions"))?;
         debug!("flushing a session to make room");
         self.flush_session(session)
     }
@@ -173,7 +174,7 @@ impl From<ResponseCode> for Error {
         match code.base() {
             ResponseCode::LOCKOUT => Error::Lockout,
             ResponseCode::AUTH_FAIL | ResponseCode::BAD_AUTH => Error::AuthFailed,
-            ResponseCode::POLICY_FAIL | ResponseCode::POLICY_CC | ResponseCode::PCR_CHANGED => Error::PolicyFailed,
+            ResponseCode::POLICY_FAIL | ResponseCode::POLICY_CC => Error::PolicyFailed,
             ResponseCode::INTEGRITY => Error::Integrity,
             _ => Error::Response(code),
         }

@@ -18,6 +18,7 @@ use crate::command::{Authorization, SessionUse};
 use crate::conf::TctiConf;
 use crate::descriptors::Descriptors;
 use crate::error::{Error, Result};
+use crate::policy::Memory;
 use crate::primary;
 use crate::public::Name;
 use crate::rc::ResponseCode;
@@ -54,11 +55,14 @@ pub(crate) struct Connection {
     options: Options,
     descriptors: Arc<Descriptors>,
     claims: Arc<Claims>,
+    memory: Arc<Memory>,
     transport: Option<Box<dyn Transport>>,
     /// The transport's descriptor, when it is among `descriptors`.
     registered: Option<RawFd>,
     /// The held session. An operation takes it, and puts it back when it is still alive.
     session: Option<Session>,
+    /// The held policy session, in which no policy has begun, or a failed one.
+    policy_session: Option<Session>,
     /// Loaded keys, least recently used first.
     keys: Vec<Loaded>,
     /// A transient primary.
@@ -87,15 +91,18 @@ impl Connection {
         options: Options,
         descriptors: Arc<Descriptors>,
         claims: Arc<Claims>,
+        memory: Arc<Memory>,
     ) -> Connection {
         Connection {
             conf,
             options,
             descriptors,
             claims,
+            memory,
             transport: None,
             registered: None,
             session: None,
+            policy_session: None,
             keys: Vec::new(),
             primary: None,
             temporaries: Vec::new(),
@@ -113,6 +120,11 @@ impl Connection {
 
     pub(crate) fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// What is remembered of policies.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Makes this a connection for one operation behind a resource manager.
@@ -206,6 +218,7 @@ impl Connection {
         self.orphans.extend(self.primary.take());
         self.orphan_sessions.append(&mut self.temporary_sessions);
         self.orphan_sessions.extend(self.session.take());
+        self.orphan_sessions.extend(self.policy_session.take());
     }
 
     /// After a break: flushes what is still ours. What could not be tried stays an orphan, for the next connection; fails when
@@ -296,6 +309,7 @@ impl Connection {
             self.temporaries.append(&mut self.keys);
             self.temporaries.extend(self.primary.take());
             self.temporary_sessions.extend(self.session.take());
+            self.temporary_sessions.extend(self.policy_session.take());
             self.flush_temporaries();
             if self.transport.is_none() && !(self.orphans.is_empty() && self.orphan_sessions.is_empty()) {
                 // The connection broke meanwhile: a new one is there to flush what is left.

@@ -1,8 +1,5 @@
 //! Objects: the primary that is the parent of all, loading, and what a failure there means.
 
-use base::Secret;
-
-use super::sessions::Protection;
 use super::{Connection, Loaded};
 use crate::command::{Authorization, Command, Handle, SessionUse};
 use crate::error::{Error, Result};
@@ -11,7 +8,7 @@ use crate::public::Name;
 use crate::session::{Entity, Session};
 use crate::template;
 use crate::wire::Writer;
-use crate::wire::constants::{cc, rh};
+use crate::wire::constants::cc;
 
 impl Connection {
     /// The handle of the primary; derives a transient one if need be.
@@ -28,8 +25,7 @@ impl Connection {
             }
             self.flush_object(loaded)?;
         }
-        let none = Secret::zeroed(0);
-        let (handle, area) = primary::create_primary(self, rh::OWNER, &none, &none, &mut Protection::none())?;
+        let (handle, area) = primary::derive(self, wanted.template)?;
         let found = area.name()?;
         if found != *name {
             self.add_temporary(handle, &found);
@@ -55,6 +51,17 @@ impl Connection {
         self.keys.push(Loaded { name: name.clone(), handle: handle.value });
     }
 
+    /// Flushes a temporary whose place may be needed.
+    pub(crate) fn end_temporary(&mut self, handle: u32) -> Result<()> {
+        match self.temporaries.iter().position(|object| object.handle == handle) {
+            Some(position) => {
+                let object = self.temporaries.remove(position);
+                self.flush_object(object)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A temporary that is gone by itself.
     pub(crate) fn remove_temporary(&mut self, handle: u32) {
         self.temporaries.retain(|object| object.handle != handle);
@@ -70,6 +77,19 @@ impl Connection {
         expected: &Name,
         session: Option<&mut Session>,
     ) -> Result<Handle> {
+        self.load_with(parent, public, private, expected, session, true)
+    }
+
+    /// As [`Connection::load`]; the session ends unless it is to be kept.
+    pub(crate) fn load_with(
+        &mut self,
+        parent: &Primary,
+        public: &[u8],
+        private: &[u8],
+        expected: &Name,
+        session: Option<&mut Session>,
+        keep: bool,
+    ) -> Result<Handle> {
         let command = Command {
             code: cc::LOAD,
             handles: vec![self.parent(parent)?],
@@ -77,7 +97,7 @@ impl Connection {
             returns_handle: true,
             deadline: self.options.deadline,
         };
-        let authorization = authorize_parent(parent, session);
+        let authorization = authorize_parent(parent, session, keep);
         let response = match self.execute(&command, &mut [authorization]) {
             Ok(response) => response,
             Err(error) => return Err(self.explain_parent(parent, error)),
@@ -114,7 +134,7 @@ impl Connection {
             return Ok(true);
         }
         // An object that cannot be loaded: what counts is whether the TPM got as far as looking at it.
-        let area = template::seal(None)?;
+        let area = template::seal(template::Sealed::Value)?;
         let (public, name) = (area.marshal()?, area.name()?);
         let nothing = Writer::new().tpm2b(&[0; 64]).finish()?;
         let protection = self.salted(primary)?;
@@ -129,13 +149,13 @@ impl Connection {
     }
 }
 
-fn authorize_parent<'a>(parent: &'a Primary, session: Option<&'a mut Session>) -> Authorization<'a> {
+fn authorize_parent<'a>(parent: &'a Primary, session: Option<&'a mut Session>, keep: bool) -> Authorization<'a> {
     match session {
         None => Authorization::Password(&parent.auth),
         Some(session) => Authorization::Session(SessionUse {
             session,
             entity: Some(Entity { name: parent.name(), auth: &parent.auth }),
-            keep: true,
+            keep,
             decrypt: false,
             encrypt: false,
         }),

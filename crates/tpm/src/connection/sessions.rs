@@ -42,6 +42,27 @@ impl Connection {
         }
     }
 
+    /// Takes the held policy session.
+    pub(crate) fn take_policy_session(&mut self) -> Option<Session> {
+        let session = self.policy_session.take()?;
+        self.reused = true;
+        Some(session)
+    }
+
+    /// Puts a policy session back, if it still lives.
+    pub(crate) fn put_policy_session(&mut self, session: Session) {
+        if session.alive {
+            self.temporary_sessions.extend(self.policy_session.replace(session));
+        }
+    }
+
+    /// A session that ends with the operation.
+    pub(crate) fn add_temporary_session(&mut self, session: Session) {
+        if session.alive {
+            self.temporary_sessions.push(session);
+        }
+    }
+
     /// Runs `operation` with a protection, and afterwards keeps its session if that still lives.
     pub(crate) fn with<T>(
         &mut self,
@@ -100,9 +121,9 @@ impl Connection {
     }
 
     /// A session whose key comes from the authorisation value of an object.
-    pub(crate) fn start_bound(&mut self, object: &Handle, entity: Entity<'_>) -> Result<Session> {
-        let (handle, nonce_caller, nonce_tpm) = self.start_session(Kind::Hmac, None, Some(object))?;
-        Ok(Session::new(handle, Kind::Hmac, &nonce_caller, &nonce_tpm, Some(entity), None))
+    pub(crate) fn start_bound(&mut self, object: &Handle, entity: Entity<'_>, kind: Kind) -> Result<Session> {
+        let (handle, nonce_caller, nonce_tpm) = self.start_session(kind, None, Some(object))?;
+        Ok(Session::new(handle, kind, &nonce_caller, &nonce_tpm, Some(entity), None))
     }
 
     /// A session without a key of its own: its HMACs and its encryption are as strong as the authorisation value of the object
@@ -114,9 +135,8 @@ impl Connection {
 
     /// A policy session without a key of its own.
     pub(crate) fn start_policy(&mut self) -> Result<Session> {
-        let kind = Kind::Policy { auth_value: false };
-        let (handle, nonce_caller, nonce_tpm) = self.start_session(kind, None, None)?;
-        Ok(Session::new(handle, kind, &nonce_caller, &nonce_tpm, None, None))
+        let (handle, nonce_caller, nonce_tpm) = self.start_session(Kind::POLICY, None, None)?;
+        Ok(Session::new(handle, Kind::POLICY, &nonce_caller, &nonce_tpm, None, None))
     }
 
     fn start_session(

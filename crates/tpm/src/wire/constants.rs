@@ -4,8 +4,10 @@
 pub(crate) mod cc {
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
+    pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
+    pub(crate) const DUPLICATE: u32 = 0x14b;
     pub(crate) const OBJECT_CHANGE_AUTH: u32 = 0x150;
     pub(crate) const POLICY_SECRET: u32 = 0x151;
     pub(crate) const CREATE: u32 = 0x153;
@@ -19,13 +21,20 @@ pub(crate) mod cc {
     pub(crate) const SIGN: u32 = 0x15d;
     pub(crate) const UNSEAL: u32 = 0x15e;
     pub(crate) const FLUSH_CONTEXT: u32 = 0x165;
+    pub(crate) const LOAD_EXTERNAL: u32 = 0x167;
+    pub(crate) const POLICY_AUTHORIZE: u32 = 0x16a;
     pub(crate) const POLICY_AUTH_VALUE: u32 = 0x16b;
     pub(crate) const POLICY_COMMAND_CODE: u32 = 0x16c;
     pub(crate) const POLICY_OR: u32 = 0x171;
     pub(crate) const READ_PUBLIC: u32 = 0x173;
     pub(crate) const START_AUTH_SESSION: u32 = 0x176;
+    pub(crate) const VERIFY_SIGNATURE: u32 = 0x177;
     pub(crate) const GET_CAPABILITY: u32 = 0x17a;
     pub(crate) const GET_RANDOM: u32 = 0x17b;
+    pub(crate) const PCR_READ: u32 = 0x17e;
+    pub(crate) const POLICY_PCR: u32 = 0x17f;
+    pub(crate) const POLICY_RESTART: u32 = 0x180;
+    pub(crate) const POLICY_DUPLICATION_SELECT: u32 = 0x188;
     pub(crate) const TEST_PARMS: u32 = 0x18a;
     pub(crate) const ENCRYPT_DECRYPT_2: u32 = 0x193;
 }
@@ -35,8 +44,10 @@ pub(crate) fn command_name(code: u32) -> &'static str {
     match code {
         cc::EVICT_CONTROL => "EvictControl",
         cc::CREATE_PRIMARY => "CreatePrimary",
+        cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
+        cc::DUPLICATE => "Duplicate",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
         cc::POLICY_SECRET => "PolicySecret",
         cc::CREATE => "Create",
@@ -50,13 +61,20 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::SIGN => "Sign",
         cc::UNSEAL => "Unseal",
         cc::FLUSH_CONTEXT => "FlushContext",
+        cc::LOAD_EXTERNAL => "LoadExternal",
+        cc::POLICY_AUTHORIZE => "PolicyAuthorize",
         cc::POLICY_AUTH_VALUE => "PolicyAuthValue",
         cc::POLICY_COMMAND_CODE => "PolicyCommandCode",
         cc::POLICY_OR => "PolicyOR",
         cc::READ_PUBLIC => "ReadPublic",
         cc::START_AUTH_SESSION => "StartAuthSession",
+        cc::VERIFY_SIGNATURE => "VerifySignature",
         cc::GET_CAPABILITY => "GetCapability",
         cc::GET_RANDOM => "GetRandom",
+        cc::PCR_READ => "PCR_Read",
+        cc::POLICY_PCR => "PolicyPCR",
+        cc::POLICY_RESTART => "PolicyRestart",
+        cc::POLICY_DUPLICATION_SELECT => "PolicyDuplicationSelect",
         cc::TEST_PARMS => "TestParms",
         cc::ENCRYPT_DECRYPT_2 => "EncryptDecrypt2",
         _ => "a command",
@@ -101,6 +119,7 @@ pub(crate) mod ecc {
 pub(crate) mod st {
     pub(crate) const NO_SESSIONS: u16 = 0x8001;
     pub(crate) const SESSIONS: u16 = 0x8002;
+    pub(crate) const VERIFIED: u16 = 0x8022;
     pub(crate) const HASHCHECK: u16 = 0x8024;
 }
 
@@ -114,12 +133,15 @@ pub(crate) mod se {
 pub(crate) mod rh {
     pub(crate) const OWNER: u32 = 0x4000_0001;
     pub(crate) const NULL: u32 = 0x4000_0007;
+    pub(crate) const LOCKOUT: u32 = 0x4000_000a;
     /// The handle of a password authorisation.
     pub(crate) const PW: u32 = 0x4000_0009;
 }
 
-/// Ranges of handles (TPM_HC): transient objects; persistent ones, with the owner's part of them.
+/// Ranges of handles (TPM_HC): loaded and saved sessions; transient objects; persistent ones, with the owner's part of them.
 pub(crate) mod hc {
+    pub(crate) const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+    pub(crate) const SAVED_SESSION_FIRST: u32 = 0x0300_0000;
     pub(crate) const TRANSIENT_FIRST: u32 = 0x8000_0000;
     pub(crate) const TRANSIENT_LAST: u32 = 0x80ff_ffff;
     pub(crate) const PERSISTENT_FIRST: u32 = 0x8100_0000;
@@ -133,6 +155,7 @@ pub(crate) mod cap {
     pub(crate) const HANDLES: u32 = 1;
     pub(crate) const COMMANDS: u32 = 2;
     pub(crate) const TPM_PROPERTIES: u32 = 6;
+    pub(crate) const PCRS: u32 = 5;
     pub(crate) const ECC_CURVES: u32 = 8;
 }
 

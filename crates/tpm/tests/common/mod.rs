@@ -46,6 +46,7 @@ impl Stage {
                 &primary,
                 SealRequest { auth: &so_auth, data: &secret(3) },
                 SealRequest { auth: &user_auth, data: &wrapping },
+                None,
             )
             .unwrap();
         let keys = templates
@@ -53,7 +54,7 @@ impl Stage {
             .zip(100u8..)
             .map(|(template, byte)| {
                 let auth = secret(byte);
-                let wrapped = maker.create_key(&primary, template, &auth).unwrap();
+                let wrapped = maker.create_key(&primary, template, &auth, None).unwrap();
                 let name = wrapped.name().unwrap();
                 (wrapped, name, auth)
             })
@@ -68,11 +69,11 @@ impl Stage {
 
     pub(crate) fn key(&self, index: usize) -> Key<'_> {
         let (wrapped, name, auth) = &self.keys[index];
-        Key { primary: &self.primary, wrapped, name, auth }
+        Key { primary: &self.primary, wrapped, name, auth, policy: None }
     }
 
     pub(crate) fn login(&self, tpm: &Tpm) {
-        assert!(tpm.unseal(&self.primary, &self.user, &self.user_auth).unwrap() == self.wrapping);
+        assert!(tpm.unseal(&self.primary, &self.user, &self.user_auth, None).unwrap() == self.wrapping);
     }
 
     /// Signs with an ECC key, and checks the signature.

@@ -1,0 +1,199 @@
+//! PKCS #12 (RFC 7292): one private key with its certificates, as browsers, Java and Windows hand them out.
+
+use base::Secret;
+use base::digest::Hash;
+use base::private::PrivateKey;
+
+use crate::certificate::Certificate;
+use crate::der::{Element, Reader, only_sequence, tag};
+use crate::error::{Error, Result};
+use crate::pbe::{self, Purpose, derive};
+use crate::public::PublicKey;
+use crate::read::{Key, KeyFile, foreign};
+
+/// 1.2.840.113549.1.7.1 and .6
+const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01];
+const ENCRYPTED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x06];
+/// 1.2.840.113549.1.12.10.1; the kinds of bag are below it.
+const BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x0a, 0x01];
+const KEY: u8 = 1;
+const SHROUDED_KEY: u8 = 2;
+const CERTIFICATE: u8 = 3;
+/// 1.2.840.113549.1.9.22.1 and .20
+const X509: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x16, 0x01];
+const FRIENDLY_NAME: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x14];
+
+const BROKEN: Error = Error::Malformed("the PKCS#12 file is not what it should be");
+
+/// The fields of a PFX, if the bytes look like one.
+pub(crate) fn recognise(file: &[u8]) -> Option<Pfx<'_>> {
+    let mut fields = only_sequence(file)?;
+    if fields.any()?.number()? != 3 {
+        return None;
+    }
+    let contents = fields.expect(tag::SEQUENCE)?;
+    Some(Pfx { contents, mac: fields.optional(tag::SEQUENCE) })
+}
+
+/// A PKCS #12 file before anything is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pfx<'a> {
+    contents: Element<'a>,
+    mac: Option<Element<'a>>,
+}
+
+/// What the bags hold.
+#[derive(Debug, Default)]
+struct Found {
+    keys: Vec<Secret>,
+    name: Option<String>,
+    certificates: Vec<Certificate>,
+}
+
+impl Pfx<'_> {
+    pub(crate) fn open(self, passphrase: Option<&Secret>) -> Result<KeyFile> {
+        let content = content_info(self.contents.children())?;
+        let Content::Data(safe) = content else {
+            return Err(Error::Unsupported(
+                "the PKCS#12 file is protected by a public key, which is left out here".into(),
+            ));
+        };
+        if let Some(mac) = self.mac {
+            check_mac(mac.children(), safe, passphrase.ok_or(Error::PassphraseNeeded)?)?;
+        }
+        let mut found = Found::default();
+        let mut infos = only_sequence(safe).ok_or(BROKEN)?;
+        while !infos.is_empty() {
+            match content_info(infos.sequence().ok_or(BROKEN)?)? {
+                Content::Data(bags) => found.bags(bags, passphrase)?,
+                Content::Encrypted { algorithm, ciphertext } => {
+                    let bags = pbe::decrypt(algorithm, passphrase, ciphertext)?;
+                    found.bags(bags.expose(), passphrase)?;
+                }
+            }
+        }
+        found.into_file()
+    }
+}
+
+impl Found {
+    fn bags(&mut self, contents: &[u8], passphrase: Option<&Secret>) -> Result<()> {
+        let mut bags = only_sequence(contents).ok_or(BROKEN)?;
+        while !bags.is_empty() {
+            let mut bag = bags.sequence().ok_or(BROKEN)?;
+            let id = bag.expect(tag::OID).ok_or(BROKEN)?.content;
+            let value = bag.expect(tag::context(0)).ok_or(BROKEN)?.content;
+            match id.split_last() {
+                Some((&KEY, BAG)) => self.key(Secret::copy_from(value), bag),
+                Some((&SHROUDED_KEY, BAG)) => self.key(pbe::private_key_info(value, passphrase)?, bag),
+                Some((&CERTIFICATE, BAG)) => {
+                    if let Some(der) = certificate(value) {
+                        self.certificates.push(Certificate::from_der(der)?);
+                    }
+                }
+                // Lists of revoked certificates, secrets, bags in bags: nothing that is looked for.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, info: Secret, rest: Reader<'_>) {
+        self.keys.push(info);
+        self.name = self.name.take().or_else(|| friendly_name(rest));
+    }
+
+    fn into_file(mut self) -> Result<KeyFile> {
+        let key = match (self.keys.pop(), self.keys.is_empty()) {
+            (None, _) => None,
+            (Some(_), false) => {
+                return Err(Error::Unsupported("the PKCS#12 file has several keys; give a file for each".into()));
+            }
+            (Some(info), true) => Some(PrivateKey::from_pkcs8(&info).map_err(|_| foreign())?),
+        };
+        if let Some(key) = &key {
+            let public = PublicKey::of(key);
+            // The certificate of the key comes first, whatever the order in the file.
+            self.certificates.sort_by_key(|certificate| !certificate.is_of(&public));
+        }
+        Ok(KeyFile { key: key.map(Key::Private), certificates: self.certificates, name: self.name })
+    }
+}
+
+#[derive(Debug)]
+enum Content<'a> {
+    Data(&'a [u8]),
+    Encrypted { algorithm: Element<'a>, ciphertext: &'a [u8] },
+}
+
+fn content_info(mut fields: Reader<'_>) -> Result<Content<'_>> {
+    let id = fields.expect(tag::OID).ok_or(BROKEN)?.content;
+    let mut value = fields.expect(tag::context(0)).ok_or(BROKEN)?.children();
+    match id {
+        DATA => Ok(Content::Data(value.expect(tag::OCTET_STRING).ok_or(BROKEN)?.content)),
+        ENCRYPTED_DATA => {
+            let mut data = value.sequence().ok_or(BROKEN)?;
+            let mut info = data.any().and_then(|_| data.sequence()).ok_or(BROKEN)?;
+            let algorithm = info.any().and_then(|_| info.expect(tag::SEQUENCE)).ok_or(BROKEN)?;
+            // [0] IMPLICIT OCTET STRING
+            let ciphertext = info.expect(0x80).ok_or(BROKEN)?.content;
+            Ok(Content::Encrypted { algorithm, ciphertext })
+        }
+        _ => Err(Error::Unsupported("the PKCS#12 file is protected by a public key, which is left out here".into())),
+    }
+}
+
+/// The certificate in a CertBag.
+fn certificate(bag: &[u8]) -> Option<&[u8]> {
+    let mut fields = only_sequence(bag)?;
+    if fields.expect(tag::OID)?.content != X509 {
+        return None;
+    }
+    Some(fields.expect(tag::context(0))?.children().expect(tag::OCTET_STRING)?.content)
+}
+
+/// Among the attributes of a bag.
+fn friendly_name(mut rest: Reader<'_>) -> Option<String> {
+    let mut attributes = rest.expect(tag::SET)?.children();
+    while let Some(attribute) = attributes.any() {
+        let mut fields = attribute.children();
+        if fields.expect(tag::OID)?.content == FRIENDLY_NAME {
+            let text = fields.expect(tag::SET)?.children().expect(tag::BMP_STRING)?.content;
+            let units: Vec<u16> = text.chunks_exact(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]])).collect();
+            return String::from_utf16(&units).ok().filter(|name| !name.is_empty());
+        }
+    }
+    None
+}
+
+/// MacData: who does not know the passphrase cannot make one (RFC 7292, 4).
+fn check_mac(mut mac: Reader<'_>, safe: &[u8], passphrase: &Secret) -> Result<()> {
+    let mut digest = mac.sequence().ok_or(BROKEN)?;
+    let algorithm = digest.sequence().and_then(|mut algorithm| algorithm.expect(tag::OID)).ok_or(BROKEN)?;
+    let hash = hash_of(algorithm.content).ok_or_else(|| {
+        Error::Unsupported("the integrity of the PKCS#12 file is protected in a way that is left out here".into())
+    })?;
+    let expected = Secret::copy_from(digest.expect(tag::OCTET_STRING).ok_or(BROKEN)?.content);
+    let salt = mac.expect(tag::OCTET_STRING).ok_or(BROKEN)?.content;
+    let rounds = match mac.any() {
+        None => 1,
+        Some(rounds) => rounds.number().ok_or(BROKEN)?,
+    };
+    pbe::check_rounds(rounds)?;
+    let key = derive(hash, passphrase, salt, rounds, Purpose::Mac, hash.len())?;
+    if hash.hmac(key.expose(), &[safe]) == expected { Ok(()) } else { Err(Error::PassphraseWrong) }
+}
+
+fn hash_of(oid: &[u8]) -> Option<Hash> {
+    const SHA1: &[u8] = &[0x2b, 0x0e, 0x03, 0x02, 0x1a];
+    /// 2.16.840.1.101.3.4.2; the hashes are below it.
+    const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
+    match (oid, oid.split_last()) {
+        (SHA1, _) => Some(Hash::Sha1),
+        (_, Some((1, SHA2))) => Some(Hash::Sha256),
+        (_, Some((2, SHA2))) => Some(Hash::Sha384),
+        (_, Some((3, SHA2))) => Some(Hash::Sha512),
+        (_, Some((4, SHA2))) => Some(Hash::Sha224),
+        _ => None,
+    }
+}

@@ -1,0 +1,258 @@
+//! Approving of machine states: an authority signs the policy that a state satisfies, and keys that were bound to the authority
+//! work in that state from then on.
+
+use base::Secret;
+use base::keyfile;
+use base::private::PrivateKey;
+use model::{Mechanism, MechanismType, ObjectClass, Output};
+use serde::Serialize;
+use store::NewApproval;
+
+use super::Admin;
+use super::policy::{PcrSource, authority_of, selection, state_of};
+use super::session::Pin;
+use super::uri::KeyUri;
+use crate::approvals::{Origin, Statement, to_json};
+use crate::config::Config;
+use crate::library::Library;
+use crate::object::hex;
+use crate::public_key::PublicKey;
+use crate::{Error, Result};
+
+/// A private key that signs, as a person names it.
+#[derive(Clone, Debug)]
+pub enum Approver {
+    /// The contents of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+    File(Secret),
+    /// A key of a token in the same store, and who uses it.
+    Token(KeyUri, Pin),
+}
+
+/// Which states to approve of.
+#[derive(Clone, Debug)]
+pub struct ApproveRequest {
+    /// Who approves.
+    pub key: Approver,
+    /// PCRs such as `sha256:11`.
+    pub pcrs: Vec<String>,
+    /// Their values. Each selection in each state is approved.
+    pub states: Vec<PcrSource>,
+    /// What to note beside it in the store.
+    pub comment: Option<String>,
+}
+
+/// An approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApprovalInfo {
+    /// Its number in the store.
+    pub id: Option<i64>,
+    /// The file it was found in.
+    pub file: Option<String>,
+    /// SHA-256 of the authority's public key, as systemd writes it: `pkfp`.
+    pub authority: String,
+    /// The PCRs, such as `sha256:11`.
+    pub pcrs: String,
+    /// The digest of the approved policy, in hexadecimal.
+    pub policy: String,
+    /// What was noted.
+    pub comment: Option<String>,
+    /// Seconds since 1970.
+    pub created: Option<i64>,
+}
+
+impl ApprovalInfo {
+    fn new(statement: &Statement, origin: Option<&Origin>) -> Self {
+        let (id, comment, created) = match origin {
+            Some(Origin::Store { id, comment, created }) => (Some(*id), comment.clone(), Some(*created)),
+            _ => (None, None, None),
+        };
+        let file = match origin {
+            Some(Origin::File(path)) => Some(path.display().to_string()),
+            _ => None,
+        };
+        Self {
+            id,
+            file,
+            authority: hex(&statement.authority),
+            pcrs: statement.selection.to_string(),
+            policy: hex(&statement.policy_digest),
+            comment,
+            created,
+        }
+    }
+}
+
+impl Admin {
+    /// Approves of states, and stores the approvals.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] for what is no key, no selection or no values; [`Error::PinIncorrect`]; what the TPM may answer.
+    pub fn approve(&self, request: &ApproveRequest) -> Result<Vec<ApprovalInfo>> {
+        let statements = self.statements(request)?;
+        let mut store = self.library.writer()?;
+        let ids = store.transaction(|store| -> Result<Vec<i64>> {
+            let add = |statement: &Statement| {
+                Ok(store.add_approval(&NewApproval {
+                    authority: statement.authority,
+                    bank: &statement.bank(),
+                    pcrs: statement.pcr_bits(),
+                    policy_digest: &statement.policy_digest,
+                    signature: &statement.signature,
+                    comment: request.comment.as_deref(),
+                })?)
+            };
+            statements.iter().map(add).collect()
+        })?;
+        drop(store);
+        self.library.changed()?;
+        let info = |(statement, id)| ApprovalInfo {
+            id: Some(id),
+            comment: request.comment.clone(),
+            ..ApprovalInfo::new(statement, None)
+        };
+        Ok(statements.iter().zip(ids).map(info).collect())
+    }
+
+    /// Approves of states, and returns the approvals and a file of them, in the format of `tpm2-pcr-signature.json`. Needs a
+    /// store only for a key in a token, and a TPM only for that and for present values.
+    ///
+    /// # Errors
+    /// Those of [`Admin::approve`].
+    pub fn approve_in_file(config: Config, request: &ApproveRequest) -> Result<(Vec<ApprovalInfo>, String)> {
+        let admin = match &request.key {
+            Approver::File(_) => Self { library: Library::open(config)? },
+            Approver::Token(..) => Self::open(config)?,
+        };
+        let statements = admin.statements(request)?;
+        let info = statements.iter().map(|statement| ApprovalInfo::new(statement, None)).collect();
+        Ok((info, to_json(&statements)?))
+    }
+
+    /// The approvals that there are, in the store and in files.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn approvals(&self) -> Result<Vec<ApprovalInfo>> {
+        let all = self.library.all_approvals()?;
+        Ok(all.iter().map(|(origin, statement)| ApprovalInfo::new(statement, Some(origin))).collect())
+    }
+
+    /// Removes an approval from the store. Copies of it stay good: a signature cannot be taken back.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] if there is no such approval.
+    pub fn revoke(&self, id: i64) -> Result<()> {
+        match self.library.writer()?.remove_approval(id) {
+            Err(store::Error::Missing { .. }) => {
+                Err(Error::ArgumentsBad("the store has no approval with this number; see `ptool pcr list`"))
+            }
+            removed => Ok(removed.map(drop)?),
+        }
+    }
+
+    /// Signs the states.
+    fn statements(&self, request: &ApproveRequest) -> Result<Vec<Statement>> {
+        // What cannot be approved of is found before a key is used.
+        let mut states = Vec::new();
+        for pcrs in &request.pcrs {
+            let selection = selection(pcrs)?;
+            for state in &request.states {
+                let values = state_of(&self.library, state, &selection)?;
+                states.push((selection.clone(), tpm::pcr_policy_digest(&selection, &values)?));
+            }
+        }
+        let signer = Signer::new(self, &request.key)?;
+        states
+            .into_iter()
+            .map(|(selection, policy_digest)| {
+                let message = tpm::approval_message(&policy_digest, &[]);
+                let signature = signer.sign(&message)?;
+                let authority = signer.fingerprint()?;
+                let statement = Statement { authority, selection, policy_digest, signature };
+                // A key whose parts do not belong together, or a fault, must not go unnoticed until the next boot.
+                let approval = statement.approval(&signer.authority);
+                if !approval.is_some_and(|approval| approval.verify(&signer.authority, &[])) {
+                    return Err(Error::General(
+                        "the signature of the approval is not good; nothing was kept".to_owned(),
+                    ));
+                }
+                Ok(statement)
+            })
+            .collect()
+    }
+}
+
+/// A key that can sign.
+struct Signer<'a> {
+    authority: tpm::AuthorityKey,
+    how: How<'a>,
+}
+
+enum How<'a> {
+    File(PrivateKey),
+    Token(&'a Admin, &'a KeyUri, &'a Pin),
+}
+
+impl<'a> Signer<'a> {
+    fn new(admin: &'a Admin, key: &'a Approver) -> Result<Self> {
+        Ok(match key {
+            Approver::File(file) => {
+                let key = PrivateKey::from_file(file).map_err(|_| {
+                    Error::ArgumentsBad("the key file has no RSA or EC private key in PEM or DER that is not encrypted")
+                })?;
+                let public = match key.public() {
+                    keyfile::PublicKey::Rsa(key) => PublicKey::Rsa(key),
+                    keyfile::PublicKey::Ec(key) => PublicKey::Ec(key),
+                };
+                Self { authority: authority_of(&public)?, how: How::File(key) }
+            }
+            Approver::Token(uri, pin) => {
+                let public = admin.find_key(uri, &[ObjectClass::PRIVATE_KEY])?;
+                Self { authority: authority_of(&public)?, how: How::Token(admin, uri, pin) }
+            }
+        })
+    }
+
+    fn fingerprint(&self) -> Result<[u8; 32]> {
+        let digest = self.authority.fingerprint();
+        digest.try_into().map_err(|_| Error::General("a fingerprint has 32 bytes".to_owned()))
+    }
+
+    /// As long as the modulus, or DER.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        let signature = match &self.how {
+            How::File(key) => key.sign_sha256(message).map_err(|_| {
+                Error::ArgumentsBad(
+                    "this key cannot approve: an authority is an RSA key, or an EC key on P-256 or P-384",
+                )
+            })?,
+            How::Token(admin, uri, pin) => self.sign_in_token(admin, uri, pin, message)?,
+        };
+        Ok(match self.authority.rsa() {
+            Some(_) => signature,
+            None => base::curve::signature_to_der(&signature),
+        })
+    }
+
+    /// By the library itself, under all its rules.
+    fn sign_in_token(&self, admin: &Admin, uri: &KeyUri, pin: &Pin, message: &[u8]) -> Result<Vec<u8>> {
+        let token = admin.token(&uri.token)?;
+        let session = admin.log_in(&token, pin)?;
+        let found = token.objects().into_iter().find(|key| key.class() == ObjectClass::PRIVATE_KEY && uri.is_of(key));
+        let key = found.ok_or(Error::ArgumentsBad("the PKCS#11 URI names no private key of the token"))?;
+        let (mechanism, most) = match (self.authority.rsa(), self.authority.ec()) {
+            (Some(key), _) => (MechanismType::SHA256_RSA_PKCS, key.modulus_len()),
+            (None, Some(key)) => (MechanismType::ECDSA_SHA256, 2 * key.curve().field_len()),
+            (None, None) => return Err(Error::KeyTypeInconsistent),
+        };
+        let library = &admin.library;
+        library.sign_init(session.handle(), &Mechanism::plain(mechanism), key.handle)?;
+        if let (true, Pin::User(pin)) = (key.attributes.is_true(model::AttributeType::ALWAYS_AUTHENTICATE), pin) {
+            library.login(session.handle(), model::UserType::ContextSpecific, Some(pin.clone()))?;
+        }
+        let mut signature = vec![0; most];
+        let len = library.sign(session.handle(), message, Output::Buffer(&mut signature))?;
+        signature.truncate(len);
+        Ok(signature)
+    }
+}

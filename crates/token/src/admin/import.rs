@@ -1,0 +1,198 @@
+//! Bringing keys in: in clear, or wrapped for this TPM.
+
+use base::Secret;
+use base::private::PrivateKey;
+use model::{AttributeType, KeyType, ObjectClass, ObjectHandle, Template, Value};
+use serde::Serialize;
+
+use super::session::AdminSession;
+use super::{Admin, Pin};
+use crate::arrival::{Arrival, CertificateParts, Look};
+use crate::info::ObjectSummary;
+use crate::keygen::AUTH_LEN;
+use crate::object::TpmKey;
+use crate::slot::Token;
+use crate::wrap::material;
+use crate::{Error, Result};
+
+/// A key pair, or a secret key, from elsewhere.
+#[derive(Clone, Debug)]
+pub enum ForeignKey {
+    /// RSA or EC, in clear.
+    Private(PrivateKey),
+    /// AES: 16, 24 or 32 bytes.
+    Aes(Secret),
+    /// HMAC with any hash: 1 to 128 bytes.
+    Hmac(Secret),
+    /// Wrapped for the TPM's storage key.
+    Wrapped(WrappedKey),
+}
+
+/// A key that only the TPM with one storage key can import.
+#[derive(Clone, Debug)]
+pub struct WrappedKey {
+    /// TPM2B_PUBLIC.
+    pub public: Vec<u8>,
+    /// TPM2B_PRIVATE.
+    pub private: Vec<u8>,
+    /// TPM2B_ENCRYPTED_SECRET.
+    pub secret: Vec<u8>,
+    /// The authorisation value that it was wrapped with; mostly empty.
+    pub auth: Secret,
+}
+
+impl WrappedKey {
+    pub(super) fn importable(&self) -> tpm::Importable {
+        tpm::Importable { public: self.public.clone(), private: self.private.clone(), secret: self.secret.clone() }
+    }
+}
+
+/// What to import, and how to call it.
+#[derive(Clone, Debug)]
+pub struct ImportRequest {
+    /// The token's label.
+    pub label: String,
+    /// Who asks.
+    pub pin: Pin,
+    /// The key.
+    pub key: ForeignKey,
+    /// `CKA_LABEL` of its objects.
+    pub key_label: Option<String>,
+    /// `CKA_ID`; by default it is derived from the public key.
+    pub id: Option<Vec<u8>>,
+    /// `CKA_ALWAYS_AUTHENTICATE`: the PIN is wanted for each signature.
+    pub always_authenticate: bool,
+    /// Certificates that are to be kept with it.
+    pub certificates: Vec<CertificateParts>,
+}
+
+/// What has come into the token.
+#[derive(Clone, Debug, Serialize)]
+pub struct Imported {
+    /// The private or secret key.
+    pub key: ObjectSummary,
+    /// The public key, if it is a pair.
+    pub public: Option<ObjectSummary>,
+    /// Certificates.
+    pub certificates: Vec<ObjectSummary>,
+}
+
+impl Admin {
+    /// Takes a key from elsewhere into the TPM. A key in clear never crosses the bus so: one command besides the login. One that is
+    /// wrapped for this TPM gets an auth value of its own: at most six.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] without such a token, [`Error::PinIncorrect`], [`Error::KeySizeRange`] and [`Error::DeviceError`] for
+    /// what this TPM does not take, [`Error::WrappedKeyInvalid`] for what is wrapped for another, or with another auth value.
+    pub fn import(&self, request: &ImportRequest) -> Result<Imported> {
+        let token = self.token(&request.label)?;
+        let session = self.log_in_as_user(&token, &request.pin)?;
+        let arrival = match &request.key {
+            ForeignKey::Private(key) => self.arrival_of(&token, &material(key))?,
+            ForeignKey::Aes(value) => return self.import_secret(&token, &session, request, KeyType::AES, value),
+            ForeignKey::Hmac(value) => {
+                return self.import_secret(&token, &session, request, KeyType::GENERIC_SECRET, value);
+            }
+            ForeignKey::Wrapped(wrapped) => self.unwrapped(&token, wrapped)?,
+        };
+        let look = Look {
+            label: request.key_label.clone().map(String::into_bytes),
+            id: request.id.clone(),
+            always_authenticate: request.always_authenticate,
+            usage: Vec::new(),
+        };
+        let session = self.library.session(session.handle())?;
+        let handles = self.library.settle_arrival(&session, arrival, &look, &request.certificates)?;
+        self.imported(&token, &handles)
+    }
+
+    /// Makes a secret key by the rules of `C_CreateObject`.
+    fn import_secret(
+        &self,
+        token: &Token,
+        session: &AdminSession<'_>,
+        request: &ImportRequest,
+        key_type: KeyType,
+        value: &Secret,
+    ) -> Result<Imported> {
+        let id = match &request.id {
+            Some(id) => id.clone(),
+            None => base::random::bytes(8)?,
+        };
+        let mut template = Template::new()
+            .with(AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0))
+            .with(AttributeType::KEY_TYPE, Value::Ulong(key_type.0))
+            .with(AttributeType::TOKEN, Value::Bool(true))
+            .with(AttributeType::ID, Value::Bytes(id));
+        if let Some(label) = &request.key_label {
+            template.push(AttributeType::LABEL, label.clone().into_bytes());
+        }
+        template.push(AttributeType::VALUE, value.expose().to_vec());
+        let handle = self.library.create_object(session.handle(), &template).map_err(|error| match error {
+            Error::AttributeValueInvalid(AttributeType::VALUE) => Error::KeySizeRange,
+            error => error,
+        })?;
+        self.imported(token, &[handle])
+    }
+
+    /// Brings a key in clear into the TPM.
+    fn arrival_of(&self, token: &Token, material: &tpm::KeyMaterial) -> Result<Arrival> {
+        let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
+        let wrapped = self.library.tpm()?.import_key(&token.primary, material, &auth, None)?;
+        let name = wrapped.name()?;
+        Ok(Arrival { key: TpmKey { wrapped, name }, auth, remarks: Vec::new() })
+    }
+
+    /// Imports what was wrapped elsewhere, and gives it an auth value that nobody else knows.
+    fn unwrapped(&self, token: &Token, key: &WrappedKey) -> Result<Arrival> {
+        let imported = self.library.tpm()?.import_wrapped(&token.primary, &key.importable()).map_err(not_for_us)?;
+        self.with_own_auth(token, imported, &key.auth)
+    }
+
+    /// Replaces the auth value that came with a key.
+    pub(super) fn with_own_auth(&self, token: &Token, imported: tpm::Wrapped, auth: &Secret) -> Result<Arrival> {
+        let name = imported.name()?;
+        let new = Secret::new(base::random::bytes(AUTH_LEN)?);
+        let key = tpm::Key { primary: &token.primary, wrapped: &imported, name: &name, auth, policy: None };
+        let private = self.library.tpm()?.change_key_auth(&key, &new).map_err(not_for_us)?;
+        let wrapped = tpm::Wrapped { public: imported.public, private };
+        Ok(Arrival { key: TpmKey { wrapped, name }, auth: new, remarks: Vec::new() })
+    }
+
+    pub(super) fn imported(&self, token: &Token, handles: &[ObjectHandle]) -> Result<Imported> {
+        let mut key = None;
+        let mut public = None;
+        let mut certificates = Vec::new();
+        for handle in handles {
+            let object = token.object(*handle).ok_or(Error::ObjectHandleInvalid)?;
+            let summary = object.summary();
+            match (object.key.is_some(), object.attributes.find(AttributeType::CERTIFICATE_TYPE)) {
+                (true, _) => key = Some(summary),
+                (false, Some(_)) => certificates.push(summary),
+                (false, None) => public = Some(summary),
+            }
+        }
+        Ok(Imported { key: key.ok_or(Error::ObjectHandleInvalid)?, public, certificates })
+    }
+
+    /// A session of the user: the security officer has no keys.
+    pub(super) fn log_in_as_user(&self, token: &Token, pin: &Pin) -> Result<AdminSession<'_>> {
+        if matches!(pin, Pin::So(_)) {
+            return Err(Error::PinInvalid(
+                "the security officer cannot use the user's keys, nor make any; give the user's PIN",
+            ));
+        }
+        self.log_in(token, pin)
+    }
+}
+
+/// The TPM refuses what was not wrapped for it as something that was altered.
+pub(super) fn not_for_us(error: tpm::Error) -> Error {
+    match error {
+        tpm::Error::Integrity | tpm::Error::AuthFailed | tpm::Error::Malformed(_) | tpm::Error::Invalid(_) => {
+            log::info!("the TPM refused the key: {error}");
+            Error::WrappedKeyInvalid
+        }
+        error => error.into(),
+    }
+}

@@ -1,0 +1,371 @@
+//! Taking over a store of tpm2-pkcs11: its tokens, with their PINs and keys as they are. No PIN is asked for, and the store
+//! that is read stays byte for byte what it is, so that both can go on using the same keys.
+//!
+//! What only a PIN can open comes over closed. See [`crate::adopted`] for what happens with the first PIN that is right.
+
+mod object;
+mod primary;
+
+pub(super) use object::unhex;
+pub use primary::handle_of_reference;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use base::digest::Hash;
+use serde::Serialize;
+use store::peer::{PEER_FILE, PeerSeal, PeerStore, PeerToken, PeerValue};
+use store::{Derivation, NewObject, NewPrimary, NewToken, PinRow, Store};
+
+use super::Admin;
+use crate::adopted::ONCE;
+use crate::config::{Config, peer_directories};
+use crate::library::Library;
+use crate::object::hex;
+use crate::pins::template_of;
+use crate::slot::{ChipFacts, TokenConfig};
+use crate::{Error, Result};
+
+/// What to take over.
+#[derive(Clone, Debug, Default)]
+pub struct MigrateRequest {
+    /// The directory of the store; by default the first that tpm2-pkcs11 itself would look in and that has one.
+    pub from: Option<PathBuf>,
+    /// Only say what would come over.
+    pub dry_run: bool,
+}
+
+/// What came over, or would.
+#[derive(Clone, Debug, Serialize)]
+pub struct MigrateReport {
+    /// The file that was read.
+    pub from: String,
+    /// The version of its layout, 1 to 9.
+    pub schema: u32,
+    /// Nothing was written.
+    pub dry_run: bool,
+    /// The tokens, in their order there.
+    pub tokens: Vec<MigratedToken>,
+}
+
+impl MigrateReport {
+    /// How many tokens and objects could not come over, though they had something to lose.
+    #[must_use]
+    pub fn left_behind(&self) -> usize {
+        let lost = |token: &&MigratedToken| token.action == Outcome::Skip && !token.empty;
+        let tokens = self.tokens.iter().filter(lost).count();
+        let objects = self.tokens.iter().flat_map(|token| &token.objects);
+        tokens + objects.filter(|object| object.action == Outcome::Skip).count()
+    }
+}
+
+/// What became of a token or an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It came over, or would.
+    Migrate,
+    /// It is here already.
+    Present,
+    /// It cannot come over; `why` says so.
+    Skip,
+}
+
+/// A token of that store.
+#[derive(Clone, Debug, Serialize)]
+pub struct MigratedToken {
+    /// Its number there.
+    pub id: i64,
+    /// Its label; none if it was never initialized.
+    pub label: Option<String>,
+    /// What became of it.
+    pub action: Outcome,
+    /// Why it cannot come over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The user has a PIN.
+    pub login_required: bool,
+    /// What differs here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Its objects.
+    pub objects: Vec<MigratedObject>,
+    /// It was never initialized: there is nothing in it.
+    #[serde(skip)]
+    pub empty: bool,
+}
+
+/// An object of such a token.
+#[derive(Clone, Debug, Serialize)]
+pub struct MigratedObject {
+    /// Its number there.
+    pub id: i64,
+    /// Its label, if it has one.
+    pub label: Option<String>,
+    /// `CKO_...`, if it says so.
+    pub class: Option<String>,
+    /// What becomes of it.
+    pub action: Outcome,
+    /// Why it cannot come over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// A token that can come over, but for its primary's number.
+struct Arrival {
+    primary: i64,
+    label: String,
+    serial: String,
+    login_required: bool,
+    so: PinRow,
+    user: Option<PinRow>,
+    objects: Vec<NewObject>,
+}
+
+impl Admin {
+    /// Takes over a store of tpm2-pkcs11, or says what would come over. Everything or, on an error, nothing is written. Three
+    /// TPM commands for each primary key, two for each token, and eight more for a new primary key.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if there is no such store or it cannot be read, [`Error::DeviceRemoved`] without a TPM.
+    pub fn migrate(config: Config, request: &MigrateRequest) -> Result<MigrateReport> {
+        let source = source(request)?;
+        let peer = PeerStore::read(&source).map_err(|error| explain(&source, error))?;
+        let library = Library::open(config)?;
+        let primaries = primary::find(&library, &peer)?;
+        let known: Vec<(String, String)> =
+            library.tokens().iter().map(|token| token.row()).map(|row| (row.serial, row.label)).collect();
+        let mut tokens = Vec::new();
+        let mut arrivals = Vec::new();
+        for token in &peer.tokens {
+            let (report, arrival) = judge(&library, token, &primaries, &known)?;
+            tokens.push(report);
+            arrivals.extend(arrival);
+        }
+        let report = MigrateReport {
+            from: source.display().to_string(),
+            schema: peer.version,
+            dry_run: request.dry_run,
+            tokens,
+        };
+        if !request.dry_run && !arrivals.is_empty() {
+            enter(&library, &primaries, arrivals)?;
+        }
+        library.close();
+        Ok(report)
+    }
+}
+
+/// The file to read.
+fn source(request: &MigrateRequest) -> Result<PathBuf> {
+    let directories = request.from.clone().map_or_else(peer_directories, |directory| vec![directory]);
+    let mut files = directories.iter().map(|directory| directory.join(PEER_FILE));
+    files.find(|file| file.exists()).ok_or_else(|| {
+        let places: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
+        Error::Store(format!("there is no {PEER_FILE} in {}", places.join(", ")))
+    })
+}
+
+fn explain(file: &std::path::Path, error: store::Error) -> Error {
+    let file = file.display();
+    match error {
+        store::Error::Interrupted => Error::Store(format!(
+            "{file}: a journal lies beside it: a program is writing, or was killed while it wrote; end all programs that use \
+             that store, run `tpm2_ptool listprimaries` once, and try again"
+        )),
+        store::Error::Busy => Error::StoreBusy(format!("{file} was changed while it was read; try again")),
+        store::Error::Damaged(why) => Error::Store(format!("{file}: it is damaged, or no store of tpm2-pkcs11: {why}")),
+        store::Error::Newer { found, known } => Error::Store(format!(
+            "{file}: it is of version {found}, and this program knows versions up to {known}; use a newer ptool"
+        )),
+        error => Error::Store(error.to_string()),
+    }
+}
+
+/// What becomes of a token, and what to write for it.
+fn judge(
+    library: &Library,
+    token: &PeerToken,
+    primaries: &BTreeMap<i64, primary::Found>,
+    known: &[(String, String)],
+) -> Result<(MigratedToken, Option<Arrival>)> {
+    let mut report = MigratedToken {
+        id: token.id,
+        label: token.label.as_deref().map(|label| label.trim_end_matches(' ').to_owned()),
+        action: Outcome::Skip,
+        why: None,
+        login_required: true,
+        notes: Vec::new(),
+        objects: Vec::new(),
+        empty: false,
+    };
+    let mut arrived = arrive(token, primaries, known, &mut report);
+    if arrived.is_ok()
+        && let (Some(primary::Found::There(primary)), Some(seals)) = (primaries.get(&token.primary), &token.seals)
+        && !primary::owns(library, primary, &seals.so)?
+    {
+        arrived = Err(No::Because("its PIN's object was not made under its primary key, or was damaged".to_owned()));
+    }
+    match arrived {
+        Ok(arrival) => {
+            report.action = Outcome::Migrate;
+            return Ok((report, Some(arrival)));
+        }
+        Err(No::Present) => report.action = Outcome::Present,
+        Err(No::Because(why)) => report.why = Some(why),
+    }
+    report.objects.clear();
+    Ok((report, None))
+}
+
+/// Why a token does not come over.
+enum No {
+    Present,
+    Because(String),
+}
+
+fn arrive(
+    token: &PeerToken,
+    primaries: &BTreeMap<i64, primary::Found>,
+    known: &[(String, String)],
+    report: &mut MigratedToken,
+) -> std::result::Result<Arrival, No> {
+    let because = |why: &str| No::Because(why.to_owned());
+    let settings = token.settings.as_ref().map_err(|why| No::Because(format!("its settings cannot be read: {why}")))?;
+    let is_true = |key: &str| settings.find(key).and_then(PeerValue::truth).unwrap_or(false);
+    let (Some(seals), Some(label)) = (&token.seals, report.label.clone()) else {
+        report.empty = true;
+        return Err(because("it was never initialized: there is nothing in it"));
+    };
+    if settings.find("token-init").and_then(PeerValue::truth) == Some(false) {
+        report
+            .notes
+            .push("its settings say that it is not initialized, and it has PINs: it counts as initialized".to_owned());
+    }
+    report.login_required = !is_true("empty-user-pin");
+    let (so, so_name) = pin_row(&seals.so).map_err(|why| No::Because(format!("the security officer's PIN: {why}")))?;
+    let user = match &seals.user {
+        Some(seal) => Some(pin_row(seal).map_err(|why| No::Because(format!("the user's PIN: {why}")))?.0),
+        None => None,
+    };
+    let serial = serial(&so_name);
+    if known.iter().any(|(found, _)| *found == serial) {
+        return Err(No::Present);
+    }
+    if known.iter().any(|(_, found)| *found == label) {
+        return Err(because("another token here has this label; remove that one, or use another store with --path"));
+    }
+    if label.len() > 32 || label.contains('\0') {
+        return Err(because("its label is longer than the 32 bytes that PKCS#11 has for it"));
+    }
+    match primaries.get(&token.primary) {
+        Some(primary::Found::There(_)) => {}
+        Some(primary::Found::Lost(why)) => return Err(No::Because(why.clone())),
+        None => return Err(because("its primary key is not in the store")),
+    }
+    note_settings(settings, &mut report.notes);
+    if user.is_none() {
+        report.notes.push("the user has no PIN yet; the security officer sets it with `ptool initpin`".to_owned());
+    }
+    let mut objects = Vec::new();
+    for found in &token.objects {
+        let (object, translated) = object::translate(found, &so_name);
+        report.objects.push(object);
+        objects.extend(translated);
+    }
+    let login_required = report.login_required;
+    Ok(Arrival { primary: token.primary, label, serial, login_required, so, user, objects })
+}
+
+/// Settings that have no place here.
+fn note_settings(settings: &PeerValue, notes: &mut Vec<String>) {
+    if settings.find("tcti").and_then(PeerValue::text).is_some_and(|tcti| !tcti.is_empty()) {
+        notes.push(
+            "its TCTI does not come over: a store names none here; set TPM2_CRYPTOKI_TCTI or the configuration"
+                .to_owned(),
+        );
+    }
+}
+
+/// A seal as a row of ours, and its name.
+fn pin_row(seal: &PeerSeal) -> std::result::Result<(PinRow, tpm::Name), String> {
+    let wrapped = tpm::Wrapped { public: seal.public.clone(), private: seal.private.clone() };
+    let name = wrapped.name().map_err(|_| "its TPM object is damaged".to_owned())?;
+    let row = PinRow {
+        public: seal.public.clone(),
+        private: seal.private.clone(),
+        salt: seal.salt.clone(),
+        derivation: Derivation::Sha256,
+        iterations: ONCE,
+        to_be_changed: false,
+    };
+    Ok((row, name))
+}
+
+/// The token's serial number here: by it, a token that came over already is known.
+fn serial(so_name: &tpm::Name) -> String {
+    let digest = Hash::Sha256.digest(&[b"tpm2-pkcs11 token", so_name.as_bytes()]);
+    hex(digest.get(..8).unwrap_or_default())
+}
+
+/// Writes what came, in one transaction.
+fn enter(library: &Library, primaries: &BTreeMap<i64, primary::Found>, arrivals: Vec<Arrival>) -> Result<()> {
+    let mut store = Store::open_or_create(&library.config().store_file())?;
+    if store.is_read_only() {
+        return Err(Error::TokenWriteProtected);
+    }
+    let names: Vec<Vec<u8>> = store.primaries()?.into_iter().map(|row| row.name).collect();
+    let wanted = arrivals.iter().filter_map(|arrival| match primaries.get(&arrival.primary) {
+        Some(primary::Found::There(primary)) => Some((arrival.primary, primary)),
+        _ => None,
+    });
+    let wanted: BTreeMap<i64, &tpm::Primary> = wanted.collect();
+    // Before the transaction, in which others cannot write.
+    let capabilities = if wanted.values().all(|primary| names.iter().any(|name| name == primary.name().as_bytes())) {
+        String::new()
+    } else {
+        let tpm = library.tpm()?;
+        let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
+        serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?
+    };
+    let config = TokenConfig::adopted().to_json()?;
+    store.transaction(|store| -> Result<()> {
+        let mut numbers = BTreeMap::new();
+        for (id, primary) in &wanted {
+            let there = store.primaries()?.into_iter().find(|row| row.name == primary.name().as_bytes());
+            let number = match there {
+                Some(row) => row.id,
+                None => store.add_primary(&NewPrimary {
+                    hierarchy: 'o',
+                    handle: match primary.location {
+                        tpm::Location::Persistent(handle) => Some(handle),
+                        tpm::Location::Transient => None,
+                    },
+                    template: template_of(primary.template),
+                    public: &primary.public,
+                    name: primary.name().as_bytes(),
+                    auth: primary.auth.clone(),
+                    capabilities: &capabilities,
+                })?,
+            };
+            numbers.insert(*id, number);
+        }
+        for arrival in arrivals {
+            let token_id = store.add_token(&NewToken {
+                primary_id: numbers.get(&arrival.primary).copied().unwrap_or_default(),
+                label: &arrival.label,
+                serial: &arrival.serial,
+                initialized: true,
+                login_required: arrival.login_required,
+                so: Some(arrival.so),
+                user: arrival.user,
+                config: &config,
+                policy: None,
+            })?;
+            for object in arrival.objects {
+                store.add_object(&NewObject { token_id, ..object })?;
+            }
+        }
+        Ok(())
+    })
+}

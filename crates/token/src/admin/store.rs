@@ -1,0 +1,94 @@
+//! The store as a whole: its version, and the primary keys in it.
+
+use base::Secret;
+
+use super::{Admin, PrimaryInfo};
+use crate::config::Config;
+use crate::slot::parent;
+use crate::{Error, Result};
+
+/// What was removed with a primary key.
+#[derive(Clone, Debug)]
+pub struct Destroyed {
+    /// The primary key.
+    pub primary: PrimaryInfo,
+    /// Labels of the tokens that were below it.
+    pub tokens: Vec<String>,
+    /// It was taken out of the TPM, too.
+    pub evicted: bool,
+}
+
+impl Admin {
+    /// Brings the store to the version of this program, after a copy of it was written beside it. Returns the version that was
+    /// found, and the one it has now.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if there is no store or it cannot be used, [`Error::TokenWriteProtected`].
+    pub fn upgrade(config: &Config) -> Result<(u32, u32)> {
+        let file = config.store_file();
+        let (found, known) = store::Store::upgrade(&file).map_err(|error| match error {
+            store::Error::Older { .. } => Error::TokenWriteProtected,
+            error => error.into(),
+        })?;
+        Ok((found, known))
+    }
+
+    /// Removes a primary key and every token below it from the store and, unless it is to be kept for others, from the TPM. 1
+    /// TPM command. The keys of the tokens are gone for ever.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] if there is no such primary; [`Error::HierarchyAuth`] when the owner's auth value is wrong:
+    /// nothing is removed then.
+    pub fn destroy(&self, pid: i64, owner_auth: &Secret, keep: bool) -> Result<Destroyed> {
+        let mut store = self.library.writer()?;
+        let row = store.primary(pid)?.ok_or(NO_PRIMARY)?;
+        let primary = self.primaries()?.into_iter().find(|primary| primary.id == pid).ok_or(NO_PRIMARY)?;
+        let evicted = match (row.handle, keep) {
+            (Some(_), false) => match self.library.tpm()?.evict(&parent(&row)?, owner_auth) {
+                Ok(()) => true,
+                // What is not there, or is somebody else's by now, is not ours to remove.
+                Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => false,
+                Err(error) => return Err(error.into()),
+            },
+            _ => false,
+        };
+        let tokens = store.transaction(|store| -> Result<Vec<String>> {
+            let below = store.tokens()?.into_iter().filter(|token| token.primary_id == pid);
+            let mut labels = Vec::new();
+            for token in below {
+                store.remove_token(token.id)?;
+                labels.push(token.label);
+            }
+            store.remove_primary(pid)?;
+            Ok(labels)
+        })?;
+        drop(store);
+        self.library.changed()?;
+        Ok(Destroyed { primary, tokens, evicted })
+    }
+
+    /// The slot in which `C_InitToken` makes the next token, below the store's first primary key.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] if there is no such primary, or the configuration hides the slot.
+    pub fn empty_slot(&self, pid: i64) -> Result<u64> {
+        let first = self.primaries()?.first().map(|primary| primary.id);
+        match first {
+            Some(first) if first == pid => {}
+            _ if self.primaries()?.iter().any(|primary| primary.id == pid) => {
+                return Err(Error::ArgumentsBad(
+                    "C_InitToken makes tokens below the first primary key only; use `ptool addtoken --pid`",
+                ));
+            }
+            _ => return Err(NO_PRIMARY),
+        }
+        let slots = self.library.slot_list(false)?;
+        let tokens = self.library.tokens();
+        let empty = slots.into_iter().find(|slot| tokens.iter().all(|token| token.slot != *slot));
+        empty
+            .map(|slot| slot.0)
+            .ok_or(Error::ArgumentsBad("the configuration hides the empty slot: empty-slot = \"off\""))
+    }
+}
+
+const NO_PRIMARY: Error = Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`");

@@ -1,0 +1,243 @@
+//! Tokens that were taken over from tpm2-pkcs11, with their PINs and keys as they are.
+//!
+//! There, both PINs unseal the same wrapping key, spelled in hexadecimal digits, and a PIN becomes an authorization by one
+//! SHA-256. What an object hides is encrypted under the wrapping key and bound to nothing, and rows have no codes. All of that
+//! is known only to who has a PIN: so a token comes over as it is, and with the first PIN that is right its rows are written
+//! anew, in one transaction, as if they had been made here.
+//!
+//! What a PIN unseals changes when the PINs do: a user's new PIN gets a seal with the policy of ours, and the security officer
+//! who sets one gives up the wrapping key, which the officer's seal held until then.
+
+use std::sync::Arc;
+
+use base::Secret;
+use base::digest::Hash;
+use store::{Derivation, PinRow, Store, TokenRow};
+
+use crate::change::with_id;
+use crate::draft::Draft;
+use crate::library::Library;
+use crate::login::{NewPin, config_of};
+use crate::object::{Hidden, Object};
+use crate::protect::{OfficerKey, Signer, TokenKeys};
+use crate::slot::{Login, Officer, Token, TokenConfig, seal_of};
+use crate::{Error, Result};
+
+/// `iterations` of a PIN whose derivation has none.
+pub(crate) const ONCE: u32 = 1;
+
+const WRAPPING_KEY_LEN: usize = 32;
+
+/// The authorization that a PIN makes there: the first half of SHA-256 over PIN and salt, as 32 hexadecimal digits.
+pub(crate) fn auth_value(pin: &Secret, salt: &[u8]) -> Secret {
+    let digest = Secret::new(Hash::Sha256.digest(&[pin.expose(), salt]));
+    let mut digits = Secret::zeroed(32);
+    for (place, byte) in digits.expose_mut().chunks_exact_mut(2).zip(digest.expose()) {
+        for (digit, nibble) in place.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        }
+    }
+    digits
+}
+
+/// What a seal of there holds: the wrapping key in hexadecimal digits; `None` for what a seal of ours holds.
+pub(crate) fn wrapping_key(sealed: &Secret) -> Option<Secret> {
+    let digits = sealed.expose();
+    if digits.len() != 2 * WRAPPING_KEY_LEN {
+        return None;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let mut key = Secret::zeroed(WRAPPING_KEY_LEN);
+    for (byte, pair) in key.expose_mut().iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(key)
+}
+
+/// Opens what a row hides that was not written anew yet.
+pub(crate) fn open(wrapping_key: &Secret, wrapped: &[u8]) -> Result<Secret> {
+    base::aead::open(wrapping_key, &[], wrapped)
+        .map_err(|_| Error::Tampered("the object's secret does not open with the token's key".to_owned()))
+}
+
+/// Are the token's rows still those that came over?
+pub(crate) fn is_pending(row: &TokenRow) -> bool {
+    TokenConfig::parse(&row.config).is_some_and(|config| config.is_adopted())
+}
+
+/// Has the seal no policy by which the security officer could set another PIN?
+pub(crate) fn lacks_policy(seal: &PinRow) -> Result<bool> {
+    Ok(seal_of(seal).public_area()?.auth_policy().is_empty())
+}
+
+impl Library {
+    /// Writes the rows of a token anew that came over as they were. In a store that cannot be written they stay, and are
+    /// served like that; `true` says so.
+    pub(crate) fn settle_adopted(&self, token: &Token, keys: &Arc<TokenKeys>, wrapping_key: &Secret) -> Result<bool> {
+        let mut store = match self.writer() {
+            Ok(store) => store,
+            Err(Error::TokenWriteProtected | Error::StoreBusy(_)) => {
+                log::warn!(
+                    "the token came from another software and is not bound to its PIN yet: the store cannot be written"
+                );
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        let pending = match store.transaction(|store| settle_rows(store, token, keys, wrapping_key)) {
+            // Another time: the login does not depend on it.
+            Err(Error::StoreBusy(_)) => return Ok(true),
+            result => result?,
+        };
+        drop(store);
+        self.changed()?;
+        Ok(pending)
+    }
+
+    /// Gives the user of a token that was taken over a seal with the policy of ours, and the new PIN.
+    pub(crate) fn replace_user_seal(&self, token: &Token, old: &Secret, new: &NewPin) -> Result<()> {
+        let (keys, wrapping_key) = self.open_user(token, old)?;
+        let row = token.row();
+        let (Some(so), Some(seal)) = (&row.so, &row.user) else { return Err(Error::TokenNotRecognized) };
+        let so_name = seal_of(so).name()?;
+        let request = tpm::SealRequest { auth: &new.auth, data: &wrapping_key };
+        let object = self.tpm()?.create_pin_object(&token.primary, Some(&so_name), request)?;
+        let user = new.row(object.public, object.private, false);
+        let changed = TokenRow { login_required: true, user: Some(user), ..row.clone() };
+        let config = config_of(&changed, keys.officer())?;
+        self.store_pins(token, &[&seal.private], &changed, &config)
+    }
+
+    /// Sets the user's PIN by that of a security officer whose seal holds the wrapping key, and makes both seals anew: the
+    /// officer's holds what vouches for public rows, and nothing more.
+    pub(crate) fn replace_seals(&self, token: &Token, officer: &Officer, key: &Secret, new: &NewPin) -> Result<()> {
+        let row = token.row();
+        let Some(so) = &row.so else { return Err(Error::TokenNotRecognized) };
+        let tpm = self.tpm()?;
+        let request = tpm::SealRequest { auth: &officer.auth, data: &officer.key.0 };
+        let so_object = tpm.create_pin_object(&token.primary, None, request)?;
+        let request = tpm::SealRequest { auth: &new.auth, data: key };
+        let user_object = tpm.create_pin_object(&token.primary, Some(&so_object.name()?), request)?;
+        let changed = TokenRow {
+            login_required: true,
+            // The officer's PIN is not known here, only what it makes: that stays.
+            so: Some(PinRow { public: so_object.public, private: so_object.private.clone(), ..so.clone() }),
+            user: Some(new.row(user_object.public, user_object.private, false)),
+            ..row.clone()
+        };
+        let pending = is_pending(&row);
+        let config = if pending { row.config.clone() } else { config_of(&changed, &officer.key)? };
+        let old: Vec<&[u8]> = [Some(so), row.user.as_ref()].into_iter().flatten().map(|pin| &*pin.private).collect();
+        // Before the store says so: the officer who sets the PIN stays logged in.
+        token.update_login(|login| match login {
+            Login::So(officer) => {
+                Login::So(Officer { seal: Arc::new(so_object.private), wrapping_key: None, ..officer })
+            }
+            other => other,
+        });
+        self.store_pins(token, &old, &changed, &config)?;
+        if pending {
+            // It had no user until now whose seal its code could name.
+            self.settle_adopted(token, &Arc::new(TokenKeys::derive(key, true)), key)?;
+        }
+        Ok(())
+    }
+
+    /// Puts both PINs' rows in the place of those they were made from, whose blobs `old` has, in one transaction.
+    fn store_pins(&self, token: &Token, old: &[&[u8]], row: &TokenRow, config: &str) -> Result<()> {
+        let mut store = self.writer()?;
+        store.transaction(|store| -> Result<()> {
+            let now = store.token(token.id)?;
+            let unchanged = now.is_some_and(|now| {
+                let blobs: Vec<_> = now.so.iter().chain(&now.user).map(|pin| pin.private.clone()).collect();
+                old.iter().all(|blob| blobs.iter().any(|found| found == blob))
+            });
+            if !unchanged {
+                return Err(Error::StoreBusy("another process changed the PIN meanwhile; try again".to_owned()));
+            }
+            for (role, pin) in [(store::Role::So, &row.so), (store::Role::User, &row.user)] {
+                if let Some(pin) = pin {
+                    store.set_pin(token.id, role, pin)?;
+                }
+            }
+            store.set_token_state(token.id, true, row.login_required)?;
+            Ok(store.set_token_config(token.id, config)?)
+        })?;
+        drop(store);
+        // The wrapping key is the same: whoever is logged in stays so.
+        token.replace_row(TokenRow { config: config.to_owned(), ..row.clone() });
+        self.changed()
+    }
+}
+
+/// Writes the rows anew; `true` if they stay as they are, for want of a user whose seal the token's code could name.
+fn settle_rows(store: &Store, token: &Token, keys: &Arc<TokenKeys>, wrapping_key: &Secret) -> Result<bool> {
+    let Some(row) = store.token(token.id)? else { return Err(Error::TokenNotPresent) };
+    if !is_pending(&row) {
+        // Another process was faster.
+        return Ok(false);
+    }
+    if row.user.is_none() {
+        return Ok(true);
+    }
+    let signer = Signer::User(Arc::clone(keys));
+    // A row with a code was written here, while the others could not be.
+    for found in store.objects(token.id)?.into_iter().filter(|found| found.mac.is_none()) {
+        match settled(&found, token.id, &signer, wrapping_key) {
+            Ok(object) => store.replace_object(&with_id(object, found.id))?,
+            // It has no code, and is not served from now on.
+            Err(error) => log::error!("object {}: {error}", found.id),
+        }
+    }
+    store.set_token_config(token.id, &config_of(&row, keys.officer())?)?;
+    log::info!("the token that was taken over is bound to its PIN now");
+    Ok(false)
+}
+
+fn settled(row: &store::ObjectRow, token: i64, signer: &Signer, wrapping_key: &Secret) -> Result<store::NewObject> {
+    let object = Object::from_row(row)?;
+    let hidden = match &object.hidden {
+        Hidden::Wrapped(wrapped) => Some(open(wrapping_key, wrapped)?),
+        Hidden::Nothing | Hidden::Clear(_) => None,
+    };
+    let Object { uid, attributes, key, policy, messages, .. } = object;
+    Draft { uid, attributes, key, hidden, policy, messages }.to_row(token, signer)
+}
+
+/// The key of the codes of public rows, from what the security officer's seal holds; and the wrapping key, if it is that.
+pub(crate) fn officer_key(sealed: Secret) -> (OfficerKey, Option<Secret>) {
+    match wrapping_key(&sealed) {
+        Some(key) => (OfficerKey::derive(&key), Some(key)),
+        None => (OfficerKey(sealed), None),
+    }
+}
+
+/// The auth value that a PIN makes for this seal.
+pub(crate) fn auth_of(pin: &Secret, seal: &PinRow) -> Secret {
+    match seal.derivation {
+        Derivation::Pbkdf2 => crate::login::auth_value(pin, &seal.salt, seal.iterations),
+        Derivation::Sha256 => auth_value(pin, &seal.salt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_becomes_what_it_was_there() {
+        // printf 'userpin1c9d3948d0e301c0543f6b184e035b23eb05bef1be26b9c6f3aa120aee596a9c8bf' | sha256sum | cut -c1-32
+        let salt = b"c9d3948d0e301c0543f6b184e035b23eb05bef1be26b9c6f3aa120aee596a9c8bf";
+        let auth = auth_value(&Secret::copy_from(b"userpin1"), salt);
+        assert_eq!(auth.expose(), b"b21d3931fa30f64244333b736358d857");
+    }
+
+    #[test]
+    fn wrapping_keys_are_told_from_what_we_seal() {
+        let digits = Secret::copy_from("0f".repeat(32).as_bytes());
+        assert_eq!(wrapping_key(&digits), Some(Secret::copy_from(&[15; 32])));
+        assert_eq!(wrapping_key(&Secret::copy_from(&[7; 32])), None);
+        assert_eq!(wrapping_key(&Secret::copy_from("0x".repeat(32).as_bytes())), None);
+    }
+}

@@ -1,0 +1,183 @@
+//! Keys that come from elsewhere, once the TPM has them: their objects, all of which get into the store or none.
+
+use base::Secret;
+use model::{
+    AttributeType, Attributes, CertificateType, KeyType, ObjectClass, ObjectHandle, Rule, Scope, Template, Value,
+};
+
+use crate::draft::Draft;
+use crate::keygen::{settle_private, settle_public};
+use crate::library::Library;
+use crate::object::TpmKey;
+use crate::public_key::PublicKey;
+use crate::session::Session;
+use crate::template;
+use crate::{Error, Result};
+
+/// `CK_UNAVAILABLE_INFORMATION`: the key was not made here.
+const UNAVAILABLE: u64 = u64::MAX;
+
+/// A key pair or secret key in the TPM that has no object yet.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) key: TpmKey,
+    /// Its auth value.
+    pub(crate) auth: Secret,
+    /// What the private object says besides: where the key is, or may go.
+    pub(crate) remarks: Vec<(AttributeType, Value)>,
+}
+
+/// How its objects are to look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) label: Option<Vec<u8>>,
+    pub(crate) id: Option<Vec<u8>>,
+    pub(crate) always_authenticate: bool,
+    /// Usage attributes that differ from the usual ones.
+    pub(crate) usage: Vec<(AttributeType, bool)>,
+}
+
+/// The parts of an X.509 certificate that its object shows, each in DER.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateParts {
+    /// The whole of it.
+    pub value: Vec<u8>,
+    /// Name of the subject.
+    pub subject: Vec<u8>,
+    /// Name of the issuer.
+    pub issuer: Vec<u8>,
+    /// The serial number.
+    pub serial: Vec<u8>,
+}
+
+impl Library {
+    /// Makes the objects of a key: those of a pair, private half first, or the one of a secret key; and those of certificates, which
+    /// get the id of the key. In one transaction, without a TPM command.
+    pub(crate) fn settle_arrival(
+        &self,
+        session: &Session,
+        arrival: Arrival,
+        look: &Look,
+        certificates: &[CertificateParts],
+    ) -> Result<Vec<ObjectHandle>> {
+        let signer = self.may_write(session, true)?;
+        let area = arrival.key.wrapped.public_area()?;
+        let (mut drafts, id) = match PublicKey::from_area(&area) {
+            Ok(public) => pair(arrival, &public, &area, look)?,
+            Err(_) => secret(arrival, &area, look)?,
+        };
+        for parts in certificates {
+            drafts.push(certificate(parts, &id, look)?);
+        }
+        let rows = drafts.iter().map(|draft| draft.to_row(session.token.id, &signer)).collect::<Result<Vec<_>>>()?;
+        let handles = self.writer()?.transaction(|store| -> Result<Vec<ObjectHandle>> {
+            rows.iter().map(|row| Ok(ObjectHandle(store.add_object(row)?.unsigned_abs()))).collect()
+        })?;
+        self.changed()?;
+        Ok(handles)
+    }
+}
+
+fn pair(arrival: Arrival, public: &PublicKey, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<Draft>, Vec<u8>)> {
+    let (key_type, scopes) = match public {
+        PublicKey::Rsa(_) => (KeyType::RSA, [Scope::RSA_PUBLIC, Scope::RSA_PRIVATE]),
+        PublicKey::Ec(_) => (KeyType::EC, [Scope::EC_PUBLIC, Scope::EC_PRIVATE]),
+    };
+    let id = look.id.clone().filter(|id| !id.is_empty()).unwrap_or_else(|| public.default_id());
+    let mut common = common(look).with(AttributeType::ID, Value::Bytes(id.clone()));
+    if key_type == KeyType::RSA {
+        common.push(AttributeType::MODULUS_BITS, Value::Ulong(public.bits()).to_native());
+    }
+    let mut half = template::start(scopes[0], Rule::GENERATE, &common)?;
+    settle_public(&mut half, key_type)?;
+    let mut template = self::common(look)
+        .with(AttributeType::ID, Value::Bytes(id.clone()))
+        .with(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(look.always_authenticate));
+    for (ty, value) in usage(area, key_type, look) {
+        template.push(ty, Value::Bool(value).to_native());
+    }
+    let mut private = template::start(scopes[1], Rule::GENERATE, &template)?;
+    settle_private(&mut private, key_type)?;
+    for attributes in [&mut half, &mut private] {
+        public.describe(attributes);
+        came_from_outside(attributes);
+    }
+    for ty in [AttributeType::ALWAYS_SENSITIVE, AttributeType::NEVER_EXTRACTABLE] {
+        private.set(ty, Value::Bool(false));
+    }
+    for (ty, value) in arrival.remarks {
+        private.set(ty, value);
+    }
+    let private = Draft::new(private, Some(arrival.key), Some(arrival.auth))?;
+    Ok((vec![private, Draft::new(half, None, None)?], id))
+}
+
+/// What the TPM lets the key do, as far as nothing narrower was asked for.
+fn usage(area: &tpm::PublicArea, key_type: KeyType, look: &Look) -> Vec<(AttributeType, bool)> {
+    let decrypts = area.attributes().contains(tpm::Attributes::DECRYPT);
+    let mut usage = look.usage.clone();
+    if key_type == KeyType::EC && !decrypts {
+        usage.retain(|(ty, _)| *ty != AttributeType::DERIVE);
+        usage.push((AttributeType::DERIVE, false));
+    }
+    if key_type == KeyType::EC && !area.attributes().contains(tpm::Attributes::SIGN) {
+        usage.retain(|(ty, _)| *ty != AttributeType::SIGN);
+        usage.push((AttributeType::SIGN, false));
+    }
+    usage
+}
+
+fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<Draft>, Vec<u8>)> {
+    let (key_type, len) = match (area.aes_bits(), area.hmac()) {
+        (Some(bits), _) => (KeyType::AES, Some(u64::from(bits) / 8)),
+        // The length of an HMAC key is the TPM's secret.
+        (None, Some(_)) => (KeyType::GENERIC_SECRET, None),
+        (None, None) => return Err(Error::KeyTypeInconsistent),
+    };
+    let id = match look.id.clone().filter(|id| !id.is_empty()) {
+        Some(id) => id,
+        None => base::random::bytes(8)?,
+    };
+    let mut template = common(look).with(AttributeType::ID, Value::Bytes(id.clone()));
+    for (ty, value) in &look.usage {
+        template.push(*ty, Value::Bool(*value).to_native());
+    }
+    let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, &template)?;
+    crate::secret::settle_secret(&mut attributes, key_type, crate::secret::Origin::Outside)?;
+    if let Some(len) = len {
+        attributes.set(AttributeType::VALUE_LEN, Value::Ulong(len));
+    }
+    for (ty, value) in arrival.remarks {
+        attributes.set(ty, value);
+    }
+    Ok((vec![Draft::new(attributes, Some(arrival.key), Some(arrival.auth))?], id))
+}
+
+fn certificate(parts: &CertificateParts, id: &[u8], look: &Look) -> Result<Draft> {
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    let template = common(look)
+        .with(AttributeType::CLASS, Value::Ulong(ObjectClass::CERTIFICATE.0))
+        .with(AttributeType::CERTIFICATE_TYPE, Value::Ulong(CertificateType::X_509.0))
+        // CK_CERTIFICATE_CATEGORY_UNSPECIFIED
+        .with(AttributeType::CERTIFICATE_CATEGORY, Value::Ulong(0))
+        .with(AttributeType::PRIVATE, Value::Bool(false))
+        .with(AttributeType::ID, bytes(id))
+        .with(AttributeType::SUBJECT, bytes(&parts.subject))
+        .with(AttributeType::ISSUER, bytes(&parts.issuer))
+        .with(AttributeType::SERIAL_NUMBER, bytes(&parts.serial))
+        .with(AttributeType::VALUE, bytes(&parts.value));
+    Draft::new(template::start(Scope::CERTIFICATE, Rule::CREATE, &template)?, None, None)
+}
+
+fn common(look: &Look) -> Template {
+    let template = Template::new().with(AttributeType::TOKEN, Value::Bool(true));
+    match &look.label {
+        Some(label) => template.with(AttributeType::LABEL, Value::Bytes(label.clone())),
+        None => template,
+    }
+}
+
+fn came_from_outside(attributes: &mut Attributes) {
+    attributes.set(AttributeType::LOCAL, Value::Bool(false));
+    attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(UNAVAILABLE));
+}

@@ -1,0 +1,441 @@
+//! A policy satisfied in a session of the TPM: which way to go, and what to do when that fails.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use log::{debug, info, warn};
+
+use super::authority::{Approval, AuthorityKey};
+use super::plan::{Action, Banks, Means, Plan, not_met, plans, selections};
+use super::{Policy, PolicyUse};
+use crate::command::{Command, Handle};
+use crate::connection::{Connection, Protection};
+use crate::crypto::hash_alg;
+use crate::error::{Error, Result};
+use crate::pcr;
+use crate::public::Name;
+use crate::rc::ResponseCode;
+use crate::session::{Entity, Kind};
+use crate::sign::Signature;
+use crate::wire::Writer;
+use crate::wire::constants::{alg, cc, rh, st};
+
+/// So often a policy is tried again for one use, whatever happens meanwhile.
+const MOST_TRIES: usize = 8;
+/// Tickets, and ways that succeeded, that are remembered.
+const MOST_REMEMBERED: usize = 256;
+
+/// What made a policy succeed, so that the next use costs nothing but the policy. Shared by all connections of a
+/// [`Tpm`](crate::Tpm).
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    inner: Mutex<Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    tickets: Vec<Ticket>,
+    /// The digest of a policy, and the plan that succeeded last.
+    plans: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The TPM's word that it checked the signature of an approval. Good until the TPM is cleared (Part 1, 37.2: it comes from the
+/// proof of the owner hierarchy).
+#[derive(Clone, Debug)]
+struct Ticket {
+    authority: Name,
+    policy_ref: Vec<u8>,
+    policy_digest: Vec<u8>,
+    /// TPMT_TK_VERIFIED.
+    bytes: Vec<u8>,
+}
+
+impl Ticket {
+    fn is_of(&self, key: &AuthorityKey, policy_ref: &[u8], approval: &Approval) -> bool {
+        self.authority == *key.name() && self.policy_ref == policy_ref && self.policy_digest == approval.policy_digest
+    }
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ticket(&self, key: &AuthorityKey, policy_ref: &[u8], approval: &Approval) -> Option<Vec<u8>> {
+        let remembered = self.lock();
+        let ticket = remembered.tickets.iter().find(|ticket| ticket.is_of(key, policy_ref, approval));
+        ticket.map(|ticket| ticket.bytes.clone())
+    }
+
+    /// Whether the approvals of the plan, if any, were found to be signed before.
+    fn vouches_for(&self, plan: &Plan<'_>) -> bool {
+        plan.actions.iter().all(|action| match action {
+            Action::Authorize { key, policy_ref, approval } => self.ticket(key, policy_ref, approval).is_some(),
+            _ => true,
+        })
+    }
+
+    fn add_ticket(&self, ticket: Ticket) {
+        let mut remembered = self.lock();
+        if remembered.tickets.len() >= MOST_REMEMBERED {
+            remembered.tickets.remove(0);
+        }
+        remembered.tickets.push(ticket);
+    }
+
+    fn drop_tickets(&self, plan: &Plan<'_>) {
+        let is_used = |ticket: &Ticket| {
+            plan.actions.iter().any(|action| match action {
+                Action::Authorize { key, policy_ref, approval } => ticket.is_of(key, policy_ref, approval),
+                _ => false,
+            })
+        };
+        self.lock().tickets.retain(|ticket| !is_used(ticket));
+    }
+
+    fn last_plan(&self, policy: &Policy) -> Option<Vec<u8>> {
+        let remembered = self.lock();
+        remembered.plans.iter().find(|(digest, _)| digest == policy.digest()).map(|(_, id)| id.clone())
+    }
+
+    fn set_last_plan(&self, policy: &Policy, id: &[u8]) {
+        let mut remembered = self.lock();
+        if let Some((_, known)) = remembered.plans.iter_mut().find(|(digest, _)| digest == policy.digest()) {
+            if known != id {
+                *known = id.to_vec();
+            }
+            return;
+        }
+        if remembered.plans.len() >= MOST_REMEMBERED {
+            remembered.plans.remove(0);
+        }
+        remembered.plans.push((policy.digest().to_vec(), id.to_vec()));
+    }
+}
+
+/// The object whose authorisation value is proved for a step that asks for it.
+#[derive(Debug)]
+pub(crate) struct SecretProof<'a> {
+    pub(crate) handle: &'a Handle,
+    pub(crate) entity: Entity<'a>,
+    pub(crate) protection: &'a mut Protection,
+}
+
+/// Which command of a policy failed, where that says what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// The PCRs are others than the plan needs.
+    Mismatch,
+    /// The TPM does not know its ticket any more.
+    Ticket,
+    /// The session is not in the state that it should be in.
+    Session,
+}
+
+/// One use of a policy: [`prepare`](Choice::prepare), [`satisfy`](Choice::satisfy), the command; and after an error
+/// [`again`](Choice::again), which says whether to do it all once more.
+#[derive(Debug)]
+pub(crate) struct Choice<'a> {
+    policy: PolicyUse<'a>,
+    plans: Vec<Plan<'a>>,
+    /// The plan of this try.
+    chosen: Plan<'a>,
+    /// Whether the PCRs must be read before the next try.
+    look: bool,
+    failure: Option<Failure>,
+    tries: usize,
+    session_renewed: bool,
+    ticket_renewed: bool,
+}
+
+impl<'a> Choice<'a> {
+    pub(crate) fn new(policy: PolicyUse<'a>, means: &Means<'_>) -> Result<Choice<'a>> {
+        Ok(Choice {
+            policy,
+            plans: plans(&policy, means)?,
+            chosen: Plan::default(),
+            look: false,
+            failure: None,
+            tries: 0,
+            session_renewed: false,
+            ticket_renewed: false,
+        })
+    }
+
+    /// Chooses a plan, and has its approvals checked by the TPM. No command if there is but one plan, or one that succeeded before,
+    /// and its tickets are there; else PCR_Read, and LoadExternal, VerifySignature, FlushContext.
+    pub(crate) fn prepare(&mut self, connection: &mut Connection) -> Result<()> {
+        self.chosen = self.choose(connection)?;
+        for action in self.chosen.actions.clone() {
+            if let Action::Authorize { key, policy_ref, approval } = action
+                && connection.memory().ticket(key, policy_ref, approval).is_none()
+            {
+                let bytes = verify_signature(connection, key, policy_ref, approval)?;
+                connection.memory().add_ticket(Ticket {
+                    authority: key.name().clone(),
+                    policy_ref: policy_ref.to_vec(),
+                    policy_digest: approval.policy_digest.clone(),
+                    bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, connection: &mut Connection) -> Result<Plan<'a>> {
+        if self.plans.is_empty() {
+            return Err(not_met(self.policy.policy, &self.plans, &Banks::new()));
+        }
+        if !self.look {
+            let likely = match self.plans.as_slice() {
+                [only] => Some(only),
+                plans => {
+                    let last = connection.memory().last_plan(self.policy.policy);
+                    plans.iter().find(|plan| last.as_ref() == Some(&plan.id))
+                }
+            };
+            match likely {
+                Some(plan) if connection.memory().vouches_for(plan) || plan.is_signed() => return Ok(plan.clone()),
+                Some(_) => warn!("an approval is not signed by the authority of the policy, and ignored"),
+                None => {}
+            }
+        }
+        let banks = read_banks(connection, &self.plans)?;
+        let fitting = self.plans.iter().find(|plan| plan.matches(&banks) && plan.is_signed());
+        fitting.cloned().ok_or_else(|| not_met(self.policy.policy, &self.plans, &banks))
+    }
+
+    /// Runs the policy's commands in the session of `protection`.
+    pub(crate) fn satisfy(
+        &mut self,
+        connection: &mut Connection,
+        protection: &mut Protection,
+        mut secret: Option<SecretProof<'_>>,
+    ) -> Result<()> {
+        let session = protection.session.as_mut().ok_or(Error::Invalid("a policy needs a session"))?;
+        let handle = Handle::plain(session.handle);
+        if std::mem::replace(&mut session.begun, true) {
+            let command = connection.command(cc::POLICY_RESTART, vec![handle.clone()], Writer::new())?;
+            connection.execute(&command, &mut [])?;
+        }
+        session.kind = Kind::POLICY;
+        for action in &self.chosen.actions {
+            let result = run(connection, &handle, action, secret.as_mut());
+            if let Err((failure, error)) = result {
+                self.failure = failure;
+                return Err(error);
+            }
+            if matches!(action, Action::AuthValue) {
+                session.kind = Kind::Policy { auth_value: true };
+            }
+        }
+        Ok(())
+    }
+
+    /// The command that the policy was for succeeded.
+    pub(crate) fn succeeded(&self, connection: &Connection, protection: &mut Protection) {
+        if let Some(session) = &mut protection.session {
+            // A policy session that goes on is as after PolicyRestart (Part 1, 19.7.11).
+            session.begun = false;
+            session.kind = Kind::POLICY;
+        }
+        if self.plans.len() > 1 {
+            connection.memory().set_last_plan(self.policy.policy, &self.chosen.id);
+        }
+    }
+
+    /// After an error of [`Choice::satisfy`] or of the command: whether it is worth another try. `reused` tells that the session
+    /// was there before; with `Ok(true)` it had better be a new one.
+    pub(crate) fn again(&mut self, connection: &Connection, error: Error, reused: bool) -> Result<bool> {
+        let failure = self.failure.take();
+        self.tries += 1;
+        if self.tries >= MOST_TRIES {
+            return Err(if matches!(error, Error::Response(_)) { Error::PolicyFailed } else { error });
+        }
+        if matches!(error, Error::Response(ResponseCode::PCR_CHANGED)) {
+            info!("a PCR was extended between the policy and its use: once more");
+            self.look = self.plans.len() > 1;
+            return Ok(false);
+        }
+        match failure {
+            Some(Failure::Mismatch) => {
+                self.look = true;
+                Ok(false)
+            }
+            Some(Failure::Ticket) if !self.ticket_renewed => {
+                self.ticket_renewed = true;
+                connection.memory().drop_tickets(&self.chosen);
+                Ok(false)
+            }
+            Some(Failure::Ticket) => Err(Error::PolicyFailed),
+            Some(Failure::Session) | None if failure.is_some() || error == Error::PolicyFailed => {
+                // Somebody else's session by now, or what was remembered of it is wrong.
+                if self.session_renewed || !reused {
+                    return Err(Error::PolicyFailed);
+                }
+                self.session_renewed = true;
+                self.look = true;
+                Ok(true)
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+/// Whether the present state satisfies the policy: PCR_Read for each bank.
+pub(crate) fn check(connection: &mut Connection, policy: &PolicyUse<'_>) -> Result<()> {
+    let means = Means { command: None, by_name: false, auth_value: true, secret: None };
+    let plans = plans(policy, &means)?;
+    let banks = read_banks(connection, &plans)?;
+    if plans.iter().any(|plan| plan.matches(&banks) && plan.is_signed()) {
+        return Ok(());
+    }
+    Err(not_met(policy.policy, &plans, &banks))
+}
+
+fn read_banks(connection: &mut Connection, plans: &[Plan<'_>]) -> Result<Banks> {
+    let mut banks = Banks::new();
+    for selection in selections(plans)? {
+        match pcr::read(connection, &selection) {
+            Ok(values) => {
+                banks.insert(selection.bank(), values);
+            }
+            // What is not there does not match.
+            Err(Error::Unsupported(text)) => debug!("{text}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(banks)
+}
+
+fn run(
+    connection: &mut Connection,
+    session: &Handle,
+    action: &Action<'_>,
+    secret: Option<&mut SecretProof<'_>>,
+) -> std::result::Result<(), (Option<Failure>, Error)> {
+    let plain = |error| (None, error);
+    let parameters = match action {
+        Action::Pcr(state) => Writer::new().tpm2b(&state.digest).bytes(&state.selection.marshal()),
+        Action::Authorize { key, policy_ref, approval } => {
+            return authorize(connection, session, key, policy_ref, approval);
+        }
+        Action::Secret => {
+            let proof = secret.ok_or(plain(Error::Invalid("the policy needs another object's authorisation")))?;
+            return prove_secret(connection, session, proof).map_err(plain);
+        }
+        Action::AuthValue => Writer::new(),
+        Action::CommandCode(code) => Writer::new().u32(*code),
+        Action::DuplicationSelect { new_parent, object } => Writer::new()
+            .tpm2b(object.map_or(&[], Name::as_bytes))
+            .tpm2b(new_parent.as_bytes())
+            .u8(u8::from(object.is_some())),
+        Action::Or(branches) => {
+            let count = u32::try_from(branches.len()).map_err(|_| plain(Error::Invalid("too many branches")))?;
+            branches.iter().fold(Writer::new().u32(count), |list, branch| list.tpm2b(branch.digest()))
+        }
+    };
+    let code = match action {
+        Action::Pcr(_) => cc::POLICY_PCR,
+        Action::CommandCode(_) => cc::POLICY_COMMAND_CODE,
+        Action::DuplicationSelect { .. } => cc::POLICY_DUPLICATION_SELECT,
+        Action::Or(_) => cc::POLICY_OR,
+        Action::AuthValue | Action::Authorize { .. } | Action::Secret => cc::POLICY_AUTH_VALUE,
+    };
+    let command = connection.command(code, vec![session.clone()], parameters).map_err(plain)?;
+    connection.execute(&command, &mut []).map(drop).map_err(|error| {
+        let failure = match &error {
+            Error::Response(code) if code.base() == ResponseCode::VALUE => match action {
+                Action::Pcr(_) => Some(Failure::Mismatch),
+                _ => Some(Failure::Session),
+            },
+            _ => None,
+        };
+        (failure, error)
+    })
+}
+
+/// PolicyPCR with the present values, PolicyAuthorize.
+fn authorize(
+    connection: &mut Connection,
+    session: &Handle,
+    key: &AuthorityKey,
+    policy_ref: &[u8],
+    approval: &Approval,
+) -> std::result::Result<(), (Option<Failure>, Error)> {
+    let plain = |error| (None, error);
+    let parameters = Writer::new().tpm2b(&[]).bytes(&approval.selection.marshal());
+    let command = connection.command(cc::POLICY_PCR, vec![session.clone()], parameters).map_err(plain)?;
+    connection.execute(&command, &mut []).map_err(plain)?;
+    let ticket = connection.memory().ticket(key, policy_ref, approval);
+    let ticket = ticket.ok_or((Some(Failure::Ticket), Error::PolicyFailed))?;
+    let parameters =
+        Writer::new().tpm2b(&approval.policy_digest).tpm2b(policy_ref).tpm2b(key.name().as_bytes()).bytes(&ticket);
+    let command = connection.command(cc::POLICY_AUTHORIZE, vec![session.clone()], parameters).map_err(plain)?;
+    connection.execute(&command, &mut []).map(drop).map_err(|error| {
+        let failure = match &error {
+            // approvedPolicy is the first parameter, checkTicket the fourth.
+            Error::Response(code) if code.is_parameter(ResponseCode::VALUE, 1) => Some(Failure::Mismatch),
+            Error::Response(code) if matches!(code.base(), ResponseCode::VALUE | ResponseCode::TICKET) => {
+                Some(Failure::Ticket)
+            }
+            _ => None,
+        };
+        (failure, error)
+    })
+}
+
+fn prove_secret(connection: &mut Connection, session: &Handle, proof: &mut SecretProof<'_>) -> Result<()> {
+    // nonceTPM, cpHashA, policyRef, expiration
+    let parameters = Writer::new().tpm2b(&[]).tpm2b(&[]).tpm2b(&[]).u32(0);
+    let handles = vec![proof.handle.clone(), session.clone()];
+    let command = connection.command(cc::POLICY_SECRET, handles, parameters)?;
+    let authorization = proof.protection.authorize(proof.entity, false, false);
+    connection.execute(&command, &mut [authorization]).map(drop)
+}
+
+/// LoadExternal, VerifySignature, FlushContext: the TPMT_TK_VERIFIED of an approval.
+fn verify_signature(
+    connection: &mut Connection,
+    key: &AuthorityKey,
+    policy_ref: &[u8],
+    approval: &Approval,
+) -> Result<Vec<u8>> {
+    // inPrivate: there is none. A ticket is made for a hierarchy only.
+    let parameters = Writer::new().tpm2b(&[]).tpm2b(key.public()).u32(rh::OWNER).finish()?;
+    let deadline = connection.options().deadline;
+    let command = Command { code: cc::LOAD_EXTERNAL, handles: Vec::new(), parameters, returns_handle: true, deadline };
+    let response = connection.execute(&command, &mut []).map_err(|error| unsupported(error, key))?;
+    let handle = response.handle()?;
+    connection.add_temporary(handle, key.name());
+    if response.reader().tpm2b()? != key.name().as_bytes() {
+        return Err(Error::NameMismatch);
+    }
+    let hash = key.hash();
+    let digest = hash.digest(&[&approval.policy_digest, policy_ref]);
+    let parameters = Writer::new().tpm2b(&digest);
+    let parameters = match &approval.signature {
+        Signature::Rsa(signature) => parameters.u16(alg::RSASSA).u16(hash_alg(hash)?).tpm2b(signature),
+        Signature::Ecc { r, s } => parameters.u16(alg::ECDSA).u16(hash_alg(hash)?).tpm2b(r).tpm2b(s),
+    };
+    let handles = vec![Handle::object(handle, key.name())];
+    let command = connection.command(cc::VERIFY_SIGNATURE, handles, parameters)?;
+    let response = connection.execute(&command, &mut []).map_err(|error| unsupported(error, key))?;
+    let mut reader = response.reader();
+    let (tag, hierarchy, digest) = (reader.u16()?, reader.u32()?, reader.tpm2b()?);
+    let ticket = Writer::new().u16(tag).u32(hierarchy).tpm2b(digest).finish()?.to_vec();
+    reader.finish()?;
+    if tag != st::VERIFIED {
+        return Err(Error::Malformed("the ticket of a signature is none"));
+    }
+    // The key that is used next may need the place.
+    connection.end_temporary(handle)?;
+    Ok(ticket)
+}
+
+/// Signatures were checked before: what the TPM refuses is the kind of key.
+fn unsupported(error: Error, key: &AuthorityKey) -> Error {
+    match error {
+        Error::Response(code) => Error::Unsupported(format!("this TPM cannot check what {key:?} signs: {code}")),
+        error => error,
+    }
+}

@@ -1,0 +1,214 @@
+//! Policies while things go wrong: PCRs that change, connections that break, a TPM without room.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail")]
+
+mod authority;
+mod common;
+
+use authority::{Authority, Bound, extended, now, pcrs};
+use common::{Stage, assert_becomes_clean, at, counted, p256, with};
+use swtpm_fixtures::{Commands, Fault, Proxy, SwTpm, command_code, leftovers, pcr_extend};
+use tpm::{Error, Options, PolicyStep};
+
+const EVENT: [u8; 32] = [0x5a; 32];
+
+fn code(name: &str) -> u32 {
+    command_code(name).unwrap()
+}
+
+fn assert_sent(commands: &Commands, expected: &str) {
+    assert_eq!(commands.to_string(), expected);
+}
+
+/// Somebody extends a PCR just before the next command of this name.
+fn extend_before(proxy: &Proxy, name: &str, pcr: u8) {
+    proxy.inject(Fault::Precede { code: code(name), command: pcr_extend(pcr, &EVENT) });
+}
+
+/// Some other PCR is extended between policy and use: the TPM forgets which ones the policy looked at.
+#[test]
+fn a_pcr_extended_between_policy_and_use() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let key = Bound::make(&tpm, &stage.primary, vec![now(&tpm, "sha256:10"), PolicyStep::AuthValue]);
+    key.sign(&tpm, &stage.primary);
+    proxy.mark();
+    extend_before(&proxy, "Sign", 11);
+    key.sign(&tpm, &stage.primary);
+    assert_sent(&proxy.mark(), "PolicyPCR PolicyAuthValue Sign(0x128) PolicyRestart PolicyPCR PolicyAuthValue Sign");
+    for _ in 0..4 {
+        extend_before(&proxy, "Sign", 11);
+    }
+    key.sign(&tpm, &stage.primary);
+    for _ in 0..20 {
+        extend_before(&proxy, "Sign", 11);
+    }
+    assert_eq!(key.try_sign(&tpm, &stage.primary), Err(Error::PolicyFailed), "not for ever");
+    proxy.clear_faults();
+    key.sign(&tpm, &stage.primary);
+    // The PCR that counts.
+    extend_before(&proxy, "Sign", 10);
+    let why = key.not_met(&tpm, &stage.primary);
+    assert_eq!(why.differing, [10]);
+}
+
+#[test]
+fn a_choice_made_too_early_is_made_again() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let authority = Authority::ec();
+    let mut key = Bound::make(&tpm, &stage.primary, vec![PolicyStep::authorize(authority.key())]);
+    let selection = pcrs("sha256:11");
+    let old = tpm.pcr_read(&selection).unwrap();
+    let new = extended(&old, 11, &EVENT);
+    key.approvals = vec![authority.approve(&selection, &old), authority.approve(&selection, &new)];
+    for at in ["PolicyPCR", "PolicyAuthorize", "Sign"] {
+        proxy.mark();
+        extend_before(&proxy, at, 11);
+        key.approvals.push(authority.approve(&selection, &extended(&new, 11, &EVENT)));
+        let signed = key.try_sign(&tpm, &stage.primary);
+        assert!(signed.is_ok(), "{at} {signed:?} {}", proxy.mark());
+        let values = tpm.pcr_read(&selection).unwrap();
+        key.approvals.push(authority.approve(&selection, &extended(&values, 11, &EVENT)));
+    }
+}
+
+#[test]
+fn a_tpm_that_was_restarted_meanwhile() {
+    let (mut swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let authority = Authority::rsa();
+    let literal = Bound::make(&tpm, &stage.primary, vec![now(&tpm, "sha256:10"), PolicyStep::AuthValue]);
+    let mut signed = Bound::make(&tpm, &stage.primary, vec![PolicyStep::authorize(authority.key())]);
+    let selection = pcrs("sha256:11");
+    let values = tpm.pcr_read(&selection).unwrap();
+    signed.approvals = vec![authority.approve(&selection, &values)];
+    for round in 0..4 {
+        literal.sign(&tpm, &stage.primary);
+        signed.sign(&tpm, &stage.primary);
+        if round % 2 == 0 {
+            swtpm.restart();
+        } else {
+            // Behind open connections.
+            swtpm.reset_without_startup();
+        }
+    }
+    literal.sign(&tpm, &stage.primary);
+    signed.sign(&tpm, &stage.primary);
+    tpm.release();
+    assert!(leftovers(&swtpm).is_clean());
+}
+
+/// What the TPM says of a ticket that it did not make, or that is from before it was cleared.
+#[test]
+fn a_stale_ticket_is_made_anew_once() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let authority = Authority::ec();
+    let mut key = Bound::make(&tpm, &stage.primary, vec![PolicyStep::authorize(authority.key())]);
+    let selection = pcrs("sha256:11");
+    let values = tpm.pcr_read(&selection).unwrap();
+    key.approvals = vec![authority.approve(&selection, &values)];
+    key.sign(&tpm, &stage.primary);
+    let refuse = |rc, times| proxy.inject(Fault::Respond { code: code("PolicyAuthorize"), rc, times });
+    for rc in [0x4c4, 0x4e0] {
+        proxy.mark();
+        refuse(rc, 1);
+        key.sign(&tpm, &stage.primary);
+        let sent = proxy.mark();
+        assert_eq!(sent.count("VerifySignature"), 1, "{sent}");
+    }
+    refuse(0x4c4, 10);
+    assert_eq!(key.try_sign(&tpm, &stage.primary), Err(Error::PolicyFailed));
+    proxy.clear_faults();
+    key.sign(&tpm, &stage.primary);
+}
+
+#[test]
+fn connections_that_break() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let authority = Authority::ec();
+    let steps = vec![PolicyStep::authorize(authority.key()), PolicyStep::AuthValue];
+    let mut key = Bound::make(&tpm, &stage.primary, steps);
+    let selection = pcrs("sha256:11");
+    let values = tpm.pcr_read(&selection).unwrap();
+    tpm.release();
+    key.approvals = vec![authority.approve(&selection, &values)];
+    for name in ["LoadExternal", "VerifySignature", "Load", "StartAuthSession", "PolicyPCR", "PolicyAuthorize", "Sign"]
+    {
+        for fault in [Fault::CutBeforeCommand { code: code(name) }, Fault::CutAfterCommand { code: code(name) }] {
+            let tpm = at(&proxy.tcti());
+            proxy.inject(fault.clone());
+            key.sign(&tpm, &stage.primary);
+            key.sign(&tpm, &stage.primary);
+            tpm.release();
+            assert!(proxy.pending_faults().is_empty(), "{name}");
+            let left = leftovers(&swtpm);
+            // Nobody knows of what a command did whose answer never came: a session or an object that has no name yet.
+            let lost = matches!(fault, Fault::CutAfterCommand { .. });
+            assert!(
+                left.is_clean() || lost && ["LoadExternal", "Load", "StartAuthSession"].contains(&name),
+                "{name} {left:?}"
+            );
+            if !left.is_clean() {
+                tidy(&swtpm, &left.transient, &left.loaded_sessions);
+            }
+        }
+    }
+}
+
+fn tidy(swtpm: &SwTpm, objects: &[u32], sessions: &[u32]) {
+    let mut raw = swtpm.connect().unwrap();
+    for handle in objects.iter().chain(sessions) {
+        assert_eq!(raw.command(code("FlushContext"), &handle.to_be_bytes()).unwrap().0, 0);
+    }
+}
+
+#[test]
+fn without_threads_nothing_is_held_after_a_use() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = with(&proxy.tcti(), Options { threads: false, ..Options::default() });
+    let key = Bound::make(&tpm, &stage.primary, vec![now(&tpm, "sha256:10"), PolicyStep::AuthValue]);
+    proxy.mark();
+    key.sign(&tpm, &stage.primary);
+    assert_sent(&proxy.mark(), "Load StartAuthSession PolicyPCR PolicyAuthValue Sign FlushContext");
+    assert!(leftovers(&swtpm).is_clean());
+}
+
+#[test]
+fn an_idle_process_holds_nothing() {
+    let swtpm = SwTpm::start();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = with(&swtpm.tcti(), Options { idle: std::time::Duration::from_millis(50), ..Options::default() });
+    let key = Bound::make(&tpm, &stage.primary, vec![now(&tpm, "sha256:10"), PolicyStep::AuthValue]);
+    key.sign(&tpm, &stage.primary);
+    assert_becomes_clean(&swtpm);
+    key.sign(&tpm, &stage.primary);
+}
+
+#[test]
+fn sessions_give_way_when_the_tpm_has_no_room() {
+    let swtpm = SwTpm::start();
+    let stage = Stage::set(&swtpm, &[p256()]);
+    let proxy = Proxy::start(&swtpm);
+    let tpm = at(&proxy.tcti());
+    let key = Bound::make(&tpm, &stage.primary, vec![now(&tpm, "sha256:10"), PolicyStep::AuthValue]);
+    stage.login(&tpm);
+    stage.sign(&tpm, 0);
+    key.sign(&tpm, &stage.primary);
+    stage.sign(&tpm, 0);
+    // Two are held; this takes two more, and a TPM has three.
+    let private =
+        tpm.reset_user_auth(&stage.primary, &stage.user, &stage.so, None, &stage.so_auth, &stage.user_auth).unwrap();
+    assert!(!private.is_empty());
+    key.sign(&tpm, &stage.primary);
+    stage.sign(&tpm, 0);
+    tpm.release();
+    assert!(leftovers(&swtpm).is_clean());
+}

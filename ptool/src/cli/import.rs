@@ -1,0 +1,97 @@
+//! Options of the verbs that bring keys in.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::values::parse_id;
+use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
+
+/// `import`
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) label: TokenLabel,
+
+    /// The key: PEM or DER (PKCS#8, PKCS#1, SEC 1), OpenSSH, PKCS#12, a key wrapped by `ptool wrap`; or with --algorithm aes or hmac
+    /// the bytes, or hexadecimal digits, of a secret key; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) privkey: PathBuf,
+
+    /// What the file must have; aes and hmac only are found by no other sign
+    #[arg(long, value_name = "ALGORITHM")]
+    pub(crate) algorithm: Option<ImportAlgorithm>,
+
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+
+    /// Certificates to keep with the key, in PEM or DER; those in the key's file are kept anyway
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) names: KeyNames,
+
+    #[command(flatten)]
+    pub(crate) user: UserPin,
+
+    #[command(flatten)]
+    pub(crate) so: SoPin,
+
+    /// Accepted for scripts written for tpm2_ptool; importing a key needs no owner authorization
+    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
+    pub(crate) hierarchy_auth: Option<Hidden>,
+}
+
+/// How the objects of a key are called.
+#[derive(Debug, Args)]
+pub(crate) struct KeyNames {
+    /// CKA_LABEL of the new objects [default: what the file calls the key]
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) key_label: Option<String>,
+
+    /// CKA_ID of the new objects: text, or hex:... for bytes [default: derived from the public key]
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    pub(crate) id: Option<KeyId>,
+
+    /// Ask for the PIN again before each private key operation (CKA_ALWAYS_AUTHENTICATE)
+    #[arg(long)]
+    pub(crate) attr_always_authenticate: bool,
+}
+
+/// Where the passphrase of a file comes from, as far as the command line says.
+#[derive(Debug, Args)]
+pub(crate) struct Passphrase {
+    /// Passphrase of the file: pass:TEXT, env:VARIABLE, file:FILE or stdin, as tpm2_ptool and openssl take it
+    #[arg(long, value_name = "SOURCE", conflicts_with = "passphrase_file")]
+    pub(crate) passin: Option<Hidden>,
+
+    /// File that holds the passphrase of the file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// What a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ImportAlgorithm {
+    Rsa,
+    Ecc,
+    Aes,
+    Hmac,
+}
+
+impl FromStr for ImportAlgorithm {
+    type Err = String;
+
+    /// The hash of `hmac:HASH` is taken, and bears no fruit: keys of the token serve with every hash.
+    fn from_str(name: &str) -> Result<ImportAlgorithm, String> {
+        match name {
+            "rsa" => Ok(ImportAlgorithm::Rsa),
+            "ecc" | "ec" => Ok(ImportAlgorithm::Ecc),
+            "aes" => Ok(ImportAlgorithm::Aes),
+            "hmac" | "hmac:sha1" | "hmac:sha256" | "hmac:sha384" | "hmac:sha512" => Ok(ImportAlgorithm::Hmac),
+            _ => Err("there are rsa, ecc, aes and hmac".to_owned()),
+        }
+    }
+}

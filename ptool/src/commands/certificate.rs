@@ -1,0 +1,197 @@
+//! `csr`, `selfsign` and `addcert`.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::str::FromStr;
+
+use base::digest::Hash;
+use serde::Serialize;
+use token::admin::{Issued, KeySelector, Pin, Profile, SignatureChoice};
+
+use super::{Context, find_token, key_user};
+use crate::cli::certificate::{AddCert, Contents, Csr, HashName, SelfSign, WhichKey};
+use crate::errors::Failure;
+use crate::output;
+use crate::pins::{self, Given, SO_PIN};
+
+/// More than any chain of certificates has.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// What was written to a file.
+#[derive(Serialize)]
+struct Written<'a> {
+    action: &'static str,
+    algorithm: &'a str,
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<i64>,
+    subject: &'a str,
+}
+
+/// A certificate of `addcert`; the first three as tpm2_ptool prints them.
+#[derive(Serialize)]
+struct Added {
+    action: &'static str,
+    cert: Cert,
+    issuer: String,
+    label: String,
+    not_after: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<i64>,
+    subject: String,
+    trusted: bool,
+}
+
+#[derive(Serialize)]
+struct Cert {
+    #[serde(rename = "CKA_ID")]
+    cka_id: String,
+    id: i64,
+}
+
+pub(super) fn csr(context: &mut Context<'_>, options: &Csr) -> Result<(), Failure> {
+    let (profile, how) = contents(&options.contents)?;
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let key = admin.signing_key(&token.label, &selector(&options.key))?;
+    let (pin, pin_name) = user(context, &token, &options.user)?;
+    let issued =
+        admin.request_certificate(&key, &pin, &profile, how).map_err(|error| signing_failed(error, pin_name))?;
+    deliver(context, "csr", options.contents.out.as_deref(), &issued)
+}
+
+pub(super) fn self_sign(context: &mut Context<'_>, options: &SelfSign) -> Result<(), Failure> {
+    let (profile, how) = contents(&options.contents)?;
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let key = admin.signing_key(&token.label, &selector(&options.key))?;
+    let (pin, pin_name) = user(context, &token, &options.user)?;
+    let issued = admin
+        .self_sign(&key, &pin, &profile, how, options.days, options.store)
+        .map_err(|error| signing_failed(error, pin_name))?;
+    deliver(context, "selfsign", options.contents.out.as_deref(), &issued)
+}
+
+pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Failure> {
+    let bytes = read(&options.file)?;
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let which = KeySelector { label: options.key_label.clone(), id: options.key_id.as_ref().map(|id| id.0.clone()) };
+    let plan = admin.read_certificates(&token.label, &which, &bytes, options.ca).map_err(|error| {
+        Failure::general(
+            format!("{}: {error}", options.file.display()),
+            "`ptool listobjects` shows the keys; `--ca` adds certificates of authorities alone.",
+        )
+    })?;
+    let (pin, pin_name) = match options.trusted {
+        true => {
+            let pin = pins::current(SO_PIN, Given::from(&options.so), context.around)?;
+            (Pin::So(pin), SO_PIN.name)
+        }
+        false => key_user(context, &token, &options.user, &options.so)?,
+    };
+    let added = admin
+        .add_certificates(&plan, &pin, options.trusted, options.replace)
+        .map_err(|error| Failure::with_pin(error, pin_name))?;
+    let added: Vec<Added> = added
+        .into_iter()
+        .map(|info| Added {
+            action: info.action,
+            cert: Cert { cka_id: info.cka_id, id: info.id },
+            issuer: info.issuer,
+            label: info.label,
+            not_after: info.not_after,
+            replaced: info.replaced,
+            subject: info.subject,
+            trusted: info.trusted,
+        })
+        .collect();
+    match added.as_slice() {
+        [one] => output::print(context.format, one),
+        all => output::print(context.format, &all),
+    }
+}
+
+fn selector(which: &WhichKey) -> KeySelector {
+    KeySelector { label: which.key_label.clone(), id: which.id.as_ref().map(|id| id.0.clone()) }
+}
+
+/// Only the user signs.
+fn user(
+    context: &mut Context<'_>,
+    token: &token::admin::TokenSummary,
+    user: &crate::cli::UserPin,
+) -> Result<(Pin, &'static str), Failure> {
+    key_user(context, token, user, &crate::cli::SoPin { sopin: None, sopin_file: None })
+}
+
+fn contents(options: &Contents) -> Result<(Profile, SignatureChoice), Failure> {
+    let profile = Profile {
+        subject: parsed(&options.subject)?,
+        alt_names: all_parsed(&options.san)?,
+        key_usage: all_parsed(&options.key_usage)?,
+        purposes: all_parsed(&options.ext_key_usage)?,
+        authority: options.ca,
+    };
+    if profile.subject.is_empty() && profile.alt_names.is_empty() {
+        return Err(Failure::usage(
+            "the certificate has no name",
+            "Give --subject \"CN=web.example\", or --san dns:web.example, or both.",
+        ));
+    }
+    let hash = options.hash.map(|name| match name {
+        HashName::Sha256 => Hash::Sha256,
+        HashName::Sha384 => Hash::Sha384,
+        HashName::Sha512 => Hash::Sha512,
+    });
+    Ok((profile, SignatureChoice { hash, pss: options.pss }))
+}
+
+fn parsed<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|what: String| Failure::usage(what, "`ptool help csr` has examples."))
+}
+
+fn all_parsed<T: FromStr<Err = String>>(texts: &[String]) -> Result<Vec<T>, Failure> {
+    texts.iter().map(|text| parsed(text)).collect()
+}
+
+fn signing_failed(error: token::Error, pin_name: &str) -> Failure {
+    match error {
+        token::Error::KeySizeRange => Failure::general(
+            "the key is too short for this signature",
+            "Choose a shorter hash with --hash, or leave --pss out.",
+        ),
+        token::Error::KeyFunctionNotPermitted => {
+            Failure::general("the key does not sign (CKA_SIGN is false)", "Choose another key, or make one.")
+        }
+        error => Failure::with_pin(error, pin_name),
+    }
+}
+
+/// PEM as it is on standard output, so that it can go straight to another program; with a file, a result says what is in it.
+fn deliver(context: &Context<'_>, action: &'static str, out: Option<&Path>, issued: &Issued) -> Result<(), Failure> {
+    let Some(path) = out.filter(|path| *path != Path::new("-")) else {
+        return output::print_text(&issued.pem);
+    };
+    std::fs::File::create(path).and_then(|mut file| file.write_all(issued.pem.as_bytes())).map_err(|error| {
+        Failure::general(format!("{} cannot be written: {error}", path.display()), "Name another file with -o.")
+    })?;
+    let file = path.display().to_string();
+    let result = Written { action, algorithm: &issued.algorithm, file, id: issued.id, subject: &issued.subject };
+    output::print(context.format, &result)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let result = match path == Path::new("-") {
+        true => io::stdin().lock().take(LONGEST_FILE).read_to_end(&mut bytes),
+        false => std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE).read_to_end(&mut bytes)),
+    };
+    match result {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Failure::general(
+            format!("{} cannot be read: {error}", path.display()),
+            "Name a file with a certificate in PEM or DER.",
+        )),
+    }
+}

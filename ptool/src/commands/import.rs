@@ -1,0 +1,184 @@
+//! `import`.
+
+use std::path::Path;
+
+use base::Secret;
+use base::private::PrivateKey;
+use keyfile::tss2::{Kind, TssKey};
+use keyfile::{Certificate, Key, KeyFile};
+use serde::Serialize;
+use token::Error;
+use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, WrappedKey};
+
+use super::{Context, files, find_token, key_user, note_unused_auth};
+use crate::cli::import::{Import, ImportAlgorithm};
+use crate::errors::Failure;
+use crate::output;
+use crate::pins::{self, Surroundings};
+
+/// As tpm2_ptool prints it.
+#[derive(Serialize)]
+pub(super) struct Arrived {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private: Option<Half>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public: Option<Half>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<Half>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<Half>,
+}
+
+#[derive(Serialize)]
+struct Half {
+    #[serde(rename = "CKA_ID")]
+    cka_id: Option<String>,
+}
+
+impl Arrived {
+    pub(super) fn new(action: &'static str, imported: Imported) -> Arrived {
+        let half = |summary: token::info::ObjectSummary| Half { cka_id: summary.cka_id };
+        let (private, secret) = match imported.public.is_some() {
+            true => (Some(half(imported.key)), None),
+            false => (None, Some(half(imported.key))),
+        };
+        let certificates = imported.certificates.into_iter().map(half).collect();
+        Arrived { action, private, public: imported.public.map(half), secret, certificates }
+    }
+}
+
+pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), Failure> {
+    note_unused_auth(options.hierarchy_auth.as_ref());
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let file = files::read(&options.privkey)?;
+    let (key, found) = foreign_key(context.around, options, &file)?;
+    let mut certificates: Vec<Certificate> = found.certificates;
+    for path in &options.cert {
+        let more = keyfile::read_certificates(files::read(path)?.expose());
+        certificates.extend(more.map_err(|error| files::unreadable(path, &error))?);
+    }
+    certificates.dedup();
+    if let ForeignKey::Private(key) = &key {
+        check_certificates(&certificates, key)?;
+    }
+    let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;
+    let request = ImportRequest {
+        label: options.label.label.clone(),
+        pin,
+        key,
+        key_label: options.names.key_label.clone().or(found.name),
+        id: options.names.id.clone().map(|id| id.0),
+        always_authenticate: options.names.attr_always_authenticate,
+        certificates: certificates.into_iter().map(parts).collect(),
+    };
+    let imported = admin.import(&request).map_err(|error| refused(error, pin_name))?;
+    output::print(context.format, &Arrived::new("import", imported))
+}
+
+pub(super) fn parts(certificate: Certificate) -> CertificateParts {
+    CertificateParts {
+        value: certificate.der,
+        subject: certificate.subject,
+        issuer: certificate.issuer,
+        serial: certificate.serial,
+    }
+}
+
+/// The key of the file, and what else is in it.
+fn foreign_key(
+    around: &mut dyn Surroundings,
+    options: &Import,
+    file: &Secret,
+) -> Result<(ForeignKey, KeyFile), Failure> {
+    let nothing = || KeyFile { key: None, certificates: Vec::new(), name: None };
+    let secret = || keyfile::read_secret(file).map_err(|error| files::unreadable(&options.privkey, &error));
+    match options.algorithm {
+        Some(ImportAlgorithm::Aes) => return Ok((ForeignKey::Aes(secret()?), nothing())),
+        Some(ImportAlgorithm::Hmac) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
+        Some(ImportAlgorithm::Rsa | ImportAlgorithm::Ecc) | None => {}
+    }
+    let mut found = read_key(around, &options.privkey, &options.passphrase, file)?;
+    let key = match found.key.take() {
+        Some(Key::Private(key)) => {
+            check_algorithm(options.algorithm, &key)?;
+            ForeignKey::Private(key)
+        }
+        Some(Key::Tss2(key)) => ForeignKey::Wrapped(wrapped(around, options, *key)?),
+        None => return Err(files::unreadable(&options.privkey, &keyfile::Error::Unknown)),
+    };
+    Ok((key, found))
+}
+
+/// Reads a key file, and asks for its passphrase if it has one.
+pub(super) fn read_key(
+    around: &mut dyn Surroundings,
+    path: &Path,
+    passphrase: &crate::cli::import::Passphrase,
+    file: &Secret,
+) -> Result<KeyFile, Failure> {
+    let read = match keyfile::read(file, None) {
+        Err(keyfile::Error::PassphraseNeeded) => {
+            let passphrase = pins::passphrase(passphrase, &path.display().to_string(), around)?;
+            keyfile::read(file, Some(&passphrase))
+        }
+        result => result,
+    };
+    read.map_err(|error| files::unreadable(path, &error))
+}
+
+fn wrapped(around: &mut dyn Surroundings, options: &Import, key: TssKey) -> Result<WrappedKey, Failure> {
+    let path = options.privkey.display();
+    let Some(secret) = key.secret.filter(|_| key.kind == Kind::Importable) else {
+        return Err(Failure::general(
+            format!("{path}: the key is in a TPM already"),
+            "`ptool link` takes such a key into a token.",
+        ));
+    };
+    let auth = match key.empty_auth {
+        true => Secret::zeroed(0),
+        false => pins::passphrase(&options.passphrase, &path.to_string(), around)?,
+    };
+    Ok(WrappedKey { public: key.public, private: key.private, secret, auth })
+}
+
+fn check_algorithm(wanted: Option<ImportAlgorithm>, key: &PrivateKey) -> Result<(), Failure> {
+    let found = match key {
+        PrivateKey::Rsa { .. } => ImportAlgorithm::Rsa,
+        PrivateKey::Ec { .. } => ImportAlgorithm::Ecc,
+    };
+    match wanted.is_none_or(|wanted| wanted == found) {
+        true => Ok(()),
+        false => Err(Failure::usage(
+            "the file has a key of another algorithm",
+            "Leave --algorithm out, and the file says it.",
+        )),
+    }
+}
+
+/// A certificate that is given with a key is about that key, or above one that is.
+fn check_certificates(certificates: &[Certificate], key: &PrivateKey) -> Result<(), Failure> {
+    let public = keyfile::PublicKey::of(key);
+    match certificates.is_empty() || certificates.iter().any(|certificate| certificate.is_of(&public)) {
+        true => Ok(()),
+        false => Err(Failure::general(
+            "no certificate is about this key",
+            "Nothing was imported; give the key's certificate, or none.",
+        )),
+    }
+}
+
+pub(super) fn refused(error: Error, pin_name: &str) -> Failure {
+    match error {
+        Error::KeySizeRange => Failure::general(
+            "the token takes no key of this length",
+            "AES keys have 16, 24 or 32 bytes, HMAC keys 1 to 128.",
+        ),
+        Error::WrappedKeyInvalid => Failure::general(
+            "the TPM does not take the key: it was wrapped for another TPM, or with another passphrase",
+            "`ptool srk` on this machine prints the key to wrap it for.",
+        ),
+        error => Failure::with_pin(error, pin_name),
+    }
+}

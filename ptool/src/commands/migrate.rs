@@ -1,0 +1,21 @@
+//! `migrate`: a store of tpm2-pkcs11 becomes one of ours.
+
+use token::admin::{Admin, MigrateRequest};
+
+use super::Context;
+use crate::cli::Migrate;
+use crate::errors::Failure;
+use crate::output;
+
+pub(super) fn migrate(context: &Context<'_>, options: &Migrate) -> Result<(), Failure> {
+    let request = MigrateRequest { from: options.from.clone(), dry_run: options.dry_run };
+    let report = Admin::migrate(context.config.clone(), &request)?;
+    output::print(context.format, &report)?;
+    match report.left_behind() {
+        0 => Ok(()),
+        left => Err(Failure::general(
+            format!("{left} of the tokens and objects cannot come over"),
+            "The list says which and why. They stay where they are, and everything else comes over.",
+        )),
+    }
+}

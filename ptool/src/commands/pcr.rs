@@ -1,0 +1,223 @@
+//! The `pcr` verbs, and what a new key or token is bound to.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use base::Secret;
+use serde::Serialize;
+use token::Error;
+use token::admin::{
+    Admin, ApprovalInfo, ApproveRequest, Approver, KeyUri, PcrSource, Pin, PolicyCheck, PolicyRequest, PublicSource,
+};
+
+use super::{Context, find_token, key_user};
+use crate::cli::SoPin;
+use crate::cli::pcr::{Approve, Binding, CheckPcrs, Pcr, ShowPcrs};
+use crate::errors::Failure;
+use crate::output::{self, note};
+
+/// Longer than any key, certificate or list of PCR values.
+const LONGEST: u64 = 64 * 1024;
+
+pub(super) fn run(context: &mut Context<'_>, verb: &Pcr) -> Result<(), Failure> {
+    match verb {
+        Pcr::Show(options) => show(context, options),
+        Pcr::Check(options) => check(context, options),
+        Pcr::Approve(options) => approve(context, options),
+        Pcr::List => list(context),
+        Pcr::Revoke(options) => revoke(context, options.id),
+    }
+}
+
+/// What the options of a new key or token ask for; `None` if nothing.
+pub(super) fn binding(
+    context: &mut Context<'_>,
+    options: &Binding,
+    pin: bool,
+) -> Result<Option<PolicyRequest>, Failure> {
+    if options.pcr.is_empty() && options.pcr_authority.is_empty() {
+        return match pin {
+            true => Ok(None),
+            false => Err(Failure::usage(
+                "--no-pin makes a key that the state of the machine guards, and no state was named",
+                "Name PCRs with --pcr, or an authority with --pcr-authority.",
+            )),
+        };
+    }
+    if options.pcr_authority.is_empty() {
+        warn_of_updates(context, options)?;
+    }
+    let public = |keys: &[String]| keys.iter().map(|key| public_source(key)).collect::<Result<Vec<_>, _>>();
+    Ok(Some(PolicyRequest {
+        pcrs: options.pcr.clone(),
+        states: states(&options.pcr_values)?,
+        authorities: public(&options.pcr_authority)?,
+        or_authorities: public(&options.or_authority)?,
+        pin,
+    }))
+}
+
+/// What is bound to values for ever ends with them; who wants that should have heard it once.
+fn warn_of_updates(context: &mut Context<'_>, options: &Binding) -> Result<(), Failure> {
+    if options.or_authority.is_empty() {
+        note(
+            "bound to these very values: an update of firmware, boot loader or kernel that changes one of these PCRs ends the \
+             use of it for ever. --pcr-authority binds to an authority that approves of new states instead",
+        );
+    } else {
+        return Ok(());
+    }
+    if options.yes || !context.around.stdin_is_terminal() {
+        return Ok(());
+    }
+    note("go on? [y/N]");
+    let answer = context.around.stdin_line().ok().flatten();
+    match answer.as_ref().map(Secret::expose) {
+        Some(b"y" | b"Y" | b"yes") => Ok(()),
+        _ => Err(Failure::general("nothing was made", "--yes goes on without asking.")),
+    }
+}
+
+fn states(files: &[impl AsRef<Path>]) -> Result<Vec<PcrSource>, Failure> {
+    if files.is_empty() {
+        return Ok(vec![PcrSource::Present]);
+    }
+    let source = |file: &Path| match file == Path::new("now") {
+        true => Ok(PcrSource::Present),
+        false => read(file).map(|content| PcrSource::File(content.expose().to_vec())),
+    };
+    files.iter().map(|file| source(file.as_ref())).collect()
+}
+
+fn public_source(key: &str) -> Result<PublicSource, Failure> {
+    match uri(key)? {
+        Some(uri) => Ok(PublicSource::Token(uri)),
+        None => Ok(PublicSource::File(read(Path::new(key))?.expose().to_vec())),
+    }
+}
+
+/// The URI that stands in the place of a file's name.
+fn uri(key: &str) -> Result<Option<KeyUri>, Failure> {
+    match key.starts_with("pkcs11:") {
+        false => Ok(None),
+        true => key.parse().map(Some).map_err(|what: &str| {
+            Failure::usage(what, "A key is named as in pkcs11:token=LABEL;object=LABEL; quote it for the shell.")
+        }),
+    }
+}
+
+fn read(path: &Path) -> Result<Secret, Failure> {
+    let fail = |why: String| Failure::usage(format!("{}: {why}", path.display()), "");
+    let file = File::open(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    let mut content = Secret::zeroed(0);
+    let mut part = Secret::zeroed(4096);
+    let mut rest = file.take(LONGEST + 1);
+    loop {
+        match rest.read(part.expose_mut()) {
+            Ok(0) => break,
+            Ok(len) => content.extend(part.expose().get(..len).unwrap_or_default()),
+            Err(error) => return Err(fail(format!("cannot be read: {error}"))),
+        }
+    }
+    match content.len() as u64 > LONGEST {
+        true => Err(fail("is too long for a key, a certificate or PCR values".to_owned())),
+        false => Ok(content),
+    }
+}
+
+fn show(context: &Context<'_>, options: &ShowPcrs) -> Result<(), Failure> {
+    let report = Admin::read_pcrs(context.config.clone(), &options.pcrs)?;
+    output::print(context.format, &report)
+}
+
+fn check(context: &Context<'_>, options: &CheckPcrs) -> Result<(), Failure> {
+    let admin = context.admin()?;
+    find_token(&admin, &options.label)?;
+    let checks = admin.check_policies(&options.label, options.key_label.as_deref())?;
+    output::print(context.format, &checks)?;
+    let unmet: Vec<&PolicyCheck> = checks.iter().filter(|check| !check.satisfied).collect();
+    match unmet.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::general(
+            format!("{} of {} do not work in the present state of this machine", unmet.len(), checks.len()),
+            "`ptool pcr show` has the present values. What is bound to an authority works once that has approved of them.",
+        )),
+    }
+}
+
+#[derive(Serialize)]
+struct Approved {
+    action: &'static str,
+    approvals: Vec<ApprovalInfo>,
+    file: Option<String>,
+}
+
+fn approve(context: &mut Context<'_>, options: &Approve) -> Result<(), Failure> {
+    let (key, pin_name) = approver(context, options)?;
+    let request = ApproveRequest {
+        key,
+        pcrs: options.pcr.clone(),
+        states: states(&options.pcr_values)?,
+        comment: options.comment.clone(),
+    };
+    let fail = |error: Error| Failure::with_pin(error, pin_name);
+    let approvals = match &options.output_file {
+        None => context.admin()?.approve(&request).map_err(fail)?,
+        Some(path) => {
+            let (approvals, text) = Admin::approve_in_file(context.config.clone(), &request).map_err(fail)?;
+            write(path, &text)?;
+            approvals
+        }
+    };
+    let file = options.output_file.as_ref().map(|path| path.display().to_string());
+    output::print(context.format, &Approved { action: "approve", approvals, file })
+}
+
+fn approver(context: &mut Context<'_>, options: &Approve) -> Result<(Approver, &'static str), Failure> {
+    let Some(uri) = uri(&options.key)? else {
+        return Ok((Approver::File(read(Path::new(&options.key))?), ""));
+    };
+    let admin = context.admin()?;
+    let token = find_token(&admin, &uri.token)?;
+    drop(admin);
+    let nobody = SoPin { sopin: None, sopin_file: None };
+    let (pin, name): (Pin, _) = key_user(context, &token, &options.user, &nobody)?;
+    Ok((Approver::Token(uri, pin), name))
+}
+
+/// There is the old file or the new one, whole, whatever happens.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| {
+        Failure::general(format!("{}: cannot be written: {error}", path.display()), "Nothing was approved.")
+    };
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let _ = std::fs::remove_file(&draft);
+    // Anybody may read what anybody may be shown.
+    let mut file = File::options().write(true).create_new(true).mode(0o644).open(&draft).map_err(fail)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.and_then(|()| std::fs::rename(&draft, path)).map_err(|error| {
+        let _ = std::fs::remove_file(&draft);
+        fail(error)
+    })
+}
+
+fn list(context: &Context<'_>) -> Result<(), Failure> {
+    output::print(context.format, &context.admin()?.approvals()?)
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    action: &'static str,
+    id: i64,
+}
+
+fn revoke(context: &Context<'_>, id: i64) -> Result<(), Failure> {
+    context.admin()?.revoke(id)?;
+    note(
+        "copies of the approval that others have stay good: only keys for another authority refuse that state for ever",
+    );
+    output::print(context.format, &Revoked { action: "revoke", id })
+}

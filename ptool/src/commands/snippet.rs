@@ -1,0 +1,104 @@
+//! `config --snippet`: what to paste into the configuration of another program, for this token.
+
+use std::path::{Path, PathBuf};
+
+use token::admin::doctor::{MODULE, find_module};
+use token::admin::{KeyReference, KeySelector};
+
+use super::{Context, find_token, settings};
+use crate::cli::snippet::{Config, Program};
+use crate::errors::Failure;
+use crate::output::{self, note};
+
+/// Where `make install` puts the module.
+const INSTALLED: &str = "/usr/local/lib/pkcs11";
+
+pub(super) fn config(context: &Context<'_>, options: &Config) -> Result<(), Failure> {
+    let Some(program) = options.snippet.snippet else {
+        return settings::config(context, &options.label.label, &options.settings);
+    };
+    let admin = context.admin()?;
+    let label = find_token(&admin, &options.label.label)?.label;
+    let token = admin.token_reference(&label)?;
+    let which = KeySelector {
+        label: options.snippet.key.key_label.clone(),
+        id: options.snippet.key.id.as_ref().map(|id| id.0.clone()),
+    };
+    let key = if program.names_a_key() { Some(admin.key_reference(&label, &which)?) } else { None };
+    let text = match (program, &key) {
+        (Program::Uri, Some(key)) => format!("{}\n", key.uri),
+        (Program::UriPem, Some(key)) => key.uri_pem.clone(),
+        _ => {
+            let (uri, ssh) = key.as_ref().map_or((token.uri.as_str(), ""), |KeyReference { uri, ssh, .. }| (uri, ssh));
+            program
+                .template()
+                .replace("@MODULE@", &module().display().to_string())
+                .replace("@TOKEN_URI@", &token.uri)
+                .replace("@KEY_URI@", uri)
+                .replace("@SLOT@", &token.slot.to_string())
+                .replace("@TOKEN_SHELL@", &quoted(&label))
+                .replace("@SSH_SHELL@", &quoted(&format!("key::{ssh}")))
+        }
+    };
+    output::print_text(&text)
+}
+
+impl Program {
+    /// Whether one key is meant; the others see all of the token's.
+    fn names_a_key(self) -> bool {
+        !matches!(self, Program::Ssh | Program::P11Kit | Program::Java | Program::Nss)
+    }
+
+    fn template(self) -> &'static str {
+        match self {
+            Program::Ssh => include_str!("../snippets/ssh.txt"),
+            Program::OpensslProvider => include_str!("../snippets/openssl-provider.txt"),
+            Program::OpensslEngine => include_str!("../snippets/openssl-engine.txt"),
+            Program::Nginx => include_str!("../snippets/nginx.txt"),
+            Program::Apache => include_str!("../snippets/apache.txt"),
+            Program::P11Kit => include_str!("../snippets/p11-kit.txt"),
+            Program::Java => include_str!("../snippets/java.txt"),
+            Program::Gnutls => include_str!("../snippets/gnutls.txt"),
+            Program::Nss => include_str!("../snippets/nss.txt"),
+            Program::Git => include_str!("../snippets/git.txt"),
+            Program::Uri | Program::UriPem => "",
+        }
+    }
+}
+
+/// The installed module; where it will be, if it is not installed yet.
+pub(super) fn module() -> PathBuf {
+    find_module(Path::new("/"), std::env::current_exe().ok().as_deref()).unwrap_or_else(|| {
+        let path = Path::new(INSTALLED).join(MODULE);
+        note(&format!("{MODULE} is not installed yet; its path is that of `make install`"));
+        path
+    })
+}
+
+/// One word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn every_placeholder_is_known_and_names_what_it_needs() {
+        for program in Program::value_variants() {
+            let template = program.template();
+            let known = ["@MODULE@", "@TOKEN_URI@", "@KEY_URI@", "@SLOT@", "@TOKEN_SHELL@", "@SSH_SHELL@"];
+            let rest = known.iter().fold(template.to_owned(), |text, name| text.replace(name, ""));
+            assert!(!rest.contains('@'), "{program:?}: {rest}");
+            let key = template.contains("@KEY_URI@") || template.contains("@SSH_SHELL@") || template.is_empty();
+            assert_eq!(key, program.names_a_key(), "{program:?}");
+        }
+    }
+
+    #[test]
+    fn shells_get_one_word() {
+        assert_eq!(quoted("it's mine"), r"'it'\''s mine'");
+    }
+}

@@ -1,0 +1,90 @@
+//! NSS: modutil, certutil, and its server and client.
+
+use crate::bench::{Bench, PIN, free_port};
+
+/// A bench with a database that has the module; its certificates are for everybody to see, which NSS calls friendly.
+fn bench() -> Bench {
+    let bench = Bench::here();
+    bench.write("token-pin", format!("alpha:{PIN}\n"));
+    bench.sh("mkdir db; certutil -N -d sql:db --empty-password
+         echo | modutil -dbdir sql:db -add TPM -libfile $MODULE -mechanisms FRIENDLY -force >modutil.log");
+    bench
+}
+
+#[test]
+fn modutil_and_certutil_list() {
+    let bench = bench();
+    let modules = bench.sh("modutil -dbdir sql:db -list").text();
+    assert!(modules.contains("token: alpha") && modules.contains("token: beta"), "{modules}");
+    let keys = bench.sh("certutil -K -d sql:db -h alpha -f token-pin").text();
+    for label in ["rsa", "rsa3072", "p256", "p384", "p521"] {
+        assert!(
+            keys.lines().any(|line| line.ends_with(&format!(" {label}")) || line.contains(&format!("alpha:{label}"))),
+            "{label}: {keys}"
+        );
+    }
+    bench.sh("echo | modutil -dbdir sql:db -delete TPM -force");
+}
+
+#[test]
+fn certutil_makes_keys_and_certificates() {
+    let bench = bench();
+    bench.write("noise", [7; 64]);
+    // A certification authority and a server, both with keys that NSS asked the token for.
+    for (kind, how) in [("rsa", "-k rsa -g 2048"), ("ec", "-k ec -q secp256r1"), ("ec384", "-k ec -q secp384r1")] {
+        bench.sh(&format!(
+            "certutil -S -d sql:db -h alpha -f token-pin -z noise -n ca-{kind} -s 'CN=authority {kind}' -x -t CT,, -m 1 -v 1 {how} \
+                 -2 >>certutil.log 2>&1 <<'END'
+y
+
+y
+END
+             certutil -S -d sql:db -h alpha -f token-pin -z noise -n leaf-{kind} -s CN=localhost -8 localhost -c alpha:ca-{kind} -t ,, \
+                 -m 2 -v 1 {how} >>certutil.log 2>&1
+             certutil -L -d sql:db -h alpha -f token-pin -n alpha:ca-{kind} -a >ca-{kind}.crt
+             certutil -L -d sql:db -h alpha -f token-pin -n alpha:leaf-{kind} -a >leaf-{kind}.crt
+             openssl verify -CAfile ca-{kind}.crt leaf-{kind}.crt"
+        ));
+    }
+    let valid = bench.sh("certutil -V -d sql:db -f token-pin -n alpha:leaf-rsa -u V").text();
+    assert!(valid.contains("certificate is valid"), "{valid}");
+    // A request for a key that was there before, and its certificate brought back.
+    bench.certify("p256");
+    bench.sh("certutil -A -d sql:db -h alpha -f token-pin -n brought -t ,, -a -i p256.crt
+         certutil -L -d sql:db -h alpha -f token-pin -n alpha:brought -a >back
+         openssl x509 -in p256.crt -outform DER | cmp - <(openssl x509 -in back -outform DER)
+         certutil -F -d sql:db -f token-pin -n alpha:leaf-ec384
+         ! certutil -L -d sql:db -h alpha -f token-pin -n alpha:leaf-ec384 2>/dev/null");
+}
+
+#[test]
+fn selfserv_and_tstclnt_shake_hands() {
+    let bench = bench();
+    for (label, id) in [("rsa", "01"), ("p256", "03"), ("p384", "04")] {
+        bench.certify(label);
+        bench.sh(&format!(
+            "openssl x509 -in {label}.crt -outform DER -out {label}.der
+             pkcs11-tool --module $MODULE --token-label alpha --login --pin {PIN} --write-object {label}.der --type cert --id {id} --label {label}"
+        ));
+        let port = free_port();
+        let database = format!("sql:{}", bench.path("db"));
+        let (number, name, pin) = (port.to_string(), format!("alpha:{label}"), bench.path("token-pin"));
+        let kind = if label == "rsa" { "-n" } else { "-e" };
+        let server = bench
+            .serve(
+                "selfserv",
+                "selfserv",
+                &["-d", &database, kind, &name, "-p", &number, "-f", &pin, "-r", "-r", "-V", "tls1.2:"],
+            )
+            .listens_on(port);
+        bench.sh("certutil -A -d sql:db -n authority -t CT,, -a -i ca.crt");
+        // A client of another kind, which has nothing to show and is told so after its own part; and one of NSS that proves itself by a key of the token.
+        let openssl = bench
+            .plain_sh(&format!("openssl s_client -connect localhost:{port} -CAfile ca.crt </dev/null 2>&1 || true"));
+        assert!(openssl.text().contains("Verify return code: 0"), "{label}: {openssl:?}\n{}", bench.story(&server));
+        let run = bench.try_sh(&format!(
+            "tstclnt -d sql:db -h localhost -p {port} -W token-pin -n alpha:{label} -V tls1.2:tls1.2 -Q -v 2>&1"
+        ));
+        assert!(run.success(), "{label}: {run:?}\n{}", bench.story(&server));
+    }
+}

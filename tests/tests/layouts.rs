@@ -1,0 +1,584 @@
+//! Stores of tpm2-pkcs11 of every layout, 1 to 9, made by hand: `ptool migrate` takes them over, with the spellings that releases
+//! of that software left in them.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use aes_gcm::aead::{AeadInPlace, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce};
+use base::Secret;
+use base::curve::Curve;
+use base::digest::Hash;
+use pkcs11_sys::*;
+use rusqlite::{Connection, params};
+use serde_json::Value;
+use tests::Ck;
+use tests::openssl::OpenSsl;
+use tests::world::World;
+
+/// `CKA_TPM2_...` of that software.
+const OBJAUTH_ENC: u64 = 0x8f00_0001;
+const PUB_BLOB: u64 = 0x8f00_0002;
+const PRIV_BLOB: u64 = 0x8f00_0003;
+const ENC_BLOB: u64 = 0x8f00_0004;
+const SERIALIZED_TR: u64 = 0x8f00_0005;
+
+const USER_PIN: &str = "userpin";
+const SO_PIN: &str = "sopin";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// The authorization that a PIN makes: the first half of SHA-256 over PIN and salt, in hexadecimal digits.
+fn authorization(pin: &str, salt: &str) -> Secret {
+    Secret::copy_from(&hex(&Hash::Sha256.digest(&[pin.as_bytes(), salt.as_bytes()])).as_bytes()[..32])
+}
+
+/// One value as libyaml's canonical form has it.
+fn text(value: &str) -> String {
+    format!("!!str \"{value}\"")
+}
+
+fn int(value: u64) -> String {
+    format!("!!int \"{value}\"")
+}
+
+fn truth(value: bool) -> String {
+    format!("!!bool \"{value}\"")
+}
+
+fn list(values: &[u64]) -> String {
+    format!("!!seq [ {} ]", values.iter().map(|value| int(*value)).collect::<Vec<_>>().join(", "))
+}
+
+fn map(entries: &[(u64, String)]) -> String {
+    let mut text = "---\n!!map {\n".to_owned();
+    for (key, value) in entries {
+        writeln!(text, "  ? !!int \"{key}\"\n  : {value},").unwrap();
+    }
+    text + "}\n...\n"
+}
+
+/// A TPM with a primary and a key, from which stores are made.
+struct Workshop {
+    world: World,
+    tpm: tpm::Tpm,
+    primary: tpm::Primary,
+    wrapping_key: [u8; 32],
+    key: tpm::Wrapped,
+    key_auth: String,
+}
+
+impl Workshop {
+    fn new() -> Workshop {
+        Workshop::of(World::empty())
+    }
+
+    fn of(world: World) -> Workshop {
+        // Wrong PINs are tried on purpose.
+        world.tpm.set_lockout(1000, 1000);
+        let tpm = tpm::Tpm::new(world.tcti().parse().unwrap(), tpm::Options::default());
+        let primary = tpm.storage_primary(&tpm::PrimaryRequest::default()).unwrap();
+        let key_auth = hex(&[0x5a; 16]);
+        let template = tpm::KeyTemplate::Ecc { curve: Curve::P256 };
+        let key = tpm.create_key(&primary, &template, &Secret::copy_from(key_auth.as_bytes())).unwrap();
+        Workshop { world, tpm, primary, wrapping_key: [0xc3; 32], key, key_auth }
+    }
+
+    /// The primary as the TPM2 Software Stack serializes a reference to it.
+    fn reference(&self) -> Vec<u8> {
+        let tpm::Location::Persistent(handle) = self.primary.location else { panic!("a transient primary") };
+        let name = self.primary.name().as_bytes();
+        let len = u16::try_from(name.len()).unwrap().to_be_bytes();
+        [&handle.to_be_bytes()[..], &len, name, &1_u32.to_be_bytes(), &self.primary.public].concat()
+    }
+
+    fn seal(&self, pin: &str, salt: &str) -> tpm::Wrapped {
+        let data = Secret::copy_from(hex(&self.wrapping_key).as_bytes());
+        let request = tpm::SealRequest { auth: &authorization(pin, salt), data: &data };
+        self.tpm.create_pin_object(&self.primary, None, request).unwrap()
+    }
+
+    /// `iv:tag:ciphertext` in hexadecimal digits, and these in hexadecimal digits once more.
+    fn wrap(&self, secret: &[u8]) -> String {
+        let mut body = secret.to_vec();
+        let iv = [7; 12];
+        let cipher = Aes256Gcm::new(&self.wrapping_key.into());
+        let tag = cipher.encrypt_in_place_detached(Nonce::from_slice(&iv), b"", &mut body).unwrap();
+        text(&hex(format!("{}:{}:{}", hex(&iv), hex(&tag), hex(&body)).as_bytes()))
+    }
+
+    /// The private key, with what a program wrote for its mechanisms.
+    fn private_key(&self, label: &str, mechanisms: &str, always: bool) -> String {
+        map(&[
+            (CKA_CLASS, int(CKO_PRIVATE_KEY)),
+            (CKA_TOKEN, truth(true)),
+            (CKA_PRIVATE, truth(true)),
+            (CKA_LABEL, text(&hex(label.as_bytes()))),
+            (CKA_KEY_TYPE, int(CKK_EC)),
+            (CKA_ID, text("0a0b")),
+            (CKA_SENSITIVE, truth(false)),
+            (CKA_DECRYPT, truth(true)),
+            (CKA_SIGN, truth(true)),
+            (CKA_MODIFIABLE, truth(false)),
+            (CKA_ALWAYS_AUTHENTICATE, truth(always)),
+            (CKA_UNWRAP_TEMPLATE, "!!seq []".to_owned()),
+            (CKA_ALLOWED_MECHANISMS, mechanisms.to_owned()),
+            (OBJAUTH_ENC, self.wrap(self.key_auth.as_bytes())),
+            (PUB_BLOB, text(&hex(&self.key.public))),
+            (PRIV_BLOB, text(&hex(&self.key.private))),
+        ])
+    }
+
+    fn public_key(&self, label: &str) -> String {
+        let area = self.key.public_area().unwrap();
+        let (curve, x, y) = area.ecc().unwrap();
+        let point = base::curve::EcPublic::new(curve, x, y).unwrap();
+        map(&[
+            (CKA_CLASS, int(CKO_PUBLIC_KEY)),
+            (CKA_PRIVATE, truth(false)),
+            (CKA_LABEL, text(&hex(label.as_bytes()))),
+            (CKA_KEY_TYPE, int(CKK_EC)),
+            (CKA_ID, text("0a0b")),
+            // The wrong way round, as releases have it.
+            (CKA_ENCRYPT, truth(true)),
+            (CKA_VERIFY, truth(false)),
+            (CKA_EC_PARAMS, text(&hex(curve.oid_der()))),
+            (CKA_EC_POINT, text(&hex(&point.point_der()))),
+            (PUB_BLOB, text(&hex(&self.key.public))),
+        ])
+    }
+
+    fn directory(&self, name: &str) -> PathBuf {
+        self.world.path(name)
+    }
+
+    /// An empty store of a version.
+    fn store(&self, version: u32, name: &str) -> Store<'_> {
+        std::fs::create_dir_all(self.directory(name)).unwrap();
+        let conn = Connection::open(self.directory(name).join("tpm2_pkcs11.sqlite3")).unwrap();
+        let required = if version == 1 { " NOT NULL" } else { "" };
+        let place = if version < 4 { "handle BLOB NOT NULL" } else { "config TEXT NOT NULL" };
+        conn.execute_batch(&format!(
+            "PRAGMA foreign_keys = OFF;
+             CREATE TABLE tokens (id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, label TEXT UNIQUE, config TEXT NOT NULL,
+                 FOREIGN KEY (pid) REFERENCES pobjects(id) ON DELETE CASCADE);
+             CREATE TABLE sealobjects (id INTEGER PRIMARY KEY, tokid INTEGER NOT NULL, userpub BLOB{required},
+                 userpriv BLOB{required}, userauthsalt TEXT{required}, sopub BLOB NOT NULL, sopriv BLOB NOT NULL,
+                 soauthsalt TEXT NOT NULL, FOREIGN KEY (tokid) REFERENCES tokens(id) ON DELETE CASCADE);
+             CREATE TABLE pobjects (id INTEGER PRIMARY KEY, hierarchy TEXT NOT NULL, {place}, objauth TEXT NOT NULL);
+             CREATE TABLE tobjects (id INTEGER PRIMARY KEY, tokid INTEGER NOT NULL, attrs TEXT NOT NULL,
+                 FOREIGN KEY (tokid) REFERENCES tokens(id) ON DELETE CASCADE);
+             CREATE TABLE schema (id INTEGER PRIMARY KEY, schema_version INTEGER NOT NULL);
+             INSERT INTO schema VALUES (1, {version});"
+        ))
+        .unwrap();
+        if version > 1 {
+            conn.execute_batch(
+                "CREATE TRIGGER limit_tokens BEFORE INSERT ON tokens BEGIN SELECT CASE WHEN
+                     (SELECT COUNT (*) FROM tokens) >= 255 THEN RAISE(FAIL, 'too many') END; END;",
+            )
+            .unwrap();
+        }
+        let reference = self.reference();
+        match version {
+            1..4 => conn.execute("INSERT INTO pobjects VALUES (1, 'o', ?1, '')", params![reference]).unwrap(),
+            _ => {
+                // Two releases wrote the opposite word.
+                let which = if version == 7 { ("persistent", "true") } else { ("transient", "false") };
+                let config = format!(
+                    "--- !!map {{ ? !!str \"esys-tr\" : !!str \"{}\", ? !!str \"{}\" : !!bool \"{}\" }}\n",
+                    hex(&reference),
+                    which.0,
+                    which.1
+                );
+                conn.execute("INSERT INTO pobjects VALUES (1, 'o', ?1, '')", params![config]).unwrap()
+            }
+        };
+        Store { workshop: self, conn }
+    }
+
+    /// Takes a store over.
+    fn migrate(&self, name: &str, more: &[&str]) -> (Option<i32>, Value) {
+        self.tpm.release();
+        let from = self.directory(name);
+        let arguments = [&["migrate", "--output=json", "--from", from.to_str().unwrap()], more].concat();
+        let run = self.world.ptool(&arguments);
+        (run.status, serde_json::from_slice(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}")))
+    }
+
+    /// The key signs, and this is its signature.
+    fn assert_signs(&self, token: &str, label: &str) {
+        let probe = self.world.probe().initialized();
+        let session = probe.open_ro(probe.slot_of(token));
+        assert_eq!(probe.login(session, CKU_USER, "wrong"), Err(Ck(CKR_PIN_INCORRECT)), "{token}");
+        probe.login(session, CKU_USER, USER_PIN).unwrap_or_else(|error| panic!("{token}: {error:?}"));
+        let key = probe.private_key(session, label);
+        let signature = probe.sign(session, CKM_ECDSA_SHA256, key, b"message").unwrap();
+        let area = self.key.public_area().unwrap();
+        let (curve, x, y) = area.ecc().unwrap();
+        let spki = base::curve::EcPublic::new(curve, x, y).unwrap().spki();
+        let signature = tests::openssl::ecdsa_der(&signature);
+        assert!(OpenSsl::new(&spki).verifies("-sha256", &[], b"message", &signature), "{token}");
+        probe.finalize().unwrap();
+    }
+}
+
+struct Store<'a> {
+    workshop: &'a Workshop,
+    conn: Connection,
+}
+
+impl Store<'_> {
+    fn token(&self, id: i64, label: Option<&str>, config: &str) {
+        self.conn.execute("INSERT INTO tokens VALUES (?1, 1, ?2, ?3)", params![id, label, config]).unwrap();
+    }
+
+    /// PINs of a token, in a row with another number than the token's.
+    fn pins(&self, token: i64, user: bool) {
+        // Of the Python program; the C library's salts are twice as long.
+        let (so_salt, user_salt) = (hex(&[token as u8; 32]), hex(&[0x80 | token as u8; 64]));
+        let so = self.workshop.seal(SO_PIN, &so_salt);
+        let user = user.then(|| self.workshop.seal(USER_PIN, &user_salt));
+        let (public, private) = user.map(|seal| (seal.public, seal.private)).unzip();
+        let salt = public.as_ref().map(|_| &user_salt);
+        // The Python program's salts are BLOBs in a column of texts.
+        let values = params![token + 40, token, public, private, salt, so.public, so.private, so_salt.as_bytes()];
+        self.conn.execute("INSERT INTO sealobjects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", values).unwrap();
+    }
+
+    fn object(&self, token: i64, attributes: &str) {
+        self.conn.execute("INSERT INTO tobjects (tokid, attrs) VALUES (?1, ?2)", params![token, attributes]).unwrap();
+    }
+}
+
+const INITIALIZED: &str = "--- !!map { ? !!str \"token-init\" : !!bool \"true\" }\n";
+
+/// The mechanisms of an EC key, as the version of that time had them.
+fn mechanisms(version: u32) -> String {
+    let words = |values: &[u64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    match version {
+        1..5 => text(&hex(&words(&[CKM_ECDSA, CKM_ECDSA_SHA1, CKM_ECDSA_SHA256]))),
+        // A machine whose CK_ULONG has 4 bytes.
+        5 => text(&hex(&[CKM_ECDSA, CKM_ECDSA_SHA256].map(|value| (value as u32).to_le_bytes()).concat())),
+        // With what its upgrade left.
+        6 | 7 => text(&hex(&words(&[CKM_ECDSA, 0, CKM_ECDSA_SHA256, CKM_ECDSA_SHA256, 0]))),
+        8 => list(&[CKM_ECDSA, CKM_ECDSA_SHA256]),
+        _ => format!("!!seq [ {}, {}, {} ]", int(CKM_ECDSA), text(&hex(&CKM_ECDSA_SHA256.to_le_bytes())), int(0)),
+    }
+}
+
+#[test]
+fn every_version_comes_over() {
+    let workshop = Workshop::new();
+    for version in 1..=9 {
+        let name = format!("v{version}");
+        let store = workshop.store(version, &name);
+        store.token(3, Some(&format!("{name}  ")), INITIALIZED);
+        store.pins(3, true);
+        store.object(3, &workshop.private_key("key", &mechanisms(version), false));
+        store.object(3, &workshop.public_key("key"));
+        drop(store);
+        let file = workshop.directory(&name).join("tpm2_pkcs11.sqlite3");
+        let before = std::fs::read(&file).unwrap();
+        let (status, report) = workshop.migrate(&name, &[]);
+        assert_eq!((status, &report["schema"]), (Some(0), &Value::from(version)), "{report:#}");
+        assert_eq!(std::fs::read(&file).unwrap(), before, "the store of version {version} was changed");
+        assert_eq!(std::fs::read_dir(workshop.directory(&name)).unwrap().count(), 1, "a file beside it");
+        workshop.assert_signs(&name, "key");
+        let probe = workshop.world.probe().initialized();
+        let session = probe.open_ro(probe.slot_of(&name));
+        let public = probe.public_key(session, "key");
+        assert_eq!(probe.attribute(session, public, CKA_VERIFY).unwrap(), [1]);
+        assert_eq!(probe.attribute(session, public, CKA_ENCRYPT).unwrap(), [0]);
+        probe.login(session, CKU_USER, USER_PIN).unwrap();
+        let key = probe.private_key(session, "key");
+        let allowed = probe.attribute(session, key, CKA_ALLOWED_MECHANISMS).unwrap();
+        let allowed: Vec<u64> = allowed.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
+        assert!(allowed.contains(&CKM_ECDSA) && allowed.contains(&CKM_ECDSA_SHA256), "{allowed:x?}");
+        assert!(!allowed.contains(&0) && allowed.len() <= 3, "{allowed:x?}");
+        assert_eq!(probe.attribute(session, key, CKA_ID).unwrap(), [0x0a, 0x0b]);
+        probe.finalize().unwrap();
+    }
+    // All of them are one TPM's, with one primary.
+    let primaries = workshop.world.ptool_ok(&["listprimaries", "--output=json"]);
+    assert_eq!(serde_json::from_slice::<Value>(&primaries.stdout).unwrap().as_array().unwrap().len(), 1);
+    // And none comes over twice.
+    let before = workshop.world.store_bytes();
+    let (status, report) = workshop.migrate("v5", &[]);
+    assert_eq!((status, &report["tokens"][0]["action"]), (Some(0), &Value::from("present")));
+    assert_eq!(workshop.world.store_bytes(), before);
+}
+
+#[test]
+fn what_cannot_come_over_is_named_and_the_rest_comes() {
+    let workshop = Workshop::new();
+    let store = workshop.store(9, "mixed");
+    store.token(1, Some("good"), "--- !!seq [ !!map { ? !!str \"token-init\" : !!bool \"true\" } ]\n");
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", "!!str \"\"", true));
+    store.object(1, "!!map { ? !!int \"0\" ");
+    store.object(1, &map(&[(CKA_CLASS, int(CKO_SECRET_KEY)), (CKA_KEY_TYPE, int(CKK_GENERIC_SECRET))]));
+    store.object(1, &map(&[(CKA_CLASS, int(CKO_DOMAIN_PARAMETERS))]));
+    store.object(
+        1,
+        &map(&[
+            (CKA_CLASS, int(CKO_PRIVATE_KEY)),
+            (CKA_KEY_TYPE, int(CKK_EC)),
+            (CKA_LABEL, text(&hex(b"linked"))),
+            (SERIALIZED_TR, text("81000002")),
+        ]),
+    );
+    store.object(
+        1,
+        &map(&[
+            (CKA_CLASS, int(CKO_DATA)),
+            (CKA_PRIVATE, truth(true)),
+            (CKA_LABEL, text(&hex(b"note"))),
+            (ENC_BLOB, workshop.wrap(b"remember the milk")),
+        ]),
+    );
+    // No label at all.
+    store.object(
+        1,
+        &map(&[(CKA_CLASS, int(CKO_CERTIFICATE)), (CKA_CERTIFICATE_TYPE, int(0)), (CKA_VALUE, text("3000"))]),
+    );
+    store.token(2, None, "--- !!map { ? !!str \"token-init\" : !!bool \"false\" }\n");
+    store.token(5, Some("so only"), "token-init: true\ntcti: device:/dev/tpmrm0\nlog-level: 2\n");
+    store.pins(5, false);
+    store.token(6, Some("broken"), "{");
+    store.pins(6, true);
+    store.token(7, Some("of another primary"), INITIALIZED);
+    store.pins(7, true);
+    store.conn.execute("UPDATE tokens SET pid = 9 WHERE id = 7", []).unwrap();
+    store.token(8, Some("a label that is longer than PKCS#11 has place"), INITIALIZED);
+    store.pins(8, true);
+    drop(store);
+
+    let (status, dry) = workshop.migrate("mixed", &["--dry-run"]);
+    assert_eq!(status, Some(1));
+    assert!(!workshop.world.store_file().exists(), "a dry run wrote something");
+    let (status, mut report) = workshop.migrate("mixed", &[]);
+    assert_eq!(status, Some(1));
+    report["dry_run"] = Value::from(true);
+    assert_eq!(dry, report, "the dry run said something else");
+    let action = |token: usize| report["tokens"][token]["action"].as_str().unwrap().to_owned();
+    assert_eq!((0..6).map(action).collect::<Vec<_>>(), ["migrate", "skip", "migrate", "skip", "skip", "skip"]);
+    let why = |token: usize| report["tokens"][token]["why"].as_str().unwrap_or_default().to_owned();
+    for (token, word) in [(1, "never initialized"), (3, "settings"), (4, "primary key"), (5, "32 bytes")] {
+        assert!(why(token).contains(word), "{}", why(token));
+    }
+    let objects = report["tokens"][0]["objects"].as_array().unwrap();
+    let whys: Vec<_> = objects.iter().map(|object| object["why"].as_str().unwrap_or("comes")).collect();
+    for (why, word) in
+        whys.iter().zip(["comes", "not YAML", "no key in the TPM", "kind", "ptool link", "comes", "comes"])
+    {
+        assert!(why.contains(word), "{whys:?}");
+    }
+    let notes = report["tokens"][2]["notes"].to_string();
+    assert!(notes.contains("TCTI") && notes.contains("ptool initpin"), "{notes}");
+
+    // The key asks for the PIN each time, as before.
+    let probe = workshop.world.probe().initialized();
+    let session = probe.open_ro(probe.slot_of("good"));
+    probe.login(session, CKU_USER, USER_PIN).unwrap();
+    let key = probe.private_key(session, "key");
+    probe.init("C_SignInit", session, CKM_ECDSA_SHA256, key).unwrap();
+    assert_eq!(probe.transform("C_Sign", session, b"message"), Err(Ck(CKR_USER_NOT_LOGGED_IN)));
+    probe.init("C_SignInit", session, CKM_ECDSA_SHA256, key).unwrap();
+    probe.login(session, CKU_CONTEXT_SPECIFIC, USER_PIN).unwrap();
+    probe.transform("C_Sign", session, b"message").unwrap();
+    let note = probe.key(session, CKO_DATA, "note");
+    assert_eq!(probe.attribute(session, note, CKA_VALUE).unwrap(), b"remember the milk");
+    probe.finalize().unwrap();
+
+    // The user who had no PIN gets one.
+    workshop.world.ptool_ok(&["initpin", "--label=so only", "--sopin", SO_PIN, "--userpin", "first-pin"]);
+    workshop.world.ptool_ok(&["verify", "--label=so only", "--sopin", SO_PIN, "--userpin", "first-pin"]);
+}
+
+#[test]
+fn the_security_officer_gives_the_wrapping_key_up() {
+    let workshop = Workshop::new();
+    let store = workshop.store(8, "old");
+    store.token(1, Some("old"), INITIALIZED);
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
+    drop(store);
+    let world = &workshop.world;
+    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let seals = || {
+        let store = Connection::open(world.store_file()).unwrap();
+        let mut statement = store.prepare("SELECT derivation || length(private) FROM pins ORDER BY role").unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.map(|row| row.unwrap()).collect::<Vec<_>>()
+    };
+    // The officer's PIN is changed: it still unseals the wrapping key, in 64 digits.
+    world.ptool_ok(&["changepin", "--label=old", "--user=so", "--old", SO_PIN, "--new=officer-2"]);
+    workshop.assert_signs("old", "key");
+    let before = seals();
+    assert!(before[0].starts_with("pbkdf2") && before[1].starts_with("sha256"), "{before:?}");
+    // The user's PIN is changed: a seal with the policy of ours.
+    world.ptool_ok(&["changepin", "--label=old", "--old", USER_PIN, "--new=user-2"]);
+    let wrong = world.ptool(&["verify", "--label=old", "--userpin", USER_PIN]);
+    assert_eq!(wrong.status, Some(3), "the old PIN still works: {wrong:?}");
+    world.ptool_ok(&["verify", "--label=old", "--userpin=user-2", "--sopin=officer-2"]);
+    // The officer sets one: nothing of the other software is left.
+    world.ptool_ok(&["initpin", "--label=old", "--sopin=officer-2", "--userpin", USER_PIN]);
+    let after = seals();
+    assert!(after.iter().all(|seal| seal.starts_with("pbkdf2")), "{after:?}");
+    assert_ne!(before[0], after[0], "the officer's seal holds as much as before");
+    workshop.assert_signs("old", "key");
+    world.ptool_ok(&["initpin", "--label=old", "--sopin=officer-2", "--userpin=user-4"]);
+    world.ptool_ok(&["verify", "--label=old", "--userpin=user-4", "--sopin=officer-2"]);
+    let wrong = world.ptool(&["changepin", "--label=old", "--old", USER_PIN, "--new=user-5"]);
+    assert_eq!(wrong.status, Some(3), "{wrong:?}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_served_as_it_came() {
+    use std::os::unix::fs::PermissionsExt;
+    let workshop = Workshop::new();
+    let store = workshop.store(8, "old");
+    store.token(1, Some("old"), INITIALIZED);
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
+    store.object(1, &workshop.public_key("key"));
+    drop(store);
+    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let world = &workshop.world;
+    let before = world.store_bytes();
+    // The superuser may write what nobody may: so the file is the journal's that it may not make.
+    let mount =
+        std::process::Command::new("mount").args(["--bind", "-o", "ro"]).arg(world.store()).arg(world.store()).status();
+    if !mount.is_ok_and(|status| status.success()) {
+        std::fs::set_permissions(world.store(), std::fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    struct Unmount(PathBuf);
+    impl Drop for Unmount {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(&self.0).status();
+            let _ = std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(0o700));
+        }
+    }
+    let mounted = Unmount(world.store());
+    workshop.assert_signs("old", "key");
+    let probe = world.probe().initialized();
+    let session = probe.open_rw(probe.slot_of("old"));
+    probe.login(session, CKU_SO, SO_PIN).unwrap();
+    probe.public_key(session, "key");
+    probe.finalize().unwrap();
+    assert_eq!(world.store_bytes(), before);
+    drop(mounted);
+    workshop.assert_signs("old", "key");
+    assert_ne!(world.store_bytes(), before, "it was not bound to its PIN when it could be");
+}
+
+#[test]
+fn a_changed_row_is_found_once_the_token_is_bound_to_its_pin() {
+    let workshop = Workshop::new();
+    let store = workshop.store(8, "old");
+    store.token(1, Some("old"), INITIALIZED);
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
+    drop(store);
+    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    workshop.assert_signs("old", "key");
+    let store = Connection::open(workshop.world.store_file()).unwrap();
+    store.execute("UPDATE objects SET label = x'6f74686572', mac = NULL", []).unwrap();
+    drop(store);
+    let run = workshop.world.ptool(&["verify", "--label=old", "--userpin", USER_PIN]);
+    assert_eq!(run.status, Some(5), "{run:?}");
+}
+
+#[test]
+fn another_tpm_and_a_damaged_store_are_said_to_be_that() {
+    let workshop = Workshop::new();
+    let store = workshop.store(8, "old");
+    store.token(1, Some("old"), INITIALIZED);
+    store.pins(1, true);
+    drop(store);
+    let elsewhere = World::empty();
+    let from = workshop.directory("old");
+    let from = from.to_str().unwrap();
+    let run = elsewhere.ptool(&["migrate", "--from", from]);
+    assert!(run.status == Some(1) && run.text().contains("another TPM, or was cleared"), "{run:?}");
+    assert!(!elsewhere.store_file().exists());
+    let file = format!("{from}/tpm2_pkcs11.sqlite3");
+    for (name, spoil) in [
+        ("newer", "UPDATE schema SET schema_version = 10"),
+        ("strange", "UPDATE schema SET schema_version = 'x'"),
+        ("no schema", "DROP TABLE schema"),
+    ] {
+        let copy = elsewhere.path(name);
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(&file, copy.join("tpm2_pkcs11.sqlite3")).unwrap();
+        Connection::open(copy.join("tpm2_pkcs11.sqlite3")).unwrap().execute_batch(spoil).unwrap();
+        let run = elsewhere.ptool(&["migrate", "--from", copy.to_str().unwrap()]);
+        assert_eq!(run.status, Some(5), "{name}: {run:?}");
+    }
+    std::fs::write(format!("{file}-journal"), b"half a journal").unwrap();
+    let run = elsewhere.ptool(&["migrate", "--from", from]);
+    assert!(run.status == Some(5) && run.stderr.contains("journal"), "{run:?}");
+    let run = elsewhere.ptool(&["migrate", "--from", "/nowhere"]);
+    assert!(run.status == Some(5) && run.stderr.contains("tpm2_pkcs11.sqlite3"), "{run:?}");
+}
+
+#[test]
+fn killed_while_it_takes_over_it_leaves_everything_or_nothing() {
+    let workshop = Workshop::of(World::empty().managed());
+    let store = workshop.store(8, "old");
+    for id in 1..=4 {
+        store.token(id, Some(&format!("old {id}")), INITIALIZED);
+        store.pins(id, true);
+        for number in 0..40 {
+            store.object(id, &workshop.private_key(&format!("key {number}"), &mechanisms(8), false));
+        }
+    }
+    drop(store);
+    workshop.tpm.release();
+    let world = &workshop.world;
+    let from = workshop.directory("old");
+    let mut whole = 0;
+    for round in 0..16 {
+        let mut command = world.command(tests::product::ptool());
+        let mut child =
+            command.arg("migrate").arg("--from").arg(&from).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20 + 12 * round));
+        // The program is a grandchild in a session of its own: what the session's leader runs goes with it.
+        kill_tree(child.id());
+        let _ = child.wait();
+        if !world.store_file().exists() {
+            continue;
+        }
+        let store = Connection::open(world.store_file()).unwrap();
+        let sound: String = store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        let count = |table: &str| -> i64 {
+            store.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        };
+        match (count("primaries"), count("tokens"), count("pins"), count("objects")) {
+            (0, 0, 0, 0) => {}
+            (1, 4, 8, 160) => whole += 1,
+            other => panic!("half of it came over: {other:?}"),
+        }
+        drop(store);
+        if whole == 1 {
+            std::fs::remove_dir_all(world.store()).unwrap();
+            whole = 0;
+        }
+    }
+    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    workshop.assert_signs("old 4", "key 39");
+}
+
+/// Kills a process and everything below it.
+fn kill_tree(pid: u32) {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+        kill_tree(child);
+    }
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+}

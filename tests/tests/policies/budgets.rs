@@ -1,0 +1,117 @@
+//! What policies cost in TPM commands: exact, as those without are.
+
+use pkcs11_sys::*;
+use swtpm_fixtures::{Commands, Fault, pcr_extend};
+use tests::Probe;
+use tests::probe::Mechanism;
+use tests::world::World;
+
+use crate::machine::*;
+
+/// A world whose module keeps what it holds, and whose TPM was logged in to since it was switched on.
+fn kept() -> World {
+    let world = world();
+    settle(&world, "idle-ms = 600000\n");
+    world.ptool_ok(&["verify", "--label=t", "--userpin", PIN]);
+    world
+}
+
+fn once(probe: &Probe, session: u64, key: u64) {
+    assert_eq!(probe.sign(session, CKM_ECDSA_SHA256, key, b"message").unwrap().len(), 64);
+}
+
+#[track_caller]
+fn cost(world: &World) -> Commands {
+    let commands = world.proxy.mark();
+    assert!(commands.failed().is_empty(), "{commands}");
+    commands
+}
+
+/// What the second and each further signature with the key costs.
+#[track_caller]
+fn further(world: &World, label: &str, names: &[&str], first_at_most: usize) {
+    let (probe, session) = logged_in(world);
+    let key = probe.private_key(session, label);
+    world.proxy.mark();
+    once(&probe, session, key);
+    let first = cost(world);
+    assert!(first.len() <= first_at_most, "{label}: {} commands the first time: {first}", first.len());
+    // Whatever the login left is used up.
+    once(&probe, session, key);
+    cost(world);
+    for _ in 0..5 {
+        once(&probe, session, key);
+        assert_eq!(cost(world).names(), names, "{label}");
+    }
+    probe.finalize().unwrap();
+    world.assert_clean();
+}
+
+#[test]
+fn a_literal_state_is_three() {
+    let world = kept();
+    add_key(&world, "bound", &["--pcr=sha256:0,2,7"]);
+    further(&world, "bound", &["PolicyPCR", "PolicyAuthValue", "Sign"], 6);
+    add_key(&world, "unattended", &["--pcr=sha256:0,2,7", "--no-pin"]);
+    further(&world, "unattended", &["PolicyPCR", "Sign"], 6);
+    add_key(&world, "plain", &[]);
+    further(&world, "plain", &["Sign"], 3);
+}
+
+#[test]
+fn an_approved_state_is_four() {
+    let world = kept();
+    for (name, algorithm) in [("rsa", RSA), ("ec", EC)] {
+        authority(&world, name, algorithm);
+        let (private, public) = (format!("{name}.pem"), format!("{name}.pub"));
+        add_key(&world, name, &["--pcr-authority", &public]);
+        world.ptool_ok(&["pcr", "approve", "--key", &private, "--pcr=sha256:11"]);
+        further(&world, name, &["PolicyPCR", "PolicyAuthorize", "PolicyAuthValue", "Sign"], 11);
+    }
+}
+
+#[test]
+fn what_is_not_asked_costs_nothing() {
+    let world = kept();
+    authority(&world, "boss", RSA);
+    add_key(&world, "signed", &["--pcr-authority=boss.pub"]);
+    let (probe, session) = logged_in(&world);
+    world.proxy.mark();
+    let key = probe.private_key(session, "signed");
+    let begin = vec![session.into(), Mechanism::plain(CKM_ECDSA_SHA256).argument(), key.into()];
+    probe.rv("C_SignInit", begin).unwrap();
+    let length = probe.output("C_Sign", vec![session.into(), tests::Argument::bytes(b"x"), 1u64.into()], None);
+    assert_eq!((length.rv, length.len), (CKR_OK, 64));
+    for command in [&["listobjects", "--label=t"][..], &["listtokens"], &["pcr", "list"]] {
+        world.ptool_ok(command);
+    }
+    assert_eq!(cost(&world).len(), 0);
+}
+
+#[test]
+fn a_pcr_that_changes_between_policy_and_use_is_no_failure() {
+    let world = kept();
+    authority(&world, "boss", RSA);
+    add_key(&world, "bound", &["--pcr=sha256:7"]);
+    add_key(&world, "signed", &["--pcr-authority=boss.pub"]);
+    world.ptool_ok(&["pcr", "approve", "--key=boss.pem", "--pcr=sha256:7"]);
+    let (probe, session) = logged_in(&world);
+    for label in ["bound", "signed"] {
+        let key = probe.private_key(session, label);
+        once(&probe, session, key);
+        world.proxy.mark();
+        for _ in 0..2 {
+            // Somebody measures something else: any change of a PCR ends what a policy session has proved so far.
+            let code = swtpm_fixtures::command_code("Sign").unwrap();
+            world.proxy.inject(Fault::Precede { code, command: pcr_extend(10, &[1; 32]) });
+            once(&probe, session, key);
+            assert!(world.proxy.pending_faults().is_empty());
+        }
+        let commands = world.proxy.mark();
+        assert!(
+            commands.failed().iter().all(|command| command.rc & 0xff == 0x28),
+            "only TPM_RC_PCR_CHANGED: {commands}"
+        );
+        assert!(!commands.failed().is_empty(), "{commands}");
+    }
+}

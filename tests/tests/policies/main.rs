@@ -1,0 +1,9 @@
+//! Keys and tokens that work in the right state of the machine only, through the module and by real programs.
+
+mod approvals;
+mod budgets;
+mod keys;
+mod machine;
+mod programs;
+mod ssh;
+mod tokens;
