@@ -12,6 +12,7 @@ use crate::slot::{Token, seal_of};
 use crate::x509;
 
 const REPLACE: &str = "Restore a backup of its keys, or make new ones; `ptool rmtoken` removes it. With another TPM than before: put that back.";
+const LINKED: &str = "It was linked: what it hangs on, or the key itself, is no longer in the TPM; put it back with the software it is from.";
 const RESTORED: &str = "Restore the store from a copy, or remove the object with `ptool objdel`.";
 
 pub(super) fn examine(
@@ -72,16 +73,18 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
     let mut whole = 0;
     for object in token.catalog().values() {
         let Some(key) = &object.key else { continue };
-        match tpm.check_key(&token.primary, &key.wrapped) {
+        // A key that was linked may have another parent than the token's primary.
+        let parent = object.parent();
+        let own = matches!(parent, Ok(None)) && key.wrapped.handle().is_none();
+        let checked =
+            parent.and_then(|parent| Ok(tpm.check_key(parent.as_ref().unwrap_or(&token.primary), &key.wrapped)?));
+        match checked {
             Ok(()) => whole += 1,
             Err(error) => {
                 bad = true;
                 let name = object.summary().label.unwrap_or_default();
-                report.fail(
-                    "key",
-                    format!("{} ({name:?} in {label:?}) does not load: {error}", object.handle.0),
-                    RESTORED,
-                );
+                let finding = format!("{} ({name:?} in {label:?}) does not load: {error}", object.handle.0);
+                report.fail("key", finding, if own { RESTORED } else { LINKED });
             }
         }
     }
