@@ -284,6 +284,22 @@ fn linked_keys_are_looked_for_where_they_are() {
 }
 
 #[test]
+fn a_key_that_waits_for_another_state_is_named() {
+    let desk = Desk::new();
+    let login = ["--label=alpha", "--userpin", PIN];
+    let bound = ["--algorithm=ecc256", "--key-label=bound", "--pcr=sha256:10", "--yes"];
+    desk.world.ptool_ok(&[&["addkey"], &login[..], &bound].concat());
+    let (run, findings) = doctor(&desk, &["--label=alpha"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(about(&findings, "policy").is_empty(), "{findings:#?}");
+    tool(&desk, "tpm2_pcrextend", &["10:sha256=0000000000000000000000000000000000000000000000000000000000000001"]);
+    let (run, findings) = doctor(&desk, &["--label=alpha"]);
+    assert_eq!(run.status, Some(1), "{run:?}");
+    let [(level, text)] = about(&findings, "policy")[..] else { panic!("{findings:#?}") };
+    assert!(level == "fail" && text.contains("\"bound\"") && text.contains("10"), "{text}");
+}
+
+#[test]
 fn certificates_that_end_soon_are_named() {
     let desk = Desk::new();
     let login = ["--label=alpha", "--userpin", PIN];

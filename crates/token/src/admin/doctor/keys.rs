@@ -7,6 +7,7 @@ use store::TokenRow;
 
 use super::primary::{RESTORE, State};
 use super::{Examination, Report};
+use crate::Error;
 use crate::admin::Admin;
 use crate::slot::{Token, seal_of};
 use crate::x509;
@@ -102,12 +103,39 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
             }
         }
     }
+    bad |= !examine_policies(report, admin, label);
     examine_certificates(report, token);
     if !bad {
         let checked = if examination.user_pin.is_some() { "; no row was altered" } else { "" };
         let keys = count(whole, "key loads", "keys load");
         report.ok("token", format!("{label:?}: {keys}{checked}"));
     }
+}
+
+/// Whether the machine is in the state that the token and its keys are bound to.
+fn examine_policies(report: &mut Report, admin: &Admin, label: &str) -> bool {
+    let checks = match admin.check_policies(label, None) {
+        Ok(checks) => checks,
+        // Nothing of it has a policy.
+        Err(Error::ArgumentsBad(_)) => return true,
+        Err(error) => {
+            report.fail("policy", format!("{label:?}: {error}"), "");
+            return false;
+        }
+    };
+    for check in checks.iter().filter(|check| !check.satisfied) {
+        let name = match check.id {
+            Some(id) => format!("{id} ({:?} in {label:?})", check.label.as_deref().unwrap_or_default()),
+            None => format!("the token {label:?}"),
+        };
+        let why = check.why.as_deref().unwrap_or("the machine is in another state");
+        report.fail(
+            "policy",
+            format!("{name} is bound to {}: {why}", check.policy),
+            "Start the machine as it was, or have the state approved of: docs/POLICIES.md.",
+        );
+    }
+    checks.iter().all(|check| check.satisfied)
 }
 
 /// A certificate whose end is near stops more services than anything else does.
