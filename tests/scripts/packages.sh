@@ -60,6 +60,7 @@ for_check() {
     has_command curl curl
     has_command git git
     has_command tpm2_getcap tpm2-tools
+    has_file "$(providers)/tpm2.so" tpm2-openssl
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     has_command dbus-daemon dbus-daemon
     # What tpm2_ptool imports, which tests/scripts/tpm2-pkcs11.sh unpacks, and how it reaches a TPM behind a socket.
@@ -106,6 +107,8 @@ has_library() { pkg-config --exists "$1" 2>/dev/null || need "${@:2}"; }
 libraries() { echo "/usr/lib/$(gcc -print-multiarch 2>/dev/null)"; }
 
 engines() { openssl version -e 2>/dev/null | cut -d'"' -f2; }
+
+providers() { openssl version -m 2>/dev/null | cut -d'"' -f2; }
 
 need() {
     local package

@@ -90,6 +90,9 @@ struct Object {
     cka_id: Option<String>,
     cka_key_type: Option<String>,
     cka_label: Option<String>,
+    /// Of keys in the TPM: can they be brought to a recovery key?
+    #[serde(rename = "backup", skip_serializing_if = "Option::is_none")]
+    backup: Option<bool>,
     #[serde(rename = "id")]
     id: i64,
     #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
@@ -103,6 +106,7 @@ impl From<ObjectSummary> for Object {
             cka_id: object.cka_id,
             cka_key_type: object.key_type,
             cka_label: object.label,
+            backup: object.backup,
             id: object.id,
             policy: object.policy,
         }
