@@ -82,7 +82,7 @@ impl Workshop {
         let primary = tpm.storage_primary(&tpm::PrimaryRequest::default()).unwrap();
         let key_auth = hex(&[0x5a; 16]);
         let template = tpm::KeyTemplate::Ecc { curve: Curve::P256 };
-        let key = tpm.create_key(&primary, &template, &Secret::copy_from(key_auth.as_bytes())).unwrap();
+        let key = tpm.create_key(&primary, &template, &Secret::copy_from(key_auth.as_bytes()), None).unwrap();
         Workshop { world, tpm, primary, wrapping_key: [0xc3; 32], key, key_auth }
     }
 
