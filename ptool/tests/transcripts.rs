@@ -67,6 +67,11 @@ fn doctor() {
     replay("doctor.txt");
 }
 
+#[test]
+fn pcr() {
+    replay("pcr.txt");
+}
+
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);

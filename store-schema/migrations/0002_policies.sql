@@ -14,6 +14,8 @@ CREATE TABLE approvals (
     -- The digest of the approved policy, and the signature over it.
     policy_digest BLOB    NOT NULL,
     signature     BLOB    NOT NULL,
+    -- The counter that the policy also looks at, for approvals that can be revoked; JSON.
+    counter_limit TEXT,
     comment       TEXT,
     created       INTEGER NOT NULL
 ) STRICT;

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use crate::rows::{Columns, fits};
 use crate::{Error, Result, Store};
 
-const COLUMNS: &str = "id, authority, bank, pcrs, policy_digest, signature, comment, created";
+const COLUMNS: &str = "id, authority, bank, pcrs, policy_digest, signature, counter_limit, comment, created";
 /// More than any machine has use for: whoever may write the store must not keep its readers busy.
 const MOST: usize = 1000;
 
@@ -22,6 +22,8 @@ pub struct NewApproval<'a> {
     pub policy_digest: &'a [u8],
     /// The signature over it.
     pub signature: &'a [u8],
+    /// The counter that can make it void; JSON.
+    pub limit: Option<&'a str>,
     /// What a person noted.
     pub comment: Option<&'a str>,
 }
@@ -36,6 +38,7 @@ pub struct ApprovalRow {
     pub pcrs: u32,
     pub policy_digest: Vec<u8>,
     pub signature: Vec<u8>,
+    pub limit: Option<String>,
     pub comment: Option<String>,
     /// Seconds since 1970.
     pub created: i64,
@@ -47,15 +50,16 @@ impl Store {
     /// # Errors
     /// Those of every changing verb; [`Error::TooLong`]; [`Error::Sql`] for PCRs that no TPM has.
     pub fn add_approval(&self, approval: &NewApproval<'_>) -> Result<i64> {
-        let texts = [approval.bank, approval.comment.unwrap_or_default()];
+        let texts = [approval.bank, approval.limit.unwrap_or_default(), approval.comment.unwrap_or_default()];
         for value in [approval.policy_digest, approval.signature].into_iter().chain(texts.map(str::as_bytes)) {
             fits(value)?;
         }
         let id = self.writable()?.query_row(
-            "INSERT INTO approvals (authority, bank, pcrs, policy_digest, signature, comment, created)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, unixepoch())
+            "INSERT INTO approvals (authority, bank, pcrs, policy_digest, signature, counter_limit, comment, created)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, unixepoch())
              ON CONFLICT (authority, policy_digest, bank, pcrs) DO UPDATE
-             SET signature = excluded.signature, comment = excluded.comment, created = excluded.created
+             SET signature = excluded.signature, counter_limit = excluded.counter_limit,
+                 comment = excluded.comment, created = excluded.created
              RETURNING id",
             params![
                 approval.authority,
@@ -63,6 +67,7 @@ impl Store {
                 approval.pcrs,
                 approval.policy_digest,
                 approval.signature,
+                approval.limit,
                 approval.comment,
             ],
             |row| row.get(0),
@@ -108,6 +113,7 @@ fn approval_of(row: &Row<'_>) -> Result<ApprovalRow> {
         pcrs: columns.u32()?,
         policy_digest: columns.blob()?,
         signature: columns.blob()?,
+        limit: columns.optional_text()?,
         comment: columns.optional_text()?,
         created: columns.i64()?,
     })

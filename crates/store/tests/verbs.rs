@@ -326,11 +326,12 @@ fn approvals() {
         pcrs: 1 << 11,
         policy_digest: &[2; 32],
         signature: &[3; 256],
+        limit: None,
         comment: Some("kernel 6.12"),
     };
     let first = store.add_approval(&approval).unwrap();
     let second = store.add_approval(&NewApproval { policy_digest: &[4; 32], comment: None, ..approval }).unwrap();
-    let again = store.add_approval(&NewApproval { signature: &[5; 64], ..approval }).unwrap();
+    let again = store.add_approval(&NewApproval { signature: &[5; 64], limit: Some("{}"), ..approval }).unwrap();
     assert_eq!(again, first, "the same state of the same authority");
 
     let rows = store.approvals().unwrap();
@@ -338,6 +339,7 @@ fn approvals() {
     assert_eq!(rows[1].authority, [1; 32]);
     assert_eq!((rows[1].bank.as_str(), rows[1].pcrs), ("sha256", 1 << 11));
     assert_eq!((&rows[1].policy_digest[..], &rows[1].signature[..]), (&[2; 32][..], &[5; 64][..]));
+    assert_eq!((rows[1].limit.as_deref(), &rows[0].limit), (Some("{}"), &None));
     assert_eq!((rows[1].comment.as_deref(), rows[0].comment.as_deref()), (Some("kernel 6.12"), None));
     assert!(rows[1].created > 1_700_000_000);
 

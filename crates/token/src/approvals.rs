@@ -32,6 +32,8 @@ pub(crate) struct Statement {
     pub(crate) policy_digest: Vec<u8>,
     /// As long as the modulus, or a DER ECDSA-Sig-Value (RFC 3279, 2.2.3).
     pub(crate) signature: Vec<u8>,
+    /// A counter of this machine's TPM that can make it void.
+    pub(crate) limit: Option<tpm::CounterLimit>,
 }
 
 /// Where an approval was found.
@@ -61,6 +63,9 @@ struct Entry {
     pol: String,
     /// The signature, in base64.
     sig: String,
+    /// Not of systemd, and not understood by it: such an approval is good only while a counter of the TPM allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<tpm::CounterLimit>,
 }
 
 impl Statement {
@@ -76,14 +81,20 @@ impl Statement {
                 tpm::Signature::Ecc { r, s }
             }
         };
-        tpm::Approval::new(self.selection.clone(), self.policy_digest.clone(), signature).ok()
+        let approval = tpm::Approval::new(self.selection.clone(), self.policy_digest.clone(), signature).ok()?;
+        Some(approval.with_limit(self.limit.clone()))
     }
 
     fn of_row(row: &ApprovalRow) -> Option<Self> {
         let list: Vec<String> = (0..24).filter(|pcr| row.pcrs >> pcr & 1 == 1).map(|pcr: u8| pcr.to_string()).collect();
         let selection = format!("{}:{}", row.bank, list.join(",")).parse().ok()?;
         let (policy_digest, signature) = (row.policy_digest.clone(), row.signature.clone());
-        Some(Self { authority: row.authority, selection, policy_digest, signature })
+        let limit = row.limit.as_deref().map(|limit| serde_json::from_str(limit).ok());
+        let limit = match limit {
+            Some(None) => return None,
+            limit => limit.flatten(),
+        };
+        Some(Self { authority: row.authority, selection, policy_digest, signature, limit })
     }
 
     fn of_entry(bank: &str, entry: &Entry) -> Option<Self> {
@@ -93,6 +104,7 @@ impl Statement {
             selection: format!("{bank}:{}", list.join(",")).parse().ok()?,
             policy_digest: unhex(&entry.pol).filter(|digest| digest.len() == 32)?,
             signature: Base64::decode_vec(&entry.sig).ok()?,
+            limit: entry.limit.clone(),
         })
     }
 
@@ -117,6 +129,7 @@ pub(crate) fn to_json(statements: &[Statement]) -> Result<String> {
             pkfp: hex(&statement.authority),
             pol: hex(&statement.policy_digest),
             sig: Base64::encode_string(&statement.signature),
+            limit: statement.limit.clone(),
         });
     }
     serde_json::to_string_pretty(&document).map(|text| text + "\n").map_err(|error| Error::General(error.to_string()))
@@ -206,12 +219,14 @@ mod tests {
             selection: "sha256:4,11".parse().unwrap(),
             policy_digest: vec![1; 32],
             signature: vec![2; 256],
+            limit: None,
         }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let other = Statement { selection: "sha1:0".parse().unwrap(), ..statement() };
+        let limit = tpm::CounterLimit { counter: tpm::Counter::new(0x0180_0000).unwrap(), most: 7 };
+        let other = Statement { selection: "sha1:0".parse().unwrap(), limit: Some(limit), ..statement() };
         let text = to_json(&[statement(), other.clone()]).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["sha256"][0]["pcrs"], serde_json::json!([4, 11]));

@@ -87,6 +87,9 @@ pub enum Error {
     /// The authorisation of the lockout hierarchy was refused. The TPM takes no other try for a time.
     #[error("the lockout authorisation was refused; the TPM takes no other one for some time")]
     LockoutAuth,
+    /// There is no counter at the NV index, or not the one that is meant.
+    #[error("the TPM does not have the counter")]
+    CounterMissing,
     /// The TPM has no room or no permission for a persistent primary.
     #[error("the storage primary cannot be made persistent: {0}")]
     PersistenceRefused(ResponseCode),
@@ -108,11 +111,16 @@ pub struct PolicyNotMet {
     pub differing: Vec<u8>,
     /// How many approvals there are, where an authority has to approve; `None` where the values are in the policy.
     pub approvals: Option<usize>,
+    /// Whether the present state was approved of, by an approval that a counter has since made void.
+    pub revoked: bool,
 }
 
 impl fmt::Display for PolicyNotMet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.selection, self.approvals) {
+            (Some(selection), _) if self.revoked => {
+                write!(f, "the approval of the present state of the PCRs {selection} was revoked")
+            }
             (None, _) => write!(
                 f,
                 "the policy of the object wants a state that its authority approved of, and there is no approval"

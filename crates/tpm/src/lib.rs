@@ -12,6 +12,7 @@ mod cipher;
 mod command;
 mod conf;
 mod connection;
+mod counter;
 mod crypto;
 mod descriptors;
 mod duplicate;
@@ -44,14 +45,15 @@ mod wire;
 pub use capabilities::{Capabilities, Lockout};
 pub use cipher::{CipherMode, INPUT_BUFFER};
 pub use conf::{ParseTctiError, TctiConf};
+pub use counter::{Counter, CounterLimit};
 pub use crypto::Direction;
 pub use duplicate::{Opened, RecoveryPrivate};
 pub use error::{Error, PolicyNotMet, Result};
 pub use external::Importable;
 pub use import::KeyMaterial;
 pub use policy::{
-    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyStep, PolicyUse, approval_message,
-    pcr_policy_digest,
+    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyCommand, PolicyStep, PolicyUse,
+    approval_message, pcr_policy_digest,
 };
 pub use primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use public::{Attributes, Name, PublicArea, Wrapped};

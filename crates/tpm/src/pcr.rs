@@ -76,7 +76,7 @@ fn read_some(reader: &mut Reader<'_>, selection: &PcrSelection) -> Result<PcrVal
 }
 
 /// TPMS_PCR_SELECTION: the hash, and the numbers.
-fn read_selection(reader: &mut Reader<'_>) -> Result<(u16, Vec<u8>)> {
+pub(crate) fn read_selection(reader: &mut Reader<'_>) -> Result<(u16, Vec<u8>)> {
     let bank = reader.u16()?;
     let len = usize::from(reader.u8()?);
     if len > MOST_SELECT {

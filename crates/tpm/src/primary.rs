@@ -294,7 +294,7 @@ pub(crate) fn create_primary_of(
     Ok((handle, area))
 }
 
-fn owner_error(error: Error) -> Error {
+pub(crate) fn owner_error(error: Error) -> Error {
     if error == Error::AuthFailed { Error::HierarchyAuth } else { error }
 }
 

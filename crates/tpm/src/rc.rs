@@ -21,6 +21,8 @@ const RC_WARN: u32 = 0x900;
 impl ResponseCode {
     pub(crate) const INITIALIZE: ResponseCode = ResponseCode(RC_VER1);
     pub(crate) const SEQUENCE: ResponseCode = ResponseCode(RC_VER1 + 0x03);
+    pub(crate) const POLICY: ResponseCode = ResponseCode(RC_VER1 + 0x26);
+    pub(crate) const NV_UNINITIALIZED: ResponseCode = ResponseCode(RC_VER1 + 0x4a);
     pub(crate) const COMMAND_CODE: ResponseCode = ResponseCode(RC_VER1 + 0x43);
     pub(crate) const NV_SPACE: ResponseCode = ResponseCode(RC_VER1 + 0x4b);
     pub(crate) const NV_DEFINED: ResponseCode = ResponseCode(RC_VER1 + 0x4c);

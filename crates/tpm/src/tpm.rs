@@ -14,6 +14,7 @@ use crate::capabilities::{self, Capabilities, Lockout};
 use crate::cipher::{self, CipherMode};
 use crate::conf::TctiConf;
 use crate::connection::{Connection, Repeat};
+use crate::counter::{self, Counter};
 use crate::crypto::Direction;
 use crate::error::{Error, Result};
 use crate::import::{self, KeyMaterial};
@@ -136,6 +137,36 @@ impl Tpm {
     /// eight of them.
     pub fn check_policy(&self, policy: &PolicyUse<'_>) -> Result<()> {
         self.general(Repeat::Safe, |connection| policy::check(connection, policy))
+    }
+
+    /// Makes a counter at a free NV index. Gives it with its first value, which is above that of any counter that was removed. Four commands; two more where the owner has an authorisation value.
+    pub fn define_counter(&self, owner_auth: &Secret) -> Result<(Counter, u64)> {
+        self.session(Repeat::Never, |connection| counter::define(connection, owner_auth))
+    }
+
+    /// The value of a counter. One command.
+    ///
+    /// # Errors
+    /// [`Error::CounterMissing`]
+    pub fn read_counter(&self, counter: &Counter) -> Result<u64> {
+        self.general(Repeat::Safe, |connection| counter::read(connection, counter))
+    }
+
+    /// Counts by one, which makes void what is bound to the value before, and gives the new value. Two commands; two more where
+    /// the owner has an authorisation value.
+    ///
+    /// # Errors
+    /// [`Error::CounterMissing`]; [`Error::HierarchyAuth`] for a wrong value of the owner.
+    pub fn increment_counter(&self, counter: &Counter, owner_auth: &Secret) -> Result<u64> {
+        self.session(Repeat::Never, |connection| counter::increment(connection, counter, owner_auth))
+    }
+
+    /// Removes a counter: what is bound to it is void for ever. One command; two more where the owner has an authorisation value.
+    ///
+    /// # Errors
+    /// As [`Tpm::increment_counter`].
+    pub fn remove_counter(&self, counter: &Counter, owner_auth: &Secret) -> Result<()> {
+        self.session(Repeat::Never, |connection| counter::remove(connection, counter, owner_auth))
     }
 
     /// Makes the security officer's and the user's sealed object: (SO, user). With a policy, only that opens the user's: a step

@@ -212,3 +212,68 @@ fn sessions_give_way_when_the_tpm_has_no_room() {
     tpm.release();
     assert!(leftovers(&swtpm).is_clean());
 }
+
+/// A success with this body, to a command without authorisation.
+fn answer(body: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(10 + body.len()).unwrap();
+    [&[0x80, 0x01][..], &size.to_be_bytes(), &[0; 4], body].concat()
+}
+
+#[test]
+fn a_tpm_that_answers_nonsense() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let (selection, authority) = (pcrs("sha256:10"), Authority::ec());
+    let counter = [0, 0, 0, 1];
+    let sha256 = [0, 0, 0, 1, 0, 0x0b, 3, 0, 4, 0];
+    let value = [&[0, 0, 0, 1, 0, 32][..], &[7; 32]].concat();
+    let nonsense: Vec<Vec<u8>> = vec![
+        Vec::new(),
+        counter.to_vec(),
+        // No PCR; another PCR; another bank; too many; too few values; too short a value; a selection without end.
+        [&counter[..], &[0, 0, 0, 0], &[0, 0, 0, 0]].concat(),
+        [&counter[..], &[0, 0, 0, 1, 0, 0x0b, 3, 0, 8, 0], &value].concat(),
+        [&counter[..], &[0, 0, 0, 1, 0, 0x04, 3, 0, 4, 0], &value].concat(),
+        [&counter[..], &[0xff; 4], &sha256, &value].concat(),
+        [&counter[..], &sha256, &[0, 0, 0, 0]].concat(),
+        [&counter[..], &sha256, &[0, 0, 0, 1, 0, 2, 1, 2]].concat(),
+        [&counter[..], &[0, 0, 0, 1, 0, 0x0b, 0xff], &[0xff; 255], &value].concat(),
+        [&counter[..], &sha256, &value, &[0]].concat(),
+    ];
+    for body in nonsense {
+        // Once more after a new connection.
+        for _ in 0..2 {
+            proxy.inject(Fault::Replace { code: code("PCR_Read"), bytes: answer(&body) });
+        }
+        let refused = tpm.pcr_read(&selection).unwrap_err();
+        assert!(matches!(refused, Error::Malformed(_) | Error::Unsupported(_)), "{body:?}: {refused}");
+        proxy.clear_faults();
+    }
+    let values = tpm.pcr_read(&selection).unwrap();
+    let steps = vec![PolicyStep::authorize(authority.key()), PolicyStep::AuthValue];
+    let mut key = Bound::make(&tpm, &stage.primary, steps);
+    tpm.release();
+    for name in ["LoadExternal", "VerifySignature", "PolicyPCR", "PolicyAuthorize", "PolicyAuthValue"] {
+        for body in [vec![], vec![0; 3], vec![0xff; 10], vec![0; 200]] {
+            // An approval that was not seen before.
+            key.approvals = vec![Authority::ec().approve(&selection, &values), authority.approve(&selection, &values)];
+            let tpm = at(&proxy.tcti());
+            for _ in 0..2 {
+                proxy.inject(Fault::Replace { code: code(name), bytes: answer(&body) });
+            }
+            // What tells nothing is believed; the TPM finds out.
+            let _ = key.try_sign(&tpm, &stage.primary);
+            proxy.clear_faults();
+            if name == "LoadExternal" {
+                // It was loaded twice, and not admitted.
+                tpm.release();
+                let left = leftovers(&swtpm);
+                tidy(&swtpm, &left.transient, &left.loaded_sessions);
+            }
+            key.sign(&tpm, &stage.primary);
+            tpm.release();
+            assert!(leftovers(&swtpm).is_clean(), "{name}");
+        }
+    }
+}

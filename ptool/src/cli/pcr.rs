@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::UserPin;
+use super::{Hidden, UserPin};
 
 /// The state of the machine that a new key or token is bound to.
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ pub(crate) enum Pcr {
     Approve(Approve),
     /// List the approvals in the store and in files
     List,
-    /// Remove an approval from the store; copies of it stay good
+    /// Remove an approval from the store; copies of it stay good, unless it has a counter
     Revoke(Revoke),
 }
 
@@ -93,6 +93,14 @@ pub(crate) struct Approve {
     #[arg(long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
 
+    /// Make an approval for this machine alone, which `pcr revoke` can make void: it is bound to a counter in the TPM
+    #[arg(long, conflicts_with = "output_file")]
+    pub(crate) counter: bool,
+
+    /// Authorization of the TPM's owner hierarchy, for --counter: text, hex:..., file:PATH or `-` [default: empty]
+    #[arg(long, value_name = "AUTH", alias = "owner-auth")]
+    pub(crate) hierarchy_auth: Option<Hidden>,
+
     #[command(flatten)]
     pub(crate) user: UserPin,
 }
@@ -103,4 +111,9 @@ pub(crate) struct Revoke {
     /// The approval, as `pcr list` numbers them
     #[arg(value_name = "ID")]
     pub(crate) id: i64,
+
+    /// Authorization of the TPM's owner hierarchy, for an approval with a counter: text, hex:..., file:PATH or `-`
+    /// [default: empty]
+    #[arg(long, value_name = "AUTH", alias = "owner-auth")]
+    pub(crate) hierarchy_auth: Option<Hidden>,
 }

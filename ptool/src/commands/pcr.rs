@@ -10,13 +10,15 @@ use serde::Serialize;
 use token::Error;
 use token::admin::{
     Admin, ApprovalInfo, ApproveRequest, Approver, KeyUri, PcrSource, Pin, PolicyCheck, PolicyRequest, PublicSource,
+    check_pcrs,
 };
 
 use super::{Context, find_token, key_user};
 use crate::cli::SoPin;
-use crate::cli::pcr::{Approve, Binding, CheckPcrs, Pcr, ShowPcrs};
+use crate::cli::pcr::{Approve, Binding, CheckPcrs, Pcr, Revoke, ShowPcrs};
 use crate::errors::Failure;
 use crate::output::{self, note};
+use crate::pins::{OWNER_AUTH, authorization};
 
 /// Longer than any key, certificate or list of PCR values.
 const LONGEST: u64 = 64 * 1024;
@@ -24,10 +26,10 @@ const LONGEST: u64 = 64 * 1024;
 pub(super) fn run(context: &mut Context<'_>, verb: &Pcr) -> Result<(), Failure> {
     match verb {
         Pcr::Show(options) => show(context, options),
-        Pcr::Check(options) => check(context, options),
+        Pcr::Check(options) => check_state(context, options),
         Pcr::Approve(options) => approve(context, options),
         Pcr::List => list(context),
-        Pcr::Revoke(options) => revoke(context, options.id),
+        Pcr::Revoke(options) => revoke(context, options),
     }
 }
 
@@ -46,8 +48,9 @@ pub(super) fn binding(
             )),
         };
     }
-    if options.pcr_authority.is_empty() {
-        warn_of_updates(context, options)?;
+    check(&options.pcr)?;
+    if options.pcr_authority.is_empty() && options.or_authority.is_empty() {
+        warn_of_updates(context, options.yes)?;
     }
     let public = |keys: &[String]| keys.iter().map(|key| public_source(key)).collect::<Result<Vec<_>, _>>();
     Ok(Some(PolicyRequest {
@@ -59,17 +62,21 @@ pub(super) fn binding(
     }))
 }
 
+/// What is misspelt is said before anything else.
+fn check(pcrs: &[String]) -> Result<(), Failure> {
+    pcrs.iter().try_for_each(|pcrs| check_pcrs(pcrs)).map_err(|error| match error {
+        Error::ArgumentsBad(what) => Failure::usage(what, ""),
+        error => error.into(),
+    })
+}
+
 /// What is bound to values for ever ends with them; who wants that should have heard it once.
-fn warn_of_updates(context: &mut Context<'_>, options: &Binding) -> Result<(), Failure> {
-    if options.or_authority.is_empty() {
-        note(
-            "bound to these very values: an update of firmware, boot loader or kernel that changes one of these PCRs ends the \
-             use of it for ever. --pcr-authority binds to an authority that approves of new states instead",
-        );
-    } else {
-        return Ok(());
-    }
-    if options.yes || !context.around.stdin_is_terminal() {
+fn warn_of_updates(context: &mut Context<'_>, yes: bool) -> Result<(), Failure> {
+    note(
+        "an update of firmware, boot loader or kernel that changes one of these PCRs makes this useless for ever; \
+         --pcr-authority binds to an authority instead, which approves of new states",
+    );
+    if yes || !context.around.stdin_is_terminal() {
         return Ok(());
     }
     note("go on? [y/N]");
@@ -128,11 +135,12 @@ fn read(path: &Path) -> Result<Secret, Failure> {
 }
 
 fn show(context: &Context<'_>, options: &ShowPcrs) -> Result<(), Failure> {
+    check(&options.pcrs)?;
     let report = Admin::read_pcrs(context.config.clone(), &options.pcrs)?;
     output::print(context.format, &report)
 }
 
-fn check(context: &Context<'_>, options: &CheckPcrs) -> Result<(), Failure> {
+fn check_state(context: &Context<'_>, options: &CheckPcrs) -> Result<(), Failure> {
     let admin = context.admin()?;
     find_token(&admin, &options.label)?;
     let checks = admin.check_policies(&options.label, options.key_label.as_deref())?;
@@ -151,16 +159,23 @@ fn check(context: &Context<'_>, options: &CheckPcrs) -> Result<(), Failure> {
 struct Approved {
     action: &'static str,
     approvals: Vec<ApprovalInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
 }
 
 fn approve(context: &mut Context<'_>, options: &Approve) -> Result<(), Failure> {
+    check(&options.pcr)?;
     let (key, pin_name) = approver(context, options)?;
+    let revocable = match options.counter {
+        true => Some(authorization(OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?),
+        false => None,
+    };
     let request = ApproveRequest {
         key,
         pcrs: options.pcr.clone(),
         states: states(&options.pcr_values)?,
         comment: options.comment.clone(),
+        revocable,
     };
     let fail = |error: Error| Failure::with_pin(error, pin_name);
     let approvals = match &options.output_file {
@@ -212,12 +227,17 @@ fn list(context: &Context<'_>) -> Result<(), Failure> {
 struct Revoked {
     action: &'static str,
     id: i64,
+    /// Copies of it are of no use either.
+    void: bool,
 }
 
-fn revoke(context: &Context<'_>, id: i64) -> Result<(), Failure> {
-    context.admin()?.revoke(id)?;
-    note(
-        "copies of the approval that others have stay good: only keys for another authority refuse that state for ever",
-    );
-    output::print(context.format, &Revoked { action: "revoke", id })
+fn revoke(context: &mut Context<'_>, options: &Revoke) -> Result<(), Failure> {
+    let owner_auth = authorization(OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
+    let void = context.admin()?.revoke(options.id, &owner_auth)?;
+    if !void {
+        note(
+            "copies of the approval that others have stay good: only keys for another authority refuse that state for ever",
+        );
+    }
+    output::print(context.format, &Revoked { action: "revoke", id: options.id, void })
 }

@@ -39,6 +39,9 @@ pub struct ApproveRequest {
     pub states: Vec<PcrSource>,
     /// What to note beside it in the store.
     pub comment: Option<String>,
+    /// Make the approvals such that they can be revoked, each by a counter in this TPM: they are good on this machine only. The
+    /// auth value of the owner hierarchy is wanted for that.
+    pub revocable: Option<Secret>,
 }
 
 /// An approval.
@@ -58,6 +61,8 @@ pub struct ApprovalInfo {
     pub comment: Option<String>,
     /// Seconds since 1970.
     pub created: Option<i64>,
+    /// The NV index of the counter that can make it void, for approvals that can be revoked.
+    pub counter: Option<String>,
 }
 
 impl ApprovalInfo {
@@ -78,6 +83,7 @@ impl ApprovalInfo {
             policy: hex(&statement.policy_digest),
             comment,
             created,
+            counter: statement.limit.as_ref().map(|limit| format!("{:#010x}", limit.counter.index())),
         }
     }
 }
@@ -88,16 +94,20 @@ impl Admin {
     /// # Errors
     /// [`Error::ArgumentsBad`] for what is no key, no selection or no values; [`Error::PinIncorrect`]; what the TPM may answer.
     pub fn approve(&self, request: &ApproveRequest) -> Result<Vec<ApprovalInfo>> {
-        let statements = self.statements(request)?;
+        // Without a store that can be written, nothing is signed, and no counter is made.
         let mut store = self.library.writer()?;
+        let statements = self.statements(request)?;
         let ids = store.transaction(|store| -> Result<Vec<i64>> {
             let add = |statement: &Statement| {
+                let limit = statement.limit.as_ref().map(serde_json::to_string).transpose();
+                let limit = limit.map_err(|error| Error::General(error.to_string()))?;
                 Ok(store.add_approval(&NewApproval {
                     authority: statement.authority,
                     bank: &statement.bank(),
                     pcrs: statement.pcr_bits(),
                     policy_digest: &statement.policy_digest,
                     signature: &statement.signature,
+                    limit: limit.as_deref(),
                     comment: request.comment.as_deref(),
                 })?)
             };
@@ -137,16 +147,29 @@ impl Admin {
         Ok(all.iter().map(|(origin, statement)| ApprovalInfo::new(statement, Some(origin))).collect())
     }
 
-    /// Removes an approval from the store. Copies of it stay good: a signature cannot be taken back.
+    /// Removes an approval from the store. One that was made to be revoked is void from then on, wherever copies of it are: its
+    /// counter is removed, and one that is made anew begins above it. Copies of another stay good, as a signature cannot be taken
+    /// back: then `false`.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] if there is no such approval.
-    pub fn revoke(&self, id: i64) -> Result<()> {
-        match self.library.writer()?.remove_approval(id) {
-            Err(store::Error::Missing { .. }) => {
-                Err(Error::ArgumentsBad("the store has no approval with this number; see `ptool pcr list`"))
+    /// [`Error::ArgumentsBad`] if there is no such approval; [`Error::HierarchyAuth`] for a wrong auth value of the owner, after
+    /// which the approval is still there.
+    pub fn revoke(&self, id: i64, owner_auth: &Secret) -> Result<bool> {
+        let store = self.library.writer()?;
+        let row = store.approvals()?.into_iter().find(|row| row.id == id);
+        let row = row.ok_or(Error::ArgumentsBad("the store has no approval with this number; see `ptool pcr list`"))?;
+        let limit = row.limit.as_deref().map(serde_json::from_str::<tpm::CounterLimit>).transpose();
+        let limit = limit.map_err(|error| Error::Store(format!("approval {id} in the store: {error}")))?;
+        if let Some(limit) = &limit {
+            match self.library.tpm()?.remove_counter(&limit.counter, owner_auth) {
+                // It is as void as it can be.
+                Ok(()) | Err(tpm::Error::CounterMissing) => {}
+                Err(error) => return Err(error.into()),
             }
-            removed => Ok(removed.map(drop)?),
+        }
+        match store.remove_approval(id) {
+            Ok(_) | Err(store::Error::Missing { .. }) => Ok(limit.is_some()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -158,27 +181,39 @@ impl Admin {
             let selection = selection(pcrs)?;
             for state in &request.states {
                 let values = state_of(&self.library, state, &selection)?;
-                states.push((selection.clone(), tpm::pcr_policy_digest(&selection, &values)?));
+                states.push((selection.clone(), values));
             }
         }
         let signer = Signer::new(self, &request.key)?;
-        states
-            .into_iter()
-            .map(|(selection, policy_digest)| {
-                let message = tpm::approval_message(&policy_digest, &[]);
-                let signature = signer.sign(&message)?;
-                let authority = signer.fingerprint()?;
-                let statement = Statement { authority, selection, policy_digest, signature };
-                // A key whose parts do not belong together, or a fault, must not go unnoticed until the next boot.
-                let approval = statement.approval(&signer.authority);
-                if !approval.is_some_and(|approval| approval.verify(&signer.authority, &[])) {
-                    return Err(Error::General(
-                        "the signature of the approval is not good; nothing was kept".to_owned(),
-                    ));
+        let mut statements = Vec::new();
+        for (selection, values) in states {
+            let limit = match &request.revocable {
+                Some(owner_auth) => {
+                    let (counter, most) = self.library.tpm()?.define_counter(owner_auth)?;
+                    Some(tpm::CounterLimit { counter, most })
                 }
-                Ok(statement)
-            })
-            .collect()
+                None => None,
+            };
+            match signer.statement(selection, &values, limit.clone()) {
+                Ok(statement) => statements.push(statement),
+                Err(error) => {
+                    // Nothing is bound to the counters yet: they only take room.
+                    let made = statements.iter().filter_map(|statement: &Statement| statement.limit.as_ref());
+                    for limit in made.chain(&limit) {
+                        self.remove_counter(limit, request);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(statements)
+    }
+
+    fn remove_counter(&self, limit: &tpm::CounterLimit, request: &ApproveRequest) {
+        let (Ok(tpm), Some(owner_auth)) = (self.library.tpm(), &request.revocable) else { return };
+        if let Err(error) = tpm.remove_counter(&limit.counter, owner_auth) {
+            log::warn!("the counter {:#x} stays in the TPM: {error}", limit.counter.index());
+        }
     }
 }
 
@@ -211,6 +246,24 @@ impl<'a> Signer<'a> {
                 Self { authority: authority_of(&public)?, how: How::Token(admin, uri, pin) }
             }
         })
+    }
+
+    /// Approves of one state.
+    fn statement(
+        &self,
+        selection: tpm::PcrSelection,
+        values: &tpm::PcrValues,
+        limit: Option<tpm::CounterLimit>,
+    ) -> Result<Statement> {
+        let policy_digest = tpm::pcr_policy_digest(&selection, values, limit.as_ref())?;
+        let signature = self.sign(&tpm::approval_message(&policy_digest, &[]))?;
+        let statement = Statement { authority: self.fingerprint()?, selection, policy_digest, signature, limit };
+        // A key whose parts do not belong together, or a fault, must not go unnoticed until the next boot.
+        let approval = statement.approval(&self.authority);
+        if !approval.is_some_and(|approval| approval.verify(&self.authority, &[])) {
+            return Err(Error::General("the signature of the approval is not good; nothing was kept".to_owned()));
+        }
+        Ok(statement)
     }
 
     fn fingerprint(&self) -> Result<[u8; 32]> {

@@ -137,14 +137,18 @@ impl Admin {
         if let Some(policy) = policy {
             self.library.session(session.handle())?.bind_new_keys(policy)?;
         }
+        // Who need not log in to use a key must not need to log in to see it.
         let summary = |handle: ObjectHandle| {
             token.object(handle).map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
         };
-        if let Some((mechanism, template)) = secret_key(request)? {
+        if let Some((mechanism, mut template)) = secret_key(request)? {
             if request.backup.is_some() {
                 return Err(Error::ArgumentsBad(
                     "only key pairs can be backed up; a secret key that is to be in two TPMs is made outside, and imported into both",
                 ));
+            }
+            if free {
+                template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
             }
             let made = self.library.generate_key(session.handle(), &Mechanism::plain(mechanism), &template)?;
             return Ok(KeyInfo { private: summary(made)?, public: None });
@@ -171,7 +175,6 @@ impl Admin {
             }
         };
         if free {
-            // Who must not log in to use it must not need to log in to see it.
             private.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
         }
         if request.always_authenticate {

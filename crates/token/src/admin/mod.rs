@@ -42,7 +42,7 @@ pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
 pub use object::{Attribute, Change, Shown, Spelling, attribute_named, parse_changes};
 pub use parent::{ParentKey, StorageKey, wrap};
-pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource};
+pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource, check_pcrs};
 pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;

@@ -208,6 +208,14 @@ impl Admin {
     }
 }
 
+/// Is this how PCRs are named?
+///
+/// # Errors
+/// [`Error::ArgumentsBad`], which says how they are.
+pub fn check_pcrs(text: &str) -> Result<()> {
+    selection(text).map(drop)
+}
+
 /// PCRs from what a person wrote.
 pub(super) fn selection(text: &str) -> Result<tpm::PcrSelection> {
     text.parse().map_err(|_| {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::DIGEST_LEN;
 use super::hex;
 use super::pcr::PcrSelection;
+use crate::counter::CounterLimit;
 use crate::error::{Error, Result};
 use crate::public::{Attributes, Name, Parameters, PublicArea, Scheme, curve_id, name_alg};
 use crate::sign::Signature;
@@ -198,13 +199,15 @@ impl From<AuthorityKey> for String {
     }
 }
 
-/// An authority's word that a state of PCRs is good: a signature of the policy that is one PolicyPCR with that state. The values
-/// themselves are not told; whether they are the present ones is known by computing the digest.
+/// An authority's word that a state of PCRs is good: a signature of the policy of [`pcr_policy_digest`](super::pcr_policy_digest).
+/// The values themselves are not told; whether they are the present ones is known by computing the digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Approval {
     /// The PCRs.
     pub selection: PcrSelection,
+    /// A counter that can make it void; `None`: it is good for ever.
+    pub limit: Option<CounterLimit>,
     /// The digest of the approved policy.
     pub policy_digest: Vec<u8>,
     /// The signature of [`approval_message`].
@@ -220,7 +223,12 @@ impl Approval {
         if policy_digest.len() != DIGEST_LEN {
             return Err(Error::Invalid("the digest of a policy has 32 bytes"));
         }
-        Ok(Approval { selection, policy_digest, signature })
+        Ok(Approval { selection, limit: None, policy_digest, signature })
+    }
+
+    /// The same, as one that is good only while a counter is not above a limit. What was signed must say so, too.
+    pub fn with_limit(self, limit: Option<CounterLimit>) -> Approval {
+        Approval { limit, ..self }
     }
 
     /// Whether this authority signed it. Computed here: the TPM is not asked.

@@ -1,6 +1,7 @@
 //! The digest of a policy (TPM 2.0 Part 1, 19.7; Part 3, 23): what the TPM computes in a session, computed here.
 
 use super::pcr::PcrSelection;
+use crate::counter::CounterLimit;
 use crate::public::{NAME_HASH, Name};
 use crate::wire::constants::cc;
 
@@ -50,6 +51,11 @@ impl PolicyDigest {
     /// TPM2_PolicySecret, with an empty policyRef.
     pub(crate) fn secret(&self, name: &Name) -> PolicyDigest {
         self.update(cc::POLICY_SECRET, name, &[])
+    }
+
+    /// TPM2_PolicyNV.
+    pub(crate) fn limit(&self, limit: &CounterLimit) -> PolicyDigest {
+        self.extend(&[&cc::POLICY_NV.to_be_bytes(), &limit.digest(), limit.counter.name().as_bytes()])
     }
 
     /// TPM2_PolicyDuplicationSelect; with an object, it is for that one only.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod authority;
+mod commands;
 mod digest;
 mod hex;
 mod pcr;
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use authority::{Approval, AuthorityKey, approval_message};
+pub use commands::PolicyCommand;
 pub use pcr::{PcrSelection, PcrValues, pcr_policy_digest};
 
 pub(crate) use admin::user_policy;

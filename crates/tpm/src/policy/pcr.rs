@@ -8,6 +8,7 @@ use base::digest::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::digest::PolicyDigest;
+use crate::counter::CounterLimit;
 use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
 use crate::public::NAME_HASH;
@@ -147,12 +148,18 @@ impl From<PcrSelection> for String {
     }
 }
 
-/// The digest of the policy that is one PolicyPCR: what an authority approves of.
+/// The digest of the policy that an authority approves of: one PolicyPCR, and one PolicyNV where the approval is good up to a
+/// limit only.
 ///
 /// # Errors
 /// As [`PcrSelection::digest_of`].
-pub fn pcr_policy_digest(selection: &PcrSelection, values: &PcrValues) -> Result<Vec<u8>> {
-    Ok(PolicyDigest::new().pcr(selection, &selection.digest_of(values)?).into_bytes())
+pub fn pcr_policy_digest(
+    selection: &PcrSelection,
+    values: &PcrValues,
+    limit: Option<&CounterLimit>,
+) -> Result<Vec<u8>> {
+    let digest = PolicyDigest::new().pcr(selection, &selection.digest_of(values)?);
+    Ok(limit.map_or_else(|| digest.clone(), |limit| digest.limit(limit)).into_bytes())
 }
 
 /// Numbers with commas between them.

@@ -108,6 +108,14 @@ impl Action<'_> {
         }
     }
 
+    /// The PCRs of an approval that a counter can make void.
+    pub(crate) fn limited(&self) -> Option<&PcrSelection> {
+        match self {
+            Action::Authorize { approval, .. } if approval.limit.is_some() => Some(&approval.selection),
+            _ => None,
+        }
+    }
+
     fn is_approval(&self) -> bool {
         matches!(self, Action::Authorize { .. })
     }
@@ -121,7 +129,8 @@ impl Action<'_> {
                 present.is_ok_and(|present| present == state.digest)
             }
             Action::Authorize { approval, .. } => {
-                let present = pcr_policy_digest(&approval.selection, values(&approval.selection));
+                let present =
+                    pcr_policy_digest(&approval.selection, values(&approval.selection), approval.limit.as_ref());
                 present.is_ok_and(|present| present == approval.policy_digest)
             }
             _ => true,
@@ -145,6 +154,12 @@ impl Action<'_> {
             differing => differing,
         }
     }
+}
+
+/// That the TPM made void the approval of the present state of these PCRs.
+pub(crate) fn revoked(selection: &PcrSelection, plans: usize) -> Error {
+    let (selection, differing) = (Some(selection.clone()), Vec::new());
+    Error::PolicyNotMet(PolicyNotMet { selection, differing, approvals: Some(plans), revoked: true })
 }
 
 /// All ways to satisfy the policy with these means.
@@ -216,13 +231,17 @@ pub(crate) fn not_met(policy: &Policy, plans: &[Plan<'_>], banks: &Banks) -> Err
         Some(action) => Error::PolicyNotMet(PolicyNotMet {
             selection: action.selection().cloned(),
             differing: action.differing(banks),
+            revoked: false,
             approvals: action
                 .is_approval()
                 .then(|| plans.iter().filter(|plan| plan.actions.iter().any(Action::is_approval)).count()),
         }),
-        None if plans.is_empty() && !policy.authorities().is_empty() => {
-            Error::PolicyNotMet(PolicyNotMet { selection: None, differing: Vec::new(), approvals: Some(0) })
-        }
+        None if plans.is_empty() && !policy.authorities().is_empty() => Error::PolicyNotMet(PolicyNotMet {
+            selection: None,
+            differing: Vec::new(),
+            approvals: Some(0),
+            revoked: false,
+        }),
         None => Error::PolicyFailed,
     }
 }

@@ -2,13 +2,16 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base::Secret;
 use log::{debug, info, warn};
 
 use super::authority::{Approval, AuthorityKey};
-use super::plan::{Action, Banks, Means, Plan, not_met, plans, selections};
+use super::pcr::PcrSelection;
+use super::plan::{Action, Banks, Means, Plan, not_met, plans, revoked, selections};
 use super::{Policy, PolicyUse};
-use crate::command::{Command, Handle};
+use crate::command::{Authorization, Command, Handle};
 use crate::connection::{Connection, Protection};
+use crate::counter::{self, CounterLimit};
 use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
 use crate::pcr;
@@ -127,6 +130,8 @@ enum Failure {
     Mismatch,
     /// The TPM does not know its ticket any more.
     Ticket,
+    /// A counter has made the approval void.
+    Revoked,
     /// The session is not in the state that it should be in.
     Session,
 }
@@ -137,25 +142,32 @@ enum Failure {
 pub(crate) struct Choice<'a> {
     policy: PolicyUse<'a>,
     plans: Vec<Plan<'a>>,
+    /// Whether there was something to choose.
+    several: bool,
     /// The plan of this try.
     chosen: Plan<'a>,
     /// Whether the PCRs must be read before the next try.
     look: bool,
     failure: Option<Failure>,
     tries: usize,
+    /// PCRs whose present state was approved of by what is void now.
+    revoked: Option<PcrSelection>,
     session_renewed: bool,
     ticket_renewed: bool,
 }
 
 impl<'a> Choice<'a> {
     pub(crate) fn new(policy: PolicyUse<'a>, means: &Means<'_>) -> Result<Choice<'a>> {
+        let plans = plans(&policy, means)?;
         Ok(Choice {
             policy,
-            plans: plans(&policy, means)?,
+            several: plans.len() > 1,
+            plans,
             chosen: Plan::default(),
             look: false,
             failure: None,
             tries: 0,
+            revoked: None,
             session_renewed: false,
             ticket_renewed: false,
         })
@@ -182,6 +194,9 @@ impl<'a> Choice<'a> {
     }
 
     fn choose(&mut self, connection: &mut Connection) -> Result<Plan<'a>> {
+        if let (Some(selection), []) = (&self.revoked, self.plans.as_slice()) {
+            return Err(revoked(selection, 1));
+        }
         if self.plans.is_empty() {
             return Err(not_met(self.policy.policy, &self.plans, &Banks::new()));
         }
@@ -201,7 +216,10 @@ impl<'a> Choice<'a> {
         }
         let banks = read_banks(connection, &self.plans)?;
         let fitting = self.plans.iter().find(|plan| plan.matches(&banks) && plan.is_signed());
-        fitting.cloned().ok_or_else(|| not_met(self.policy.policy, &self.plans, &banks))
+        fitting.cloned().ok_or_else(|| match &self.revoked {
+            Some(selection) => revoked(selection, self.plans.len() + 1),
+            None => not_met(self.policy.policy, &self.plans, &banks),
+        })
     }
 
     /// Runs the policy's commands in the session of `protection`.
@@ -238,7 +256,7 @@ impl<'a> Choice<'a> {
             session.begun = false;
             session.kind = Kind::POLICY;
         }
-        if self.plans.len() > 1 {
+        if self.several {
             connection.memory().set_last_plan(self.policy.policy, &self.chosen.id);
         }
     }
@@ -258,6 +276,13 @@ impl<'a> Choice<'a> {
         }
         match failure {
             Some(Failure::Mismatch) => {
+                self.look = true;
+                Ok(false)
+            }
+            Some(Failure::Revoked) => {
+                let void = std::mem::take(&mut self.chosen);
+                self.plans.retain(|plan| plan.id != void.id);
+                self.revoked = void.actions.iter().find_map(Action::limited).cloned();
                 self.look = true;
                 Ok(false)
             }
@@ -286,10 +311,31 @@ pub(crate) fn check(connection: &mut Connection, policy: &PolicyUse<'_>) -> Resu
     let means = Means { command: None, by_name: false, auth_value: true, secret: None };
     let plans = plans(policy, &means)?;
     let banks = read_banks(connection, &plans)?;
-    if plans.iter().any(|plan| plan.matches(&banks) && plan.is_signed()) {
-        return Ok(());
+    let mut void = None;
+    for plan in plans.iter().filter(|plan| plan.matches(&banks) && plan.is_signed()) {
+        match void_approval(connection, plan)? {
+            None => return Ok(()),
+            Some(selection) => void = Some(selection.clone()),
+        }
     }
-    Err(not_met(policy.policy, &plans, &banks))
+    Err(match void {
+        Some(selection) => revoked(&selection, plans.len()),
+        None => not_met(policy.policy, &plans, &banks),
+    })
+}
+
+/// The PCRs of an approval of the plan that its counter has made void.
+fn void_approval<'p>(connection: &mut Connection, plan: &'p Plan<'_>) -> Result<Option<&'p PcrSelection>> {
+    for action in &plan.actions {
+        if let Action::Authorize { approval: Approval { selection, limit: Some(limit), .. }, .. } = action {
+            match counter::read(connection, &limit.counter) {
+                Ok(value) if value <= limit.most => {}
+                Ok(_) | Err(Error::CounterMissing) => return Ok(Some(selection)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn read_banks(connection: &mut Connection, plans: &[Plan<'_>]) -> Result<Banks> {
@@ -366,6 +412,9 @@ fn authorize(
     let parameters = Writer::new().tpm2b(&[]).bytes(&approval.selection.marshal());
     let command = connection.command(cc::POLICY_PCR, vec![session.clone()], parameters).map_err(plain)?;
     connection.execute(&command, &mut []).map_err(plain)?;
+    if let Some(limit) = &approval.limit {
+        check_limit(connection, session, limit)?;
+    }
     let ticket = connection.memory().ticket(key, policy_ref, approval);
     let ticket = ticket.ok_or((Some(Failure::Ticket), Error::PolicyFailed))?;
     let parameters =
@@ -381,6 +430,32 @@ fn authorize(
             _ => None,
         };
         (failure, error)
+    })
+}
+
+/// PolicyNV.
+fn check_limit(
+    connection: &mut Connection,
+    session: &Handle,
+    limit: &CounterLimit,
+) -> std::result::Result<(), (Option<Failure>, Error)> {
+    let (operand, offset, operation) = limit.operand();
+    let parameters = Writer::new().tpm2b(&operand).u16(offset).u16(operation);
+    let handles = vec![limit.counter.handle(), limit.counter.handle(), session.clone()];
+    let command = connection.command(cc::POLICY_NV, handles, parameters).map_err(|error| (None, error))?;
+    let none = Secret::zeroed(0);
+    connection.execute(&command, &mut [Authorization::Password(&none)]).map(drop).map_err(|error| {
+        // Above the limit; or removed: the first two handles are those of the counter.
+        let void = match error {
+            Error::Response(code) => {
+                code == ResponseCode::POLICY
+                    || code == ResponseCode::NV_UNINITIALIZED
+                    || code.is_handle(ResponseCode::HANDLE, 1)
+                    || code.is_handle(ResponseCode::HANDLE, 2)
+            }
+            _ => false,
+        };
+        (void.then_some(Failure::Revoked), error)
     })
 }
 

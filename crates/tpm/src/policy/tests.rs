@@ -214,3 +214,92 @@ fn an_approval_is_its_authority_s_signature() {
     assert!(!approval(Signature::Rsa(vec![0xff; 256])).verify(&rsa(&[1, 0, 1]), b""));
     assert!(Approval::new("sha256:11".parse().unwrap(), vec![0; 31], sign(b"")).is_err());
 }
+
+/// The public area of a key with this policy.
+fn key_of(policy: &Policy) -> PublicArea {
+    let template = crate::KeyTemplate::Ecc { curve: base::curve::Curve::P256 };
+    crate::template::with_policy(crate::template::key(template).unwrap(), Some(policy))
+}
+
+#[test]
+fn a_key_file_has_the_policy_in_commands() {
+    let without_values = |text| match state(text, 3) {
+        PolicyStep::Pcr(state) => PolicyStep::Pcr(PcrState { values: PcrValues::new(), ..state }),
+        step => step,
+    };
+    for steps in [
+        vec![PolicyStep::AuthValue],
+        vec![without_values("sha256:0,7"), PolicyStep::AuthValue],
+        vec![without_values("sha1:23"), PolicyStep::CommandCode(0x15d)],
+        vec![PolicyStep::authorize(ec()), without_values("sha256:7"), PolicyStep::AuthValue],
+        vec![PolicyStep::Authorize { key: rsa(&[3]), policy_ref: b"x".to_vec() }],
+    ] {
+        let policy = policy(steps);
+        let commands = policy.to_commands().unwrap();
+        assert_eq!(Policy::from_key_file(&key_of(&policy), &commands, &[]).unwrap(), (policy.clone(), Vec::new()));
+        let another = key_of(&self::policy(vec![PolicyStep::CommandCode(1)]));
+        assert!(matches!(Policy::from_key_file(&another, &commands, &[]), Err(Error::Invalid(_))));
+        for (index, command) in commands.iter().enumerate() {
+            for len in 0..command.parameters.len() {
+                let mut cut = commands.clone();
+                cut[index].parameters.truncate(len);
+                assert!(Policy::from_key_file(&key_of(&policy), &cut, &[]).is_err());
+            }
+            let mut longer = commands.clone();
+            longer[index].parameters.push(0);
+            assert!(Policy::from_key_file(&key_of(&policy), &longer, &[]).is_err());
+        }
+    }
+    // PolicyPassword and PolicyAuthValue are the same to the key.
+    let by_value = policy(vec![PolicyStep::AuthValue]);
+    let password = PolicyCommand { code: 0x18c, parameters: Vec::new() };
+    assert_eq!(Policy::from_key_file(&key_of(&by_value), &[password], &[]).unwrap().0, by_value);
+}
+
+#[test]
+fn what_a_key_file_has_no_words_for() {
+    assert!(matches!(every_step().to_commands(), Err(Error::Unsupported(_))));
+    let key = key_of(&policy(vec![PolicyStep::AuthValue]));
+    let command = |code, parameters: &[u8]| PolicyCommand { code, parameters: parameters.to_vec() };
+    for (code, parameters) in [
+        (0x171, &[0, 0, 0, 0][..]),
+        (0x151, &[0; 6]),
+        (0x15d, &[]),
+        // No bank; two banks; a selection of four bytes.
+        (0x17f, &[0, 0, 0, 0, 0, 0]),
+        (0x17f, &[0, 0, 0, 0, 0, 2, 0, 0x0b, 3, 1, 0, 0, 0, 4, 3, 1, 0, 0]),
+        (0x17f, &[0, 0, 0, 0, 0, 1, 0, 0x0b, 4, 1, 0, 0, 0]),
+    ] {
+        let refused = Policy::from_key_file(&key, &[command(code, parameters)], &[]).unwrap_err();
+        assert!(matches!(refused, Error::Unsupported(_) | Error::Invalid(_)), "{code:#x} {refused}");
+    }
+}
+
+#[test]
+fn approvals_in_a_key_file_imply_their_authority() {
+    let signature = Signature::Ecc { r: vec![1; 32], s: vec![2; 32] };
+    let PolicyStep::Pcr(approved) = state("sha256:11", 4) else { panic!() };
+    let digest = policy(vec![PolicyStep::Pcr(approved.clone())]).digest().to_vec();
+    let pcr = policy(vec![PolicyStep::Pcr(approved)]).to_commands().unwrap().remove(0);
+    let mut authorize = policy(vec![PolicyStep::authorize(ec())]).to_commands().unwrap().remove(0);
+    let bare = authorize.clone();
+    authorize.parameters.truncate(authorize.parameters.len() - 2);
+    authorize.parameters.extend([&[0, 0x18, 0, 0x0b, 0, 32][..], &[1; 32], &[0, 32], &[2; 32]].concat());
+    let whole = policy(vec![PolicyStep::authorize(ec()), PolicyStep::AuthValue]);
+    let expected = Approval::new("sha256:11".parse().unwrap(), digest, signature).unwrap();
+    let (all, rest) = (whole.to_commands().unwrap(), policy(vec![PolicyStep::AuthValue]).to_commands().unwrap());
+    for entry in [vec![pcr.clone(), authorize.clone()], vec![authorize.clone(), pcr.clone()]] {
+        for commands in [&all, &rest] {
+            let read = Policy::from_key_file(&key_of(&whole), commands, std::slice::from_ref(&entry)).unwrap();
+            assert_eq!(read, (whole.clone(), vec![expected.clone()]));
+        }
+    }
+    for entry in [vec![], vec![authorize.clone()], vec![pcr.clone(), pcr.clone()], vec![pcr.clone(), bare]] {
+        assert!(Policy::from_key_file(&key_of(&whole), &all, std::slice::from_ref(&entry)).is_err(), "{entry:?}");
+    }
+    // Of the present moment, whatever that is.
+    let mut present = pcr;
+    present.parameters = [&[0, 0][..], &present.parameters[34..]].concat();
+    let read = Policy::from_key_file(&key_of(&whole), &all, &[vec![present, authorize]]).unwrap();
+    assert_eq!(read, (whole, Vec::new()));
+}

@@ -2,8 +2,13 @@
 
 /// TPM_CC.
 pub(crate) mod cc {
+    pub(crate) const NV_READ: u32 = 0x14e;
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
+    pub(crate) const NV_UNDEFINE_SPACE: u32 = 0x122;
+    pub(crate) const NV_DEFINE_SPACE: u32 = 0x12a;
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
+    pub(crate) const NV_INCREMENT: u32 = 0x134;
+    pub(crate) const POLICY_NV: u32 = 0x149;
     pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
@@ -36,14 +41,20 @@ pub(crate) mod cc {
     pub(crate) const POLICY_RESTART: u32 = 0x180;
     pub(crate) const POLICY_DUPLICATION_SELECT: u32 = 0x188;
     pub(crate) const TEST_PARMS: u32 = 0x18a;
+    pub(crate) const POLICY_PASSWORD: u32 = 0x18c;
     pub(crate) const ENCRYPT_DECRYPT_2: u32 = 0x193;
 }
 
 /// The name of a command, for logs.
 pub(crate) fn command_name(code: u32) -> &'static str {
     match code {
+        cc::NV_READ => "NV_Read",
         cc::EVICT_CONTROL => "EvictControl",
+        cc::NV_UNDEFINE_SPACE => "NV_UndefineSpace",
+        cc::NV_DEFINE_SPACE => "NV_DefineSpace",
         cc::CREATE_PRIMARY => "CreatePrimary",
+        cc::NV_INCREMENT => "NV_Increment",
+        cc::POLICY_NV => "PolicyNV",
         cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
@@ -138,8 +149,10 @@ pub(crate) mod rh {
     pub(crate) const PW: u32 = 0x4000_0009;
 }
 
-/// Ranges of handles (TPM_HC): loaded and saved sessions; transient objects; persistent ones, with the owner's part of them.
+/// Ranges of handles (TPM_HC): the owner's NV indices; loaded and saved sessions; transient objects; persistent ones, with the owner's part of them.
 pub(crate) mod hc {
+    pub(crate) const OWNER_NV_FIRST: u32 = 0x0180_0000;
+    pub(crate) const OWNER_NV_LAST: u32 = 0x01bf_ffff;
     pub(crate) const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
     pub(crate) const SAVED_SESSION_FIRST: u32 = 0x0300_0000;
     pub(crate) const TRANSIENT_FIRST: u32 = 0x8000_0000;
@@ -147,6 +160,18 @@ pub(crate) mod hc {
     pub(crate) const PERSISTENT_FIRST: u32 = 0x8100_0000;
     pub(crate) const OWNER_PERSISTENT_LAST: u32 = 0x817f_ffff;
     pub(crate) const PERSISTENT_LAST: u32 = 0x81ff_ffff;
+}
+
+/// TPMA_NV, and TPM_EO.
+pub(crate) mod nv {
+    pub(crate) const OWNER_WRITE: u32 = 1 << 1;
+    /// TPM_NT_COUNTER, in its place.
+    pub(crate) const COUNTER: u32 = 1 << 4;
+    pub(crate) const OWNER_READ: u32 = 1 << 17;
+    pub(crate) const AUTH_READ: u32 = 1 << 18;
+    pub(crate) const NO_DA: u32 = 1 << 25;
+    pub(crate) const WRITTEN: u32 = 1 << 29;
+    pub(crate) const EO_UNSIGNED_LE: u16 = 0x0009;
 }
 
 /// TPM_CAP.

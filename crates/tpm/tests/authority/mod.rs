@@ -12,8 +12,8 @@ use p256::ecdsa::signature::Signer;
 use rsa::pkcs1v15::Pkcs1v15Sign;
 use rsa::traits::PublicKeyParts;
 use tpm::{
-    Approval, AuthorityKey, Error, Key, KeyTemplate, Name, PcrSelection, PcrValues, Policy, PolicyNotMet, PolicyStep,
-    PolicyUse, Primary, SignScheme, Signature, Tpm, Wrapped, approval_message, pcr_policy_digest,
+    Approval, AuthorityKey, CounterLimit, Error, Key, KeyTemplate, Name, PcrSelection, PcrValues, Policy, PolicyNotMet,
+    PolicyStep, PolicyUse, Primary, SignScheme, Signature, Tpm, Wrapped, approval_message, pcr_policy_digest,
 };
 
 use crate::common::{check_ecdsa, p256, secret};
@@ -64,13 +64,28 @@ impl Authority {
     }
 
     pub(crate) fn approve(&self, selection: &PcrSelection, values: &PcrValues) -> Approval {
-        self.approve_for(selection, values, &[])
+        self.approve_all(selection, values, &[], None)
     }
 
     pub(crate) fn approve_for(&self, selection: &PcrSelection, values: &PcrValues, policy_ref: &[u8]) -> Approval {
-        let digest = pcr_policy_digest(selection, values).unwrap();
+        self.approve_all(selection, values, policy_ref, None)
+    }
+
+    /// Up to a limit only.
+    pub(crate) fn approve_within(&self, selection: &PcrSelection, values: &PcrValues, limit: CounterLimit) -> Approval {
+        self.approve_all(selection, values, &[], Some(limit))
+    }
+
+    fn approve_all(
+        &self,
+        selection: &PcrSelection,
+        values: &PcrValues,
+        policy_ref: &[u8],
+        limit: Option<CounterLimit>,
+    ) -> Approval {
+        let digest = pcr_policy_digest(selection, values, limit.as_ref()).unwrap();
         let signature = self.sign(&approval_message(&digest, policy_ref));
-        Approval::new(selection.clone(), digest, signature).unwrap()
+        Approval::new(selection.clone(), digest, signature).unwrap().with_limit(limit)
     }
 }
 
