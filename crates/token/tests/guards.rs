@@ -119,6 +119,7 @@ fn a_token_without_pin_takes_a_login_for_an_operation() {
         key_label: Some("careful".to_owned()),
         id: None,
         always_authenticate: true,
+        backup: None,
     };
     admin.add_key(&request).unwrap();
     drop(admin);
