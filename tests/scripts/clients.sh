@@ -126,6 +126,8 @@ writes this file; `make check` runs most of them. How to set a program up stands
 
 The column of tpm2-pkcs11 is Debian's `libtpm2-pkcs11-1` under the same tests, with a store made by its own `tpm2_ptool`:
 `make check-clients MODULE=/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so`. A dash stands where it was not run.
+A scenario has many steps and fails with the first one that does; so where it says "fails" there, often much of it works, and one step does
+not: a third key in use at the same time, P-521, a hash.
 
 | client | scenario | tpm2-cryptoki | tpm2-pkcs11 |
 |---|---|---|---|
