@@ -82,11 +82,13 @@ check-deb:
 	@TARGET='$(TARGET)' tests/scripts/deb.sh "$$($(MAKE) --no-print-directory deb | tail -n 1)"
 
 # For machines whose C library is another one, and for hosts that want nothing loaded: ptool with all in it, and a module that needs
-# the C library alone (a module is loaded into programs that have one). readelf has the last word.
+# the C library alone (a module is loaded into programs that have one): it brings its unwinder along, which is asked for by the name
+# of the shared one. readelf has the last word.
 STATIC = --release --no-default-features --target-dir '$(TARGET)/static'
 static:
 	$(CARGO) rustc -p ptool $(STATIC) -- -C target-feature=+crt-static
-	$(CARGO) rustc -p cryptoki-module --lib --crate-type cdylib $(STATIC) -- -C link-arg=-static-libgcc
+	@mkdir -p '$(TARGET)/static/unwinder' && echo 'INPUT(-lgcc_eh -lgcc)' >'$(TARGET)/static/unwinder/libgcc_s.so'
+	$(CARGO) rustc -p cryptoki-module --lib --crate-type cdylib $(STATIC) -- -C link-arg=-L'$(TARGET)/static/unwinder'
 	@tests/scripts/static.sh '$(TARGET)/static/release/ptool' '$(TARGET)/static/release/libtpm2_cryptoki.so'
 
 bench:
