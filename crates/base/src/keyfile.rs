@@ -168,7 +168,7 @@ impl PrivateKey {
                     let signature: p384::ecdsa::Signature = key.sign_prehash(&digest).map_err(|_| NO_SIGNATURE)?;
                     Ok(signature.to_bytes().to_vec())
                 }
-                Curve::P521 => Err(NO_SIGNATURE),
+                Curve::P224 | Curve::P521 => Err(NO_SIGNATURE),
             },
         }
     }
