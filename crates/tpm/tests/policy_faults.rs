@@ -121,6 +121,14 @@ fn a_stale_ticket_is_made_anew_once() {
         let sent = proxy.mark();
         assert_eq!(sent.count("VerifySignature"), 1, "{sent}");
     }
+    // A TPM that does not say which parameter it means: it could be the ticket, and is the state.
+    tpm.release();
+    swtpm.extend_pcr(11, &EVENT);
+    refuse(0x84, 8);
+    assert_eq!(key.not_met(&tpm, &stage.primary).selection, Some(selection.clone()));
+    proxy.clear_faults();
+    let values = tpm.pcr_read(&selection).unwrap();
+    key.approvals = vec![authority.approve(&selection, &values)];
     refuse(0x4c4, 10);
     assert_eq!(key.try_sign(&tpm, &stage.primary), Err(Error::PolicyFailed));
     proxy.clear_faults();

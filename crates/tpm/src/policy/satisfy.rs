@@ -275,6 +275,11 @@ impl<'a> Choice<'a> {
             return Ok(false);
         }
         match failure {
+            // Not every TPM says which parameter it means: after a new ticket it may still be the PCRs.
+            Some(Failure::Ticket) if self.ticket_renewed => {
+                self.look = true;
+                Ok(false)
+            }
             Some(Failure::Mismatch) => {
                 self.look = true;
                 Ok(false)
@@ -286,12 +291,11 @@ impl<'a> Choice<'a> {
                 self.look = true;
                 Ok(false)
             }
-            Some(Failure::Ticket) if !self.ticket_renewed => {
+            Some(Failure::Ticket) => {
                 self.ticket_renewed = true;
                 connection.memory().drop_tickets(&self.chosen);
                 Ok(false)
             }
-            Some(Failure::Ticket) => Err(Error::PolicyFailed),
             Some(Failure::Session) | None if failure.is_some() || error == Error::PolicyFailed => {
                 // Somebody else's session by now, or what was remembered of it is wrong.
                 if self.session_renewed || !reused {
