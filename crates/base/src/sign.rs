@@ -40,7 +40,7 @@ impl PrivateKey {
                     let signature: p384::ecdsa::Signature = key.sign_prehash(&digest).map_err(|_| CannotSign)?;
                     Ok(signature.to_bytes().to_vec())
                 }
-                Curve::P521 => Err(CannotSign),
+                Curve::P224 | Curve::P521 => Err(CannotSign),
             },
         }
     }
@@ -85,8 +85,10 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_that_is_too_large_for_the_hash_is_refused() {
-        let key = PrivateKey::ec(Curve::P521, &Secret::copy_from(&[1; 60])).unwrap();
-        assert_eq!(key.sign_sha256(b"message"), Err(CannotSign));
+    fn other_curves_are_refused() {
+        for (curve, len) in [(Curve::P224, 28), (Curve::P521, 60)] {
+            let key = PrivateKey::ec(curve, &Secret::copy_from(&vec![1; len])).unwrap();
+            assert_eq!(key.sign_sha256(b"message"), Err(CannotSign));
+        }
     }
 }

@@ -136,6 +136,30 @@ fn a_token_without_pin_takes_a_login_for_an_operation() {
     library.close();
 }
 
+/// A PIN that the officer set is one that the officer knows.
+#[test]
+fn a_pin_of_the_officers_is_to_be_changed() {
+    use model::flags::CKF_USER_PIN_TO_BE_CHANGED;
+    let world = World::with_token(&["ecc256"]);
+    let library = Library::open(world.config.clone()).unwrap();
+    let slot = library.slot_list(true).unwrap()[0];
+    let marked = || library.token_info(slot).unwrap().flags & CKF_USER_PIN_TO_BE_CHANGED != 0;
+    let session = library.open_session(slot, true).unwrap();
+    assert!(!marked());
+    library.login(session, UserType::So, Some(pin("sopin"))).unwrap();
+    library.init_pin(session, Some(pin("fromofficer"))).unwrap();
+    library.logout(session).unwrap();
+    assert!(marked());
+    library.login(session, UserType::User, Some(pin("fromofficer"))).unwrap();
+    assert_eq!(signs(&library, session), Ok(()), "it is a PIN all the same");
+    library.set_pin(session, Some(pin("fromofficer")), Some(pin("my own"))).unwrap();
+    assert!(!marked());
+    // Another process's doing is seen without a search.
+    Admin::open(world.config.clone()).unwrap().init_pin("server", &pin("sopin"), &pin("again")).unwrap();
+    assert!(marked());
+    library.close();
+}
+
 #[test]
 fn a_token_that_only_looks_free_costs_one_try_and_not_the_lockout() {
     let world = World::with_token(&["ecc256"]);

@@ -1,3 +1,5 @@
+//! What policies are made of, and what they digest to.
+
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail")]
 
 use base::digest::Hash;
