@@ -16,6 +16,8 @@ help:
 	@echo 'make check-clients  other programs, all scenarios: a table in docs/CLIENTS.md; MODULE=FILE tests another module'
 	@echo 'make build     the module and ptool, optimised'
 	@echo 'make install   them, manual pages, completions and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
+	@echo 'make deb       a Debian package of them; make check-deb installs and tries it on two releases, in trees'
+	@echo 'make static    a ptool and a module that need no library of the system but, for the module, the C library'
 	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
 	@echo 'make docs      regenerate the tables in docs/'
 	@echo 'make fmt lint clean'
@@ -68,6 +70,25 @@ install:
 	printf 'module: %s\ncritical: no\ntrust-policy: no\n' '$(MODULE_DIR)/libtpm2_cryptoki.so' \
 	    >'$(DESTDIR)$(PREFIX)/share/p11-kit/modules/tpm2-cryptoki.module'
 
+deb:
+	@tests/scripts/packages.sh deb
+	$(CARGO) build --release $(SHIPPED)
+	@cryptoki-module/packaging/deb.sh '$(TARGET)/release'
+
+check-deb:
+	@tests/scripts/packages.sh check
+	@tests/scripts/packages.sh deb
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
+	@TARGET='$(TARGET)' tests/scripts/deb.sh "$$($(MAKE) --no-print-directory deb | tail -n 1)"
+
+# For machines whose C library is another one, and for hosts that want nothing loaded: ptool with all in it, and a module that needs
+# the C library alone (a module is loaded into programs that have one). readelf has the last word.
+STATIC = --release --no-default-features --target $(shell rustc -vV | sed -n 's/^host: //p')
+static:
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build -p ptool $(STATIC) --target-dir '$(TARGET)/static'
+	RUSTFLAGS='-C link-arg=-static-libgcc' $(CARGO) build -p cryptoki-module $(STATIC) --target-dir '$(TARGET)/static-module'
+	@tests/scripts/static.sh '$(TARGET)'/static/*/release/ptool '$(TARGET)'/static-module/*/release/libtpm2_cryptoki.so
+
 bench:
 	@tests/scripts/packages.sh check
 	$(CARGO) build --release $(SHIPPED)
@@ -82,4 +103,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check check-clients lint build install bench docs fmt clean
+.PHONY: help demo check check-clients check-deb deb static lint build install bench docs fmt clean

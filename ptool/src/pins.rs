@@ -52,6 +52,9 @@ pub(crate) const OWNER_AUTH: Subject =
 pub(crate) const PRIMARY_AUTH: Subject =
     Subject { name: "authorization of the primary key", option: "--primary-auth", variable: None, credential: None };
 
+pub(crate) const KEY_AUTH: Subject =
+    Subject { name: "authorization of the key", option: "--auth", variable: None, credential: None };
+
 const PASSPHRASE: Subject = Subject {
     name: "passphrase",
     option: "--passphrase",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that `make demo`, `make check` or `make check-clients` need and that are not there.
+# Installs the Debian packages that `make demo`, `make check`, `make check-clients` or `make deb` need and that are not there.
 #
-#   packages.sh demo|check|clients
+#   packages.sh demo|check|clients|deb
 #
 # Says nothing and needs no rights when everything is there. What it installs is not started: no sshd and no TPM daemon
 # begins to run on this machine because of a demonstration.
@@ -18,8 +18,9 @@ main() {
         demo) for_building && for_demo ;;
         check) for_building && for_demo && for_check ;;
         clients) need=check-clients && for_building && for_demo && for_check && for_clients ;;
+        deb) for_building && has_command dpkg-shlibdeps dpkg-dev && has_command xz xz-utils ;;
         *)
-            echo "usage: packages.sh demo|check|clients" >&2
+            echo "usage: packages.sh demo|check|clients|deb" >&2
             exit 2
             ;;
     esac
@@ -60,6 +61,7 @@ for_check() {
     has_command curl curl
     has_command git git
     has_command tpm2_getcap tpm2-tools
+    has_file "$(providers)/tpm2.so" tpm2-openssl
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     has_command dbus-daemon dbus-daemon
     # What tpm2_ptool imports, which tests/scripts/tpm2-pkcs11.sh unpacks, and how it reaches a TPM behind a socket.
@@ -88,7 +90,10 @@ for_clients() {
     has_command softhsm2-util softhsm2
     has_command go golang-go
     has_file /usr/share/gocode/src/github.com/miekg/pkcs11 golang-github-miekg-pkcs11-dev
+    # Of the module that ours is compared with.
     has_command tpm2_ptool libtpm2-pkcs11-tools
+    has_file "$(libraries)/libtss2-tcti-cmd.so.0" libtss2-tcti-cmd0
+    has_command socat socat
     has_file "$(libraries)/pkcs11/libtpm2_pkcs11.so" libtpm2-pkcs11-1
 }
 
@@ -106,6 +111,8 @@ has_library() { pkg-config --exists "$1" 2>/dev/null || need "${@:2}"; }
 libraries() { echo "/usr/lib/$(gcc -print-multiarch 2>/dev/null)"; }
 
 engines() { openssl version -e 2>/dev/null | cut -d'"' -f2; }
+
+providers() { openssl version -m 2>/dev/null | cut -d'"' -f2; }
 
 need() {
     local package

@@ -7,15 +7,30 @@
 # minute and 500 MB; a second run says only that it is. Packages come from where this machine's apt gets its own. What is said
 # goes to standard error, the directory alone to standard output.
 #
+# With TPM2_CRYPTOKI_SUITE=bookworm, a small tree of that release, in tests/.cache/bookworm-2: where packages are tried.
+#
 # Exit status 3: this machine cannot have one; the last line says why.
 set -euo pipefail
 
 # The version is a part of the finished tree: a change here makes another one.
 readonly RECIPE=2
-readonly PACKAGES=pkcs11-provider,openssl,opensc,openssh-client,openssh-server,nginx-light,apache2-bin,stunnel4,curl,gnutls-bin,p11-kit,p11-kit-modules,libnss3-tools,git,passwd,procps,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64
+readonly SUITE=${TPM2_CRYPTOKI_SUITE:-trixie}
+case $SUITE in
+    trixie)
+        given=${TPM2_CRYPTOKI_TRIXIE:-}
+        packages=pkcs11-provider,openssl,opensc,openssh-client,openssh-server,nginx-light,apache2-bin,stunnel4,curl,gnutls-bin
+        packages+=,p11-kit,p11-kit-modules,libnss3-tools,git,passwd,procps
+        # Of the module that ours is compared with.
+        packages+=,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64,libtss2-tcti-cmd0t64,socat
+        ;;
+    *)
+        given=${TPM2_CRYPTOKI_BOOKWORM:-}
+        packages=openssl,opensc,p11-kit,passwd
+        ;;
+esac
 
 main() {
-    local tree=${1:-${TPM2_CRYPTOKI_TRIXIE:-$(dirname "${BASH_SOURCE[0]}")/../.cache/trixie-$RECIPE}}
+    local tree=${1:-${given:-$(dirname "${BASH_SOURCE[0]}")/../.cache/$SUITE-$RECIPE}}
     mkdir -p "$(dirname "$tree")"
     tree=$(realpath -m "$tree")
     # Nor could it be used by anybody else.
@@ -26,7 +41,7 @@ main() {
         flock 9
         finished "$tree" || make_tree "$tree"
     fi
-    say "a trixie tree is in $tree"
+    say "a $SUITE tree is in $tree"
     echo "$tree"
 }
 
@@ -42,8 +57,8 @@ make_tree() {
     local mirror
     mirror=$(mirror) || cannot 'apt knows no source of Debian packages on this machine'
     proxy
-    say "making a trixie tree in $tree, about a minute"
-    quietly debootstrap --variant=minbase --include="$PACKAGES" trixie "$draft" "$mirror"
+    say "making a $SUITE tree in $tree, about a minute"
+    quietly debootstrap --variant=minbase --include="$packages" "$SUITE" "$draft" "$mirror"
     rm -rf "$draft"/var/cache/apt/archives/*.deb "$draft"/var/lib/apt/lists/* "$draft"/usr/share/{doc,locale,man}
     # Where tests put what programs in the tree are to see.
     mkdir "$draft/world"

@@ -1,7 +1,5 @@
 //! Where real programs work: a directory with a letter to sign, in a world of its own.
 
-use pkcs11_sys::CKA_PUBLIC_KEY_INFO;
-
 use crate::product;
 use crate::world::{Run, World};
 
@@ -68,7 +66,7 @@ impl Desk {
     pub fn public_key(&self, label: &str) -> String {
         let probe = self.world.probe().initialized();
         let session = probe.open_ro(probe.slot_of("alpha"));
-        let spki = probe.attribute(session, probe.public_key(session, label), CKA_PUBLIC_KEY_INFO).unwrap();
+        let spki = crate::peer::public_key_info(&probe, session, probe.public_key(session, label));
         let name = format!("{label}.pub");
         self.write(&name, spki);
         name

@@ -6,6 +6,7 @@
 //! - [`probe`]: a process that has loaded the module and makes the calls a test asks of it, good or hostile; its binary is
 //!   `p11probe`, and [`call`] is what the two say to each other.
 //! - [`peer`]: the established module in the place of ours.
+//! - [`migrant`]: tpm2-pkcs11 beside it, on the same TPM.
 //! - [`desk`]: where real programs work; [`sshd`]: one to log in to.
 //! - [`programs`]: the page about other programs, from the texts that `ptool` prints.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
@@ -16,6 +17,7 @@ pub mod call;
 pub mod desk;
 mod functions;
 pub mod math;
+pub mod migrant;
 pub mod names;
 pub mod openssl;
 pub mod peer;

@@ -11,7 +11,7 @@ use swtpm_fixtures::{Proxy, ResourceManager, SwTpm, leftovers};
 use tempfile::TempDir;
 
 use crate::probe::Probe;
-use crate::product;
+use crate::{peer, product};
 
 /// A token of the worlds that are not empty.
 #[derive(Clone, Copy, Debug)]
@@ -98,14 +98,15 @@ impl World {
     fn around(tpm: SwTpm) -> World {
         let proxy = Proxy::start(&tpm);
         let dir = tempfile::Builder::new().prefix("world-").tempdir().unwrap();
-        let world = World { manager: None, proxy, tpm, dir };
+        let manager = peer::is_under_test().then(|| ResourceManager::start(proxy.port()));
+        let world = World { manager, proxy, tpm, dir };
         world.configure("");
         world
     }
 
     /// Puts a resource manager between the clients and the proxy, which then counts what the chip is asked.
     pub fn managed(mut self) -> World {
-        self.manager = Some(ResourceManager::start(self.proxy.port()));
+        self.manager.get_or_insert_with(|| ResourceManager::start(self.proxy.port()));
         self
     }
 
@@ -150,7 +151,7 @@ impl World {
     /// The environment of its programs.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-        vec![
+        let mut environment = vec![
             ("HOME", text(self.dir.path().to_owned())),
             ("TMPDIR", text(self.dir.path().to_owned())),
             ("LC_ALL", "C.UTF-8".to_owned()),
@@ -159,7 +160,11 @@ impl World {
             ("TPM2_CRYPTOKI_TCTI", self.tcti()),
             ("TPM2_CRYPTOKI_CONFIG", text(self.path("config.toml"))),
             ("TPM2_CRYPTOKI_LOG", format!("info:{}", self.path("log").display())),
-        ]
+        ];
+        if let Some(manager) = self.manager.as_ref().filter(|_| peer::is_under_test()) {
+            environment.extend(peer::environment(&text(self.store()), &text(manager.path())));
+        }
+        environment
     }
 
     /// A program in this world: with its environment and nothing else, in its home, without a terminal to ask on, and with two
@@ -307,6 +312,13 @@ fn golden() -> &'static Path {
 
 fn make_golden(at: &Path) {
     let mut world = World::empty();
+    if let Some(manager) = world.manager.as_ref().filter(|_| peer::is_under_test()) {
+        std::fs::create_dir(world.store()).unwrap();
+        peer::make_store(&world.store(), &manager.path(), &TOKENS);
+        copy_store(&world.store(), &at.join("store"));
+        world.tpm.save_state(&at.join("tpm"));
+        return;
+    }
     world.ptool_ok(&["init"]);
     for token in TOKENS {
         let mut add = vec!["addtoken", "--pid=1", "--label", token.label, "--sopin", token.so_pin];

@@ -188,6 +188,35 @@ fn a_stranger_in_the_file_is_refused() {
     assert!(!desk.world.ptool_ok(&["listobjects", "--label=alpha"]).text().contains("CERTIFICATE"));
 }
 
+/// An authority that was given a new key under its old name, as happens: the certificate hangs on one of the two.
+#[test]
+fn of_two_authorities_of_one_name_the_right_one_is_found() {
+    let desk = Desk::new();
+    let kinds: [(&str, &[&str], &[&str]); 4] = [
+        ("rsa", &["-newkey", "rsa:2048"], &[]),
+        ("pss", &["-newkey", "rsa:2048", "-sigopt", "rsa_padding_mode:pss"], &["-sigopt", "rsa_padding_mode:pss"]),
+        ("p256", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], &[]),
+        ("p521", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"], &[]),
+    ];
+    ptool(&desk, "csr", &["--key-label=p384", "--subject=CN=web.example", "--out=web.csr"]).ok();
+    for (kind, new, sign) in kinds {
+        for name in ["old", "new"] {
+            let (key, crt) = (format!("{name}.key"), format!("{name}.crt"));
+            let common = ["-nodes", "-subj", "/CN=House CA", "-days", "30", "-keyout", &key, "-out", &crt];
+            desk.openssl(&[&["req", "-x509"][..], new, &common].concat());
+        }
+        let issue = ["x509", "-req", "-in", "web.csr", "-CA", "new.crt", "-CAkey", "new.key", "-CAcreateserial"];
+        desk.openssl(&[&issue[..], sign, &["-days", "30", "-out", "web.crt"]].concat());
+        let file = |names: [&str; 2]| names.map(|name| desk.read(name)).concat();
+        desk.write("wrong.pem", file(["web.crt", "old.crt"]));
+        let wrong = ptool(&desk, "addcert", &["wrong.pem"]);
+        assert!(!wrong.success() && wrong.stderr.contains("CN=House CA"), "{kind}: {wrong:?}");
+        desk.write("right.pem", file(["new.crt", "web.crt"]));
+        let right = ptool(&desk, "addcert", &["right.pem"]);
+        assert!(right.success() && right.text().contains("House CA"), "{kind}: {right:?}");
+    }
+}
+
 #[test]
 fn a_newer_certificate_takes_the_place_of_the_old() {
     let desk = Desk::new();

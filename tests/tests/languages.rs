@@ -75,8 +75,7 @@ impl Java {
         let probe = self.world.probe().initialized();
         let session = probe.open_ro(probe.slot_of("alpha"));
         for (label, id) in [("rsa", "01"), ("p256", "03"), ("p384", "04"), ("p521", "05")] {
-            let spki =
-                probe.attribute(session, probe.public_key(session, label), pkcs11_sys::CKA_PUBLIC_KEY_INFO).unwrap();
+            let spki = tests::peer::public_key_info(&probe, session, probe.public_key(session, label));
             std::fs::write(self.world.path("key.der"), spki).unwrap();
             self.run("openssl", &["pkey", "-pubin", "-inform", "DER", "-in", "key.der", "-out", "key.pub"]);
             let sign = ["x509", "-req", "-in", "request", "-CA", "authority", "-CAkey", "authority.key", "-days", "1"];

@@ -74,6 +74,7 @@ impl Desk {
             .env_clear()
             .envs(self.world.environment().into_iter().map(|(name, value)| (name, value.replace(&home, "/world"))))
             .env("TPM2_CRYPTOKI_TCTI", "device:/world/tpmrm0")
+            .env("TPM2_PKCS11_TCTI", tests::peer::tcti("/world/tpmrm0"))
             .env("TPM2_CRYPTOKI_LOG", log)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("OPENSSL_CONF", "/world/openssl.cnf")
@@ -119,7 +120,7 @@ impl Desk {
     fn public_key(&self, label: &str) -> String {
         let probe = self.world.probe().initialized();
         let session = probe.open_ro(probe.slot_of("alpha"));
-        let spki = probe.attribute(session, probe.public_key(session, label), pkcs11_sys::CKA_PUBLIC_KEY_INFO).unwrap();
+        let spki = tests::peer::public_key_info(&probe, session, probe.public_key(session, label));
         let (der, pem) = (format!("{label}.der"), format!("{label}.pub"));
         self.write(&der, spki);
         self.plain(&["pkey", "-pubin", "-inform", "DER", "-in", &der, "-out", &pem]);

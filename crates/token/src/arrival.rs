@@ -34,7 +34,7 @@ pub(crate) struct Look {
     pub(crate) id: Option<Vec<u8>>,
     pub(crate) always_authenticate: bool,
     /// Usage attributes that differ from the usual ones.
-    pub(crate) usage: Vec<(AttributeType, bool)>,
+    pub(crate) usage: Vec<(AttributeType, Value)>,
 }
 
 /// The parts of an X.509 certificate that its object shows, each in DER.
@@ -94,7 +94,7 @@ fn pair(arrival: Arrival, public: &PublicKey, area: &tpm::PublicArea, look: &Loo
         .with(AttributeType::ID, Value::Bytes(id.clone()))
         .with(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(look.always_authenticate));
     for (ty, value) in usage(area, key_type, look) {
-        template.push(ty, Value::Bool(value).to_native());
+        template.push(ty, value.to_native());
     }
     let mut private = template::start(scopes[1], Rule::GENERATE, &template)?;
     settle_private(&mut private, key_type)?;
@@ -113,16 +113,16 @@ fn pair(arrival: Arrival, public: &PublicKey, area: &tpm::PublicArea, look: &Loo
 }
 
 /// What the TPM lets the key do, as far as nothing narrower was asked for.
-fn usage(area: &tpm::PublicArea, key_type: KeyType, look: &Look) -> Vec<(AttributeType, bool)> {
+fn usage(area: &tpm::PublicArea, key_type: KeyType, look: &Look) -> Vec<(AttributeType, Value)> {
     let decrypts = area.attributes().contains(tpm::Attributes::DECRYPT);
     let mut usage = look.usage.clone();
     if key_type == KeyType::EC && !decrypts {
         usage.retain(|(ty, _)| *ty != AttributeType::DERIVE);
-        usage.push((AttributeType::DERIVE, false));
+        usage.push((AttributeType::DERIVE, Value::Bool(false)));
     }
     if key_type == KeyType::EC && !area.attributes().contains(tpm::Attributes::SIGN) {
         usage.retain(|(ty, _)| *ty != AttributeType::SIGN);
-        usage.push((AttributeType::SIGN, false));
+        usage.push((AttributeType::SIGN, Value::Bool(false)));
     }
     usage
 }
@@ -140,7 +140,7 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
     };
     let mut template = common(look).with(AttributeType::ID, Value::Bytes(id.clone()));
     for (ty, value) in &look.usage {
-        template.push(*ty, Value::Bool(*value).to_native());
+        template.push(*ty, value.to_native());
     }
     let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, &template)?;
     crate::secret::settle_secret(&mut attributes, key_type, crate::secret::Origin::Outside)?;

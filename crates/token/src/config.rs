@@ -103,9 +103,9 @@ impl Config {
             None => match env.user_dir("XDG_CONFIG_HOME", ".config") {
                 Some(dir) => match read_file(&dir.join("config.toml"))? {
                     Some(file) => file,
-                    None => read_file(Path::new(SYSTEM_FILE))?.unwrap_or_default(),
+                    None => machine_file()?,
                 },
-                None => read_file(Path::new(SYSTEM_FILE))?.unwrap_or_default(),
+                None => machine_file()?,
             },
         };
         let tcti = ["TPM2_CRYPTOKI_TCTI", "TPM2_PKCS11_TCTI"].iter().find_map(|name| env.text(name)).or(file.tcti);
@@ -163,6 +163,15 @@ fn default_store(env: &Environment) -> PathBuf {
     }
     // Without a home there is no other place; the current directory is never one.
     env.user_dir("XDG_DATA_HOME", ".local/share").unwrap_or(system)
+}
+
+/// The configuration of the machine. Who may not look into its directory, where a store of the machine is too, has nothing to do
+/// with either: for him there is none.
+fn machine_file() -> Result<File> {
+    match std::fs::metadata(SYSTEM_FILE) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(File::default()),
+        _ => Ok(read_file(Path::new(SYSTEM_FILE))?.unwrap_or_default()),
+    }
 }
 
 /// The directories in which tpm2-pkcs11 looks for its store, in its order; the current one is left out.

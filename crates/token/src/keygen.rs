@@ -32,6 +32,18 @@ impl Library {
         public: &Template,
         private: &Template,
     ) -> Result<(ObjectHandle, ObjectHandle)> {
+        self.generate_recoverable_pair(session, mechanism, public, private, None)
+    }
+
+    /// The same, for a pair whose private half can be duplicated to one parent elsewhere. 2 TPM commands more.
+    pub(crate) fn generate_recoverable_pair(
+        &self,
+        session: SessionHandle,
+        mechanism: &Mechanism,
+        public: &Template,
+        private: &Template,
+        recovery: Option<&tpm::PublicArea>,
+    ) -> Result<(ObjectHandle, ObjectHandle)> {
         let session = self.session(session)?;
         let token = &session.token;
         let row = mechanism.ty.row().filter(|row| row.ops.contains(Ops::GENERATE_KEY_PAIR) && token.chip.can(row));
@@ -57,7 +69,16 @@ impl Library {
 
         let policy = session.policy_of_new_keys();
         let auth = policy::new_auth(policy.as_deref())?;
-        let wrapped = self.tpm()?.create_key(&token.primary, &request, &auth, policy::of_tpm(&policy))?;
+        let wrapped = match recovery {
+            None => self.tpm()?.create_key(&token.primary, &request, &auth, policy::of_tpm(&policy))?,
+            Some(_) if policy.is_some() => {
+                return Err(Error::ArgumentsBad("a key that can be backed up is used by its PIN, and has no policy"));
+            }
+            Some(parent) => {
+                private.set(AttributeType::TPM_RECOVERY_KEY, Value::Bytes(parent.marshal()?));
+                self.tpm()?.create_duplicable_key(&token.primary, &request, parent, &auth)?
+            }
+        };
         let area = wrapped.public_area()?;
         let name = wrapped.name()?;
         let half = PublicKey::from_area(&area)?;

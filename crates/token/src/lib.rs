@@ -23,6 +23,7 @@ mod login;
 mod object;
 mod objects;
 mod op;
+mod parent;
 mod pins;
 mod policy;
 mod profile;

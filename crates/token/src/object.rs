@@ -9,6 +9,7 @@ use store::ObjectRow;
 use crate::draft::Draft;
 use crate::info::{AttributeValue, ObjectSummary};
 use crate::library::Library;
+use crate::parent;
 use crate::policy::BoundPolicy;
 use crate::protect::{Binding, OfficerKey, TokenKeys};
 use crate::public_key::PublicKey;
@@ -305,8 +306,21 @@ impl Object {
             cka_id: self.attributes.bytes(AttributeType::ID).map(hex),
             bits,
             private: self.is_private(),
+            backup: self.key.as_ref().map(|_| self.recovery_key().is_some()),
             policy: self.policy.as_ref().map(|policy| policy.to_string()),
         }
+    }
+
+    /// The parent of the TPM's key, if that is not the token's primary.
+    pub(crate) fn parent(&self) -> Result<Option<tpm::Primary>> {
+        self.attributes.bytes(AttributeType::TPM_PARENT).map(parent::decode).transpose()
+    }
+
+    /// The one parent elsewhere that the key can be duplicated to: if the TPM's own public area says so, too.
+    pub(crate) fn recovery_key(&self) -> Option<tpm::PublicArea> {
+        let parent = tpm::PublicArea::parse(self.attributes.bytes(AttributeType::TPM_RECOVERY_KEY)?).ok()?;
+        let own = self.key.as_ref()?.wrapped.public_area().ok()?;
+        own.can_go_to(&parent).then_some(parent)
     }
 
     fn binding(&self) -> Binding<'_> {

@@ -27,6 +27,7 @@ fn free_token() -> World {
         key_label: Some("ecc256".to_owned()),
         id: None,
         always_authenticate: false,
+        backup: None,
     };
     admin.add_key(&key).unwrap();
     world

@@ -155,6 +155,7 @@ fn a_careful_key_wants_a_login_for_each_message() {
         key_label: Some("careful".to_owned()),
         id: None,
         always_authenticate: true,
+        backup: None,
     };
     let key: ObjectHandle = admin.add_key(&request).unwrap().private.handle();
     drop(admin);

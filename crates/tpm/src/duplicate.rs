@@ -18,6 +18,7 @@ use crate::import::{self, Object, USAGE, WrappingKeys};
 use crate::keys;
 use crate::primary::Primary;
 use crate::public::{Attributes, NAME_HASH, Name, PublicArea, Wrapped};
+use crate::salt;
 use crate::seal;
 use crate::session::{Entity, Kind};
 use crate::sign::Key;
@@ -141,6 +142,8 @@ impl Tpm {
         auth: &Secret,
     ) -> Result<Wrapped> {
         let area = duplicable(*template, parent)?;
+        // What goes with a duplicate is wrapped for the parent here.
+        salt::share(parent, USAGE)?;
         seal::check_auth(auth)?;
         self.in_session(|connection| {
             load_parent(connection, parent)?;

@@ -3,13 +3,18 @@
 
 use base::Secret;
 use base::curve::EcPublic;
+use base::digest::Hash;
 use base::rsa::RsaPublic;
 
+use crate::connection::Protection;
+use crate::ecdh;
 use crate::error::{Error, Result};
 use crate::import::{self, KeyMaterial};
-use crate::primary::Primary;
+use crate::keys;
+use crate::primary::{self, Primary};
 use crate::public::{Attributes, Parameters, PublicArea, Scheme, Symmetric, Wrapped, check_tpm2b, curve_id, name_alg};
 use crate::seal;
+use crate::sign::{self, DecryptScheme, Key, SignScheme};
 use crate::template::{self, Sealed};
 use crate::tpm::Tpm;
 use crate::wire::constants::alg;
@@ -106,6 +111,16 @@ impl PublicArea {
         })
     }
 
+    /// Is the key made for one scheme, which its user cannot choose?
+    pub fn has_scheme(&self) -> bool {
+        match &self.parameters {
+            Parameters::Rsa { scheme, .. } | Parameters::Ecc { scheme, .. } | Parameters::KeyedHash { scheme, .. } => {
+                *scheme != Scheme::NULL
+            }
+            Parameters::SymCipher { .. } => false,
+        }
+    }
+
     /// Is it a storage key, under which others can be?
     pub fn is_parent(&self) -> bool {
         self.is_storage_key()
@@ -129,6 +144,61 @@ impl Tpm {
     pub fn import_wrapped(&self, primary: &Primary, object: &Importable) -> Result<Wrapped> {
         object.public_area()?;
         self.in_session(|connection| import::import_wrapped(connection, primary, object))
+    }
+
+    /// The public area of a persistent object; `None` where there is none. One command.
+    pub fn public_of(&self, handle: u32) -> Result<Option<PublicArea>> {
+        self.in_session(|connection| primary::read_public(connection, handle))
+    }
+
+    /// Whether the primary can load the object. Load and FlushContext; one more where the primary is derived.
+    pub fn can_load(&self, primary: &Primary, object: &Wrapped) -> Result<bool> {
+        let name = object.name()?;
+        let loaded = self.in_session(|connection| {
+            let protection = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
+            connection.with_temporary(protection, |connection, protection| {
+                connection.load(primary, &object.public, &object.private, &name, protection.session.as_mut()).map(drop)
+            })
+        });
+        match loaded {
+            Ok(()) => Ok(true),
+            Err(Error::Integrity | Error::NameMismatch | Error::Response(_) | Error::Malformed(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the key can be used with its authorisation value: by one use, whose result is thrown away. A wrong value is tried once,
+    /// since it may count towards lockout. Three commands, and FlushContext.
+    pub fn can_use(&self, key: &Key<'_>) -> Result<bool> {
+        let area = keys::check(key)?;
+        let used = self.in_session(|connection| {
+            let used = match (&area.parameters, area.ecc()) {
+                (Parameters::Rsa { modulus, .. }, _) => {
+                    let mut one = vec![0; modulus.len()];
+                    if let Some(last) = one.last_mut() {
+                        *last = 1;
+                    }
+                    sign::rsa_decrypt(connection, key, DecryptScheme::Raw, &one).map(drop)
+                }
+                (_, Some(_)) if area.attributes().contains(Attributes::SIGN) => {
+                    let digest = Hash::Sha256.digest(&[b"can it be used?"]);
+                    sign::sign(connection, key, Hash::Sha256, &digest, SignScheme::Ecdsa).map(drop)
+                }
+                (_, Some((curve, x, y))) => {
+                    let point =
+                        EcPublic::new(curve, x, y).map_err(|_| Error::Malformed("the key is not on its curve"))?;
+                    ecdh::ecdh_z(connection, key, &point).map(drop)
+                }
+                _ => Err(Error::Unsupported("a key of this kind".into())),
+            };
+            connection.forget(key.name)?;
+            used
+        });
+        match used {
+            Ok(()) => Ok(true),
+            Err(Error::AuthFailed) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is in an object of [`Importable::seal`]. One command to import it, and those of [`Tpm::unseal`].

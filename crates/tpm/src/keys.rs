@@ -6,7 +6,7 @@ use crate::command::{Handle, Response};
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
 use crate::policy::{Choice, Means, Policy, PolicyUse};
-use crate::primary::Primary;
+use crate::primary::{self, Primary};
 use crate::public::{PublicArea, Wrapped};
 use crate::seal;
 use crate::session::{Entity, Kind, SESSION_HASH, STRONG_AUTH, Session};
@@ -74,7 +74,15 @@ pub(crate) fn with_key<T>(
     let protection = Protection { session: held, keep: true };
     connection.with(protection, |connection, protection| {
         let entity = Entity { name: key.name, auth: key.auth };
-        let loaded = connection.loaded_key(key.name);
+        let persistent = key.wrapped.handle();
+        if !protected && let Some(handle) = persistent {
+            // A password goes with any object that is there.
+            check_name(connection, handle, key)?;
+        }
+        let loaded = match persistent {
+            Some(handle) => Some(Handle::object(handle, key.name)),
+            None => connection.loaded_key(key.name),
+        };
         if protected && protection.session.is_none() && loaded.is_none() {
             protection.session = session_before_load(connection, key, managed)?;
         }
@@ -85,8 +93,20 @@ pub(crate) fn with_key<T>(
         if protected && protection.session.is_none() {
             protection.session = Some(session_after_load(connection, key, &handle, entity, managed)?);
         }
-        operation(connection, handle, protection)
+        match (operation(connection, handle, protection), persistent) {
+            // A session goes with the object of this name only: another one looks like a wrong authorisation.
+            (Err(Error::AuthFailed), Some(handle)) => check_name(connection, handle, key).and(Err(Error::AuthFailed)),
+            (result, _) => result,
+        }
     })
+}
+
+/// Is the persistent object the one that it should be?
+fn check_name(connection: &mut Connection, handle: u32, key: &Key<'_>) -> Result<()> {
+    match primary::read_public(connection, handle)? {
+        Some(area) if area.name()? == *key.name => Ok(()),
+        _ => Err(Error::NameMismatch),
+    }
 }
 
 /// By the policy of the key: in a session that stays for the next use, and serves every key that has a policy. It is bound to this
@@ -220,7 +240,9 @@ fn session_for(connection: &mut Connection, key: &Key<'_>) -> Result<Session> {
 /// Checks, before anything is sent, that the key's parts belong together.
 pub(crate) fn check(key: &Key<'_>) -> Result<PublicArea> {
     seal::check_auth(key.auth)?;
-    crate::primary::load_parameters(&key.wrapped.public, &key.wrapped.private)?;
+    if key.wrapped.handle().is_none() {
+        primary::load_parameters(&key.wrapped.public, &key.wrapped.private)?;
+    }
     let area = key.wrapped.public_area()?;
     if area.name()? != *key.name {
         return Err(Error::NameMismatch);

@@ -7,7 +7,7 @@ use base::digest::Hash;
 
 use crate::crypto::{hash_alg, hash_from_alg};
 use crate::error::{Error, Result};
-use crate::wire::constants::{alg, ecc};
+use crate::wire::constants::{alg, ecc, hc};
 use crate::wire::{Reader, Writer};
 
 /// The name of an object: its nameAlg (2 bytes) and the digest of its public area. The contents of a TPM2B_NAME.
@@ -337,11 +337,22 @@ impl PublicArea {
 pub struct Wrapped {
     /// TPM2B_PUBLIC.
     pub public: Vec<u8>,
-    /// TPM2B_PRIVATE.
+    /// TPM2B_PRIVATE; of a persistent object that is used where it is, the four bytes of its handle.
     pub private: Vec<u8>,
 }
 
 impl Wrapped {
+    /// A persistent object: there is nothing to load.
+    pub fn persistent(public: Vec<u8>, handle: u32) -> Wrapped {
+        Wrapped { public, private: handle.to_be_bytes().to_vec() }
+    }
+
+    /// The handle of a persistent object. No TPM2B of four bytes begins like one.
+    pub fn handle(&self) -> Option<u32> {
+        let handle = u32::from_be_bytes(self.private.as_slice().try_into().ok()?);
+        (hc::PERSISTENT_FIRST..=hc::PERSISTENT_LAST).contains(&handle).then_some(handle)
+    }
+
     /// The name of the object.
     pub fn name(&self) -> Result<Name> {
         self.public_area()?.name()

@@ -23,7 +23,7 @@ pub(crate) struct WhichKey {
 #[derive(Debug, Args)]
 pub(crate) struct Contents {
     /// Name of the subject: "CN=web.example,O=Example,C=DE" or "/C=DE/O=Example/CN=web.example"
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub(crate) subject: String,
 
     /// Further names: dns:web.example, ip:192.0.2.1, email:a@b.example, uri:https://b.example/

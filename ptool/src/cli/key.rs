@@ -1,5 +1,7 @@
 //! Options of the verbs that make keys.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use super::values::parse_id;
@@ -26,6 +28,11 @@ pub(crate) struct AddKey {
     /// Ask for the PIN again before each private key operation (CKA_ALWAYS_AUTHENTICATE)
     #[arg(long)]
     pub(crate) attr_always_authenticate: bool,
+
+    /// Make a key that can be brought to this recovery key, and to nobody else: a public key in a file, or what `ptool srk` printed on
+    /// another machine [default: the key can never leave the TPM]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) backup: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) binding: Binding,

@@ -5,6 +5,7 @@
 pub(crate) mod certificate;
 mod common;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod import;
 mod init;
 pub(crate) mod key;
@@ -90,6 +91,18 @@ pub(crate) enum Command {
     Addkey(AddKey),
     /// Take a key from a file into the TPM
     Import(import::Import),
+    /// Take a key that the TPM has already into a token
+    Link(export::Link),
+    /// Write a public key, a certificate, or a private key as the TPM wrapped it
+    Export(export::Export),
+    /// Print the TPM's storage key, for which keys can be wrapped elsewhere
+    Srk(export::Srk),
+    /// Wrap a key for the TPM with a storage key, without a TPM here
+    Wrap(export::Wrap),
+    /// Wrap a key that was made with --backup for its recovery key
+    Backup(export::Backup),
+    /// Take the key of a backup into the TPM
+    Restore(export::Restore),
     /// Set the user PIN as security officer
     Initpin(InitPin),
     /// Change the user PIN or the security officer PIN

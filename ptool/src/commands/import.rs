@@ -143,7 +143,7 @@ fn wrapped(around: &mut dyn Surroundings, options: &Import, key: TssKey) -> Resu
     Ok(WrappedKey { public: key.public, private: key.private, secret, auth })
 }
 
-fn check_algorithm(wanted: Option<ImportAlgorithm>, key: &PrivateKey) -> Result<(), Failure> {
+pub(super) fn check_algorithm(wanted: Option<ImportAlgorithm>, key: &PrivateKey) -> Result<(), Failure> {
     let found = match key {
         PrivateKey::Rsa { .. } => ImportAlgorithm::Rsa,
         PrivateKey::Ec { .. } => ImportAlgorithm::Ecc,

@@ -6,6 +6,7 @@ use serde::Serialize;
 use token::Error;
 use token::admin::{Algorithm, KeyRequest};
 
+use super::export::parent_key;
 use super::{Context, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::AddKey;
 use crate::errors::Failure;
@@ -37,7 +38,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
     let name = name.as_ref().map(PossibleValue::get_name).unwrap_or_default();
     // The token's administration goes by the same names.
     let algorithm: Algorithm = name.parse().map_err(|what: String| Failure::usage(what, ""))?;
-    // A TPM searches primes for seconds to minutes; somebody who waits should know that this is normal.
+    let backup = options.backup.as_deref().map(parent_key).transpose()?;
     let progress = algorithm.is_slow().then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
     let request = KeyRequest {
         label: options.label.label.clone(),
@@ -46,6 +47,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         key_label: options.key_label.clone(),
         id: options.id.clone().map(|id| id.0),
         always_authenticate: options.attr_always_authenticate,
+        backup,
     };
     let key = admin.add_bound_key(&request, policy.as_ref()).map_err(|error| match error {
         Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid | Error::TemplateInconsistent(_) => {

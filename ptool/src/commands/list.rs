@@ -1,7 +1,7 @@
 //! `listprimaries`, `listtokens` and `listobjects`: no PIN, no TPM, only what is public.
 
 use serde::Serialize;
-use token::admin::{PrimaryInfo, TokenSummary};
+use token::admin::{PrimaryInfo, PrimaryTemplate, TokenSummary};
 use token::info::ObjectSummary;
 
 use super::{Context, find_token};
@@ -11,6 +11,7 @@ use crate::output;
 #[derive(Serialize)]
 struct Primary {
     algorithm: String,
+    config: Place,
     handle: Option<String>,
     hierarchy: &'static str,
     id: i64,
@@ -20,10 +21,27 @@ struct Primary {
     tokens: usize,
 }
 
+/// Where it is, in the words of tpm2_ptool.
+#[derive(Serialize)]
+struct Place {
+    #[serde(rename = "template-name", skip_serializing_if = "Option::is_none")]
+    template_name: Option<&'static str>,
+    transient: bool,
+}
+
 impl From<PrimaryInfo> for Primary {
     fn from(primary: PrimaryInfo) -> Primary {
         Primary {
             algorithm: primary.algorithm,
+            config: Place {
+                template_name: primary.template.map(|template| match template {
+                    PrimaryTemplate::Srk => "srk",
+                    PrimaryTemplate::Engine => "tss2-engine-key",
+                    PrimaryTemplate::Rsa => "tpm2-tools-default",
+                    PrimaryTemplate::Ecc => "tpm2-tools-ecc-default",
+                }),
+                transient: primary.handle.is_none(),
+            },
             handle: primary.handle.map(|handle| format!("{handle:#010x}")),
             // The store has primary keys of the owner hierarchy only; `o` is its name in tpm2-tools.
             hierarchy: "o",
@@ -72,6 +90,9 @@ struct Object {
     cka_id: Option<String>,
     cka_key_type: Option<String>,
     cka_label: Option<String>,
+    /// Of keys in the TPM: can they be brought to a recovery key?
+    #[serde(rename = "backup", skip_serializing_if = "Option::is_none")]
+    backup: Option<bool>,
     #[serde(rename = "id")]
     id: i64,
     #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
@@ -85,6 +106,7 @@ impl From<ObjectSummary> for Object {
             cka_id: object.cka_id,
             cka_key_type: object.key_type,
             cka_label: object.label,
+            backup: object.backup,
             id: object.id,
             policy: object.policy,
         }

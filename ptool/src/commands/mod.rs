@@ -1,12 +1,15 @@
 //! One function for each verb: options in, one call into the token's administration, a result for `output`.
 
+mod backup;
 mod certificate;
 mod doctor;
+mod export;
 mod files;
 mod generate;
 mod import;
 mod init;
 mod key;
+mod link;
 mod list;
 mod migrate;
 mod object;
@@ -54,6 +57,12 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Changepin(options) => token::change_pin(&mut context, options),
         Command::Addkey(options) => key::add(&mut context, options),
         Command::Import(options) => import::import(&mut context, options),
+        Command::Link(options) => link::link(&mut context, options),
+        Command::Export(options) => export::export(&mut context, options),
+        Command::Srk(options) => export::srk(&context, options),
+        Command::Wrap(options) => export::wrap(&mut context, options),
+        Command::Backup(options) => backup::backup(&mut context, options),
+        Command::Restore(options) => backup::restore(&mut context, options),
         Command::Listprimaries => list::primaries(&context),
         Command::Listtokens(options) => list::tokens(&context, options.pid),
         Command::Listobjects(options) => list::objects(&context, &options.label),

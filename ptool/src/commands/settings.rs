@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use token::admin::TokenSummary;
+
 use super::{Context, find_token};
 use crate::cli::settings::Settings;
 use crate::errors::Failure;
@@ -9,13 +11,7 @@ use crate::output::{self, note};
 
 pub(super) fn config(context: &Context<'_>, label: &str, options: &Settings) -> Result<(), Failure> {
     let token = find_token(&context.admin()?, label)?;
-    let all: BTreeMap<&str, bool> = [
-        ("token-init", token.initialized),
-        ("empty-user-pin", !token.login_required),
-        // Padding is made here and checked, not by the TPM.
-        ("pss-sigs-good", true),
-    ]
-    .into();
+    let all = of(&token);
     let Some(key) = options.key.as_deref() else { return output::print(context.format, &all) };
     let now = all.get(key).copied();
     let Some(value) = &options.value else {
@@ -49,6 +45,17 @@ pub(super) fn config(context: &Context<'_>, label: &str, options: &Settings) -> 
         )),
         _ => Err(unknown(key)),
     }
+}
+
+/// The settings of a token, as far as they are said by anything.
+pub(super) fn of(token: &TokenSummary) -> BTreeMap<&'static str, bool> {
+    [
+        ("token-init", token.initialized),
+        ("empty-user-pin", !token.login_required),
+        // Padding is made here and checked, not by the TPM.
+        ("pss-sigs-good", true),
+    ]
+    .into()
 }
 
 fn unknown(key: &str) -> Failure {

@@ -18,6 +18,8 @@ use crate::guest;
 pub(crate) const PIN: &str = "user-alpha";
 /// What they sign and encrypt.
 pub(crate) const LETTER: &[u8] = b"Dear reader, this was written once and read by many programs.\n";
+/// To the shell, what begins with `!` is never a failure.
+const NOT: &str = "not() { if \"$@\"; then return 1; fi; }\n";
 /// No command takes this long unless it hangs.
 const SECONDS: &str = "120";
 
@@ -120,6 +122,7 @@ impl Bench {
             environment.push((name.to_owned(), value));
         };
         set("TPM2_CRYPTOKI_TCTI", format!("device:{}", self.path("tpmrm0")));
+        set("TPM2_PKCS11_TCTI", tests::peer::tcti(&self.path("tpmrm0")));
         if self.is_tree() {
             set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
         }
@@ -173,16 +176,16 @@ impl Bench {
         Run::of(self.command(program).args(arguments))
     }
 
-    /// Lines for a shell that stops at the first failure.
+    /// Lines for a shell that stops at the first failure; `not` is for a command that must fail.
     pub(crate) fn try_sh(&self, lines: &str) -> Run {
-        self.run("bash", &["-euc", lines])
+        self.run("bash", &["-euc", &format!("{NOT}{lines}")])
     }
 
     /// The same, which must succeed.
     #[track_caller]
     pub(crate) fn sh(&self, lines: &str) -> Run {
         // -x says on standard error which line it was.
-        let run = self.run("bash", &["-euxc", lines]);
+        let run = self.run("bash", &["-euxc", &format!("{NOT}{lines}")]);
         assert!(run.success(), "{lines}\n{run:?}\n--- log\n{}", end_of(&self.world.log()));
         run
     }
@@ -248,18 +251,10 @@ impl Bench {
 
     /// The public key of a pair as `LABEL.pub`, in PEM.
     pub(crate) fn public_key(&self, label: &str) {
-        if tests::peer::is_under_test() {
-            let mut tool = self.world.command("p11tool");
-            tool.arg("--provider").arg(product::module()).args(["--batch", "--outfile", &format!("{label}.pub")]);
-            let run =
-                Run::of(tool.args(["--export-pubkey", &format!("pkcs11:token=alpha;object={label};type=public")]));
-            assert!(run.success(), "{run:?}");
-            return;
-        }
         // By our own client, and not by one of the programs under test.
         let probe = self.world.probe().initialized();
         let session = probe.open_ro(probe.slot_of("alpha"));
-        let spki = probe.attribute(session, probe.public_key(session, label), pkcs11_sys::CKA_PUBLIC_KEY_INFO).unwrap();
+        let spki = tests::peer::public_key_info(&probe, session, probe.public_key(session, label));
         self.write("key.der", spki);
         self.plain_sh(&format!("openssl pkey -pubin -inform DER -in key.der -out {label}.pub"));
     }

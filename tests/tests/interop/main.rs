@@ -7,6 +7,8 @@ mod openssl;
 #[cfg(feature = "clients")]
 mod others;
 mod p11kit;
+#[cfg(feature = "clients")]
+mod pages;
 mod ssh;
 mod web;
 

@@ -54,7 +54,7 @@ END
          certutil -L -d sql:db -h alpha -f token-pin -n alpha:brought -a >back
          openssl x509 -in p256.crt -outform DER | cmp - <(openssl x509 -in back -outform DER)
          certutil -F -d sql:db -f token-pin -n alpha:leaf-ec384
-         ! certutil -L -d sql:db -h alpha -f token-pin -n alpha:leaf-ec384 2>/dev/null");
+         not certutil -L -d sql:db -h alpha -f token-pin -n alpha:leaf-ec384 2>/dev/null");
 }
 
 #[test]

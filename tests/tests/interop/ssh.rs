@@ -150,7 +150,7 @@ fn agent_adds_uses_removes_and_adds_again(bench: &mut Bench) {
     }
     // A wrong PIN brings the keys of the token without one, and no others; the right one does afterwards.
     bench.write_program("askpass", "#!/bin/sh\necho not-the-pin\n");
-    bench.sh("ssh-add -q -s $MODULE; ! ssh-add -T only.pub 2>/dev/null; ssh-add -q -e $MODULE");
+    bench.sh("ssh-add -q -s $MODULE; not ssh-add -T only.pub 2>/dev/null; ssh-add -q -e $MODULE");
     bench.write_program("askpass", format!("#!/bin/sh\necho {PIN}\n"));
     bench.sh("ssh-add -q -s $MODULE; ssh-add -T only.pub");
     drop(agent);
@@ -204,7 +204,7 @@ fn signatures_of_files(bench: &mut Bench) {
              ssh-keygen -q -Y sign -n file -f signer.pub letter
              ssh-keygen -Y verify -f allowed -I reader@example.org -n file -s letter.sig <letter
              ssh-keygen -Y find-principals -f allowed -s letter.sig | grep -x reader@example.org
-             ! ssh-keygen -Y verify -f allowed -I reader@example.org -n file -s letter.sig <pin");
+             not ssh-keygen -Y verify -f allowed -I reader@example.org -n file -s letter.sig <pin");
     }
 }
 

@@ -217,11 +217,11 @@ impl Admin {
             }));
         };
         let (certificate, der) = rest.swap_remove(at);
-        let mut issuer = certificate.tbs_certificate.issuer.clone();
         items.push(Item::of_key(certificate, der, key));
-        while let Some(at) = rest.iter().position(|(certificate, _)| certificate.tbs_certificate.subject == issuer) {
+        while let Some(below) = items.last()
+            && let Some(at) = rest.iter().position(|(above, _)| x509::issued_by(&below.certificate, &below.der, above))
+        {
             let (certificate, der) = rest.swap_remove(at);
-            issuer = certificate.tbs_certificate.issuer.clone();
             items.push(Item::of_authority(certificate, der));
         }
         match rest.first() {

@@ -7,7 +7,7 @@ use base::digest::Hash;
 use model::{AttributeType, Mechanism, MechanismType, ObjectHandle, Template, Value};
 use serde::Serialize;
 
-use super::{Admin, Pin, PolicyRequest};
+use super::{Admin, ParentKey, Pin, PolicyRequest};
 use crate::info::ObjectSummary;
 use crate::policy::BoundPolicy;
 use crate::{Error, Result};
@@ -90,6 +90,8 @@ pub struct KeyRequest {
     pub id: Option<Vec<u8>>,
     /// `CKA_ALWAYS_AUTHENTICATE`: the PIN is wanted for each signature.
     pub always_authenticate: bool,
+    /// The recovery key that the private key may be brought to; without one it can never leave the TPM.
+    pub backup: Option<ParentKey>,
 }
 
 /// A new key pair, or a secret key.
@@ -102,7 +104,7 @@ pub struct KeyInfo {
 }
 
 impl Admin {
-    /// Makes a key pair or a secret key. At most 6 TPM commands.
+    /// Makes a key pair or a secret key. At most 6 TPM commands; 8 for a key pair that can be backed up.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] without such a token, [`Error::PinIncorrect`], [`Error::KeySizeRange`] and
@@ -119,6 +121,9 @@ impl Admin {
     pub fn add_bound_key(&self, request: &KeyRequest, policy: Option<&PolicyRequest>) -> Result<KeyInfo> {
         let policy = policy.map(|policy| self.policy(policy)).transpose()?;
         let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
+        if policy.is_some() && request.backup.is_some() {
+            return Err(Error::ArgumentsBad("a key that can be backed up is used by its PIN, and has no other policy"));
+        }
         if free && request.always_authenticate {
             return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
         }
@@ -137,6 +142,11 @@ impl Admin {
             token.object(handle).map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
         };
         if let Some((mechanism, mut template)) = secret_key(request)? {
+            if request.backup.is_some() {
+                return Err(Error::ArgumentsBad(
+                    "only key pairs can be backed up; a secret key that is to be in two TPMs is made outside, and imported into both",
+                ));
+            }
             if free {
                 template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
             }
@@ -170,7 +180,10 @@ impl Admin {
         if request.always_authenticate {
             private.push(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true).to_native());
         }
-        let made = self.library.generate_key_pair(session.handle(), &Mechanism::plain(mechanism), &public, &private);
+        let recovery = request.backup.as_ref().map(ParentKey::area).transpose()?;
+        let mechanism = Mechanism::plain(mechanism);
+        let made =
+            self.library.generate_recoverable_pair(session.handle(), &mechanism, &public, &private, recovery.as_ref());
         let (public, private) = made?;
         Ok(KeyInfo { private: summary(private)?, public: Some(summary(public)?) })
     }

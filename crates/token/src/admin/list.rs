@@ -3,7 +3,7 @@
 use serde::Serialize;
 use store::PrimaryRow;
 
-use super::{Action, Admin};
+use super::{Action, Admin, PrimaryTemplate};
 use crate::Result;
 use crate::object::hex;
 use crate::policy::BoundPolicy;
@@ -18,6 +18,9 @@ pub struct PrimaryInfo {
     pub action: Action,
     /// Its persistent handle; none if it is made anew for each use.
     pub handle: Option<u32>,
+    /// What it is made from, if it is made anew for each use.
+    #[serde(skip)]
+    pub template: Option<PrimaryTemplate>,
     /// For example "ECC P-256".
     pub algorithm: String,
     /// Its TPM name in hexadecimal: what the store's tokens are bound to.
@@ -101,5 +104,11 @@ pub(super) fn primary_info(row: &PrimaryRow, action: Action, tokens: usize) -> R
         (None, Some((curve, _, _))) => format!("ECC {}", curve.name()),
         (None, None) => format!("algorithm {:#06x}", area.object_type()),
     };
-    Ok(PrimaryInfo { id: row.id, action, handle: row.handle, algorithm, name: hex(&row.name), tokens })
+    let template = row.handle.is_none().then_some(match row.template {
+        store::Template::Srk => PrimaryTemplate::Srk,
+        store::Template::Rsa | store::Template::RsaNoDa => PrimaryTemplate::Rsa,
+        store::Template::Ecc => PrimaryTemplate::Ecc,
+        store::Template::EccNoDa => PrimaryTemplate::Engine,
+    });
+    Ok(PrimaryInfo { id: row.id, action, handle: row.handle, template, algorithm, name: hex(&row.name), tokens })
 }

@@ -1,14 +1,18 @@
 //! What an administrator does around tokens: the verbs of the command line, by the same rules as the module.
 
 mod approve;
+mod backup;
 mod certificate;
 pub mod doctor;
+mod export;
 mod import;
 mod key;
+mod link;
 mod list;
 pub mod lockout;
 mod migrate;
 mod object;
+mod parent;
 mod pcr_values;
 mod policy;
 mod provision;
@@ -28,12 +32,16 @@ use serde::Serialize;
 
 pub use self::store::Destroyed;
 pub use approve::{ApprovalInfo, ApproveRequest, Approver};
+pub use backup::{BackupFile, RestoreRequest};
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
+pub use export::{ExportedKey, Which};
 pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
+pub use link::{LinkRequest, TpmObject};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
 pub use object::{Attribute, Change, Shown, Spelling, attribute_named, parse_changes};
+pub use parent::{ParentKey, StorageKey, wrap};
 pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource, check_pcrs};
 pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};

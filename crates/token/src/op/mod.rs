@@ -167,8 +167,9 @@ impl KeyUse {
             return Err(Error::UserNotLoggedIn);
         }
         let tpm_key = self.key.key.as_ref().ok_or(Error::KeyFunctionNotPermitted)?;
+        let parent = self.key.parent()?;
         let key = tpm::Key {
-            primary: &session.token.primary,
+            primary: parent.as_ref().unwrap_or(&session.token.primary),
             wrapped: &tpm_key.wrapped,
             name: &tpm_key.name,
             auth: &self.auth,

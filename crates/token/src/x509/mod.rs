@@ -5,6 +5,7 @@
 mod algorithm;
 mod extension;
 mod name;
+mod verify;
 
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +26,7 @@ pub(crate) use algorithm::Algorithm;
 pub use extension::{AltName, KeyUsageName, Purpose};
 pub use name::Subject;
 pub(crate) use name::common_name;
+pub(crate) use verify::issued_by;
 
 use crate::public_key::PublicKey;
 use crate::{Error, Result};

@@ -51,6 +51,7 @@ impl World {
                 key_label: Some((*key).to_owned()),
                 id: None,
                 always_authenticate: false,
+                backup: None,
             };
             admin.add_key(&request).unwrap();
         }

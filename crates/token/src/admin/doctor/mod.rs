@@ -93,7 +93,9 @@ fn examine_store(report: &mut Report, config: &Config, examination: &Examination
         Ok(store) => store,
         Err(error @ store::Error::NotFound(_)) => {
             let advice = match peer_store(examination) {
-                Some(path) => format!("`ptool init` makes one; {} is a store of tpm2-pkcs11.", path.display()),
+                Some(path) => {
+                    format!("`ptool migrate` takes over {}, `ptool init` makes an empty one.", path.display())
+                }
                 None => "`ptool init` makes one; --path names another directory.".to_owned(),
             };
             report.fail("store", error, advice);

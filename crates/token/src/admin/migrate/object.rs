@@ -323,7 +323,7 @@ fn mechanisms(value: &PeerValue) -> Option<Vec<MechanismType>> {
 /// the numbers are those of the specification shows which it was.
 fn words(bytes: &[u8]) -> Option<Vec<u64>> {
     let read = |len: usize, big: bool| -> Option<Vec<u64>> {
-        if bytes.len() % len != 0 {
+        if !bytes.len().is_multiple_of(len) {
             return None;
         }
         let numbers = bytes.chunks_exact(len).map(|word| {

@@ -1,0 +1,131 @@
+//! What can be taken out: public keys, certificates, and private keys as their TPM wrapped them.
+
+use std::sync::Arc;
+
+use base::Secret;
+use model::{AttributeType, ObjectClass};
+
+use super::{Admin, Pin};
+use crate::object::Object;
+use crate::parent;
+use crate::slot::Token;
+use crate::{Error, Result};
+
+/// Which object of a token is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this number, as listings show it.
+    Number(i64),
+    /// The key with this `CKA_LABEL`.
+    Label(String),
+    /// The key with this `CKA_ID`.
+    Id(Vec<u8>),
+}
+
+impl Which {
+    fn is(&self, object: &Object) -> bool {
+        match self {
+            Self::Number(number) => object.handle.0 == number.unsigned_abs(),
+            Self::Label(label) => object.attributes.bytes(AttributeType::LABEL) == Some(label.as_bytes()),
+            Self::Id(id) => object.attributes.bytes(AttributeType::ID) == Some(id.as_slice()),
+        }
+    }
+}
+
+/// A private key that the TPM wrapped.
+#[derive(Clone, Debug)]
+pub struct ExportedKey {
+    /// TPM2B_PUBLIC.
+    pub public: Vec<u8>,
+    /// TPM2B_PRIVATE.
+    pub private: Vec<u8>,
+    /// Handle of its parent.
+    pub parent: u32,
+    /// The parent is RSA.
+    pub rsa_parent: bool,
+}
+
+impl Admin {
+    /// SubjectPublicKeyInfo in DER of a key, by either half. Neither PIN nor TPM.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] without such a key.
+    pub fn export_public(&self, label: &str, which: &Which) -> Result<Vec<u8>> {
+        let token = self.token(label)?;
+        let classes = [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY];
+        classes
+            .into_iter()
+            .find_map(|class| find(&token, which, class)?.public_key().ok())
+            .map(|key| key.key_info())
+            .ok_or(Error::ArgumentsBad("there is no such public key; see `ptool listobjects`"))
+    }
+
+    /// A certificate in DER. Neither PIN nor TPM.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] without such a certificate.
+    pub fn export_certificate(&self, label: &str, which: &Which) -> Result<Vec<u8>> {
+        let token = self.token(label)?;
+        let found = find(&token, which, ObjectClass::CERTIFICATE);
+        let value = found.and_then(|object| object.attributes.bytes(AttributeType::VALUE).map(<[u8]>::to_vec));
+        value.ok_or(Error::ArgumentsBad("there is no such certificate; see `ptool listobjects`"))
+    }
+
+    /// The class of an object, as its `CKO_` name.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] without such an object.
+    pub fn class_of(&self, label: &str, which: &Which) -> Result<String> {
+        let token = self.token(label)?;
+        let catalog = token.catalog();
+        catalog.values().find(|object| which.is(object)).map(|object| object.class().to_string()).ok_or(NO_OBJECT)
+    }
+
+    /// A private key for other software that uses this TPM: wrapped anew, with an auth value of the caller's choice in the place of
+    /// the token's, which stays what it is. Nine commands.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] without such a key, or where its parent has no handle that others could know it by;
+    /// [`Error::PinIncorrect`].
+    pub fn export_wrapped(&self, label: &str, pin: &Pin, which: &Which, auth: &Secret) -> Result<ExportedKey> {
+        let token = self.token(label)?;
+        let session = self.log_in_as_user(&token, pin)?;
+        let object = self.private_key(&token, which)?;
+        let primary = object.parent()?.unwrap_or_else(|| token.primary.clone());
+        let parent = parent::handle(&primary).ok_or(Error::ArgumentsBad(
+            "the key's parent is made again at each use, from a template that files have no word for",
+        ))?;
+        let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NO_OBJECT) };
+        let own = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
+        if object.policy.is_some() {
+            return Err(Error::ArgumentsBad("the key is used by a policy, which the file could not tell to others"));
+        }
+        if key.wrapped.handle().is_some() {
+            return Err(Error::ArgumentsBad(
+                "the key is persistent in the TPM: there is nothing to export, its handle is all",
+            ));
+        }
+        let key = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &own, policy: None };
+        let private = self.library.tpm()?.change_key_auth(&key, auth)?;
+        drop(session);
+        let rsa_parent = parent == parent::OWNER && tpm::PublicArea::parse(&primary.public)?.rsa().is_some();
+        let public = key.wrapped.public.clone();
+        Ok(ExportedKey { public, private, parent, rsa_parent })
+    }
+
+    /// A private or secret key in the TPM, once somebody is logged in.
+    pub(super) fn private_key(&self, token: &Token, which: &Which) -> Result<Arc<Object>> {
+        self.library.keys(token)?;
+        let classes = [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY];
+        let found = classes.into_iter().find_map(|class| find(token, which, class)).ok_or(NO_KEY)?;
+        // Through the token's own eyes: an altered row is not served.
+        token.object(found.handle).filter(|object| object.key.is_some()).ok_or(NO_KEY)
+    }
+}
+
+const NO_OBJECT: Error = Error::ArgumentsBad("there is no such object; see `ptool listobjects`");
+const NO_KEY: Error = Error::ArgumentsBad("there is no such private key in the TPM; see `ptool listobjects`");
+
+fn find(token: &Token, which: &Which, class: ObjectClass) -> Option<Arc<Object>> {
+    token.catalog().values().find(|object| object.class() == class && which.is(object)).cloned()
+}

@@ -1,0 +1,163 @@
+//! Keys that the TPM has already, taken into a token: as blobs that somebody else keeps, or persistent ones.
+
+use base::Secret;
+use model::{AttributeType, Value};
+
+use super::{Admin, Imported, Pin};
+use crate::arrival::{Arrival, Look};
+use crate::object::TpmKey;
+use crate::parent::{self, OWNER, TEMPLATES};
+use crate::public_key::PublicKey;
+use crate::slot::Token;
+use crate::{Error, Result};
+
+/// A key of the TPM.
+#[derive(Clone, Debug)]
+pub enum TpmObject {
+    /// A blob, to be loaded below its parent.
+    Blob {
+        /// TPM2B_PUBLIC.
+        public: Vec<u8>,
+        /// TPM2B_PRIVATE.
+        private: Vec<u8>,
+        /// Handle of the parent, persistent or that of the owner hierarchy; `None` is the token's primary.
+        parent: Option<u32>,
+    },
+    /// At a persistent handle.
+    Persistent(u32),
+}
+
+/// What to link, and how to call it.
+#[derive(Clone, Debug)]
+pub struct LinkRequest {
+    /// The token's label.
+    pub label: String,
+    /// Who asks.
+    pub pin: Pin,
+    /// The key.
+    pub key: TpmObject,
+    /// Its auth value; mostly empty.
+    pub auth: Secret,
+    /// `CKA_LABEL` of its objects.
+    pub key_label: Option<String>,
+    /// `CKA_ID`; by default it is derived from the public key.
+    pub id: Option<Vec<u8>>,
+    /// `CKA_ALWAYS_AUTHENTICATE`: the PIN is wanted for each signature.
+    pub always_authenticate: bool,
+}
+
+impl Admin {
+    /// Takes a key that the TPM has into a token. The key stays where it is, and as it is: whoever has it otherwise has it still. It is
+    /// used once, to see that it can be.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] for keys that the module could not use, and says why; [`Error::WrappedKeyInvalid`] for a blob that no
+    /// parent loads, or another auth value; [`Error::PinIncorrect`].
+    pub fn link(&self, request: &LinkRequest) -> Result<Imported> {
+        let token = self.token(&request.label)?;
+        let session = self.log_in_as_user(&token, &request.pin)?;
+        let (key, parent) = match &request.key {
+            TpmObject::Persistent(handle) => (self.persistent(*handle)?, None),
+            TpmObject::Blob { public, private, parent } => {
+                let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
+                check(&wrapped.public_area().map_err(|_| NO_KEY)?)?;
+                let parent = self.parent_of(&token, &wrapped, *parent)?;
+                (wrapped, parent)
+            }
+        };
+        let name = key.name()?;
+        let primary = parent.as_ref().unwrap_or(&token.primary);
+        let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: None };
+        if !self.library.tpm()?.can_use(&in_tpm)? {
+            return Err(WRONG_AUTH);
+        }
+        let remarks = parent
+            .map(|parent| (AttributeType::TPM_PARENT, Value::Bytes(parent::encode(&parent))))
+            .into_iter()
+            .collect();
+        let arrival = Arrival { key: TpmKey { wrapped: key, name }, auth: request.auth.clone(), remarks };
+        let look = Look {
+            label: request.key_label.clone().map(String::into_bytes),
+            id: request.id.clone(),
+            always_authenticate: request.always_authenticate,
+            usage: Vec::new(),
+        };
+        let session = self.library.session(session.handle())?;
+        let handles = self.library.settle_arrival(&session, arrival, &look, &[])?;
+        self.imported(&token, &handles)
+    }
+
+    fn persistent(&self, handle: u32) -> Result<tpm::Wrapped> {
+        let area = self.library.tpm()?.public_of(handle)?;
+        let area = area.ok_or(Error::ArgumentsBad("the TPM has nothing at this handle"))?;
+        check(&area)?;
+        Ok(tpm::Wrapped::persistent(area.marshal()?, handle))
+    }
+
+    /// The parent that loads the blob, if that is not the token's primary.
+    fn parent_of(&self, token: &Token, key: &tpm::Wrapped, named: Option<u32>) -> Result<Option<tpm::Primary>> {
+        let tpm = self.library.tpm()?;
+        // Whatever the file says: the same key has been known by several handles.
+        if tpm.can_load(&token.primary, key)? {
+            return Ok(None);
+        }
+        match named {
+            None => {}
+            Some(OWNER) => {
+                for template in TEMPLATES.into_iter().rev() {
+                    let request = tpm::PrimaryRequest {
+                        keeping: tpm::Keeping::Transient,
+                        template,
+                        ..tpm::PrimaryRequest::default()
+                    };
+                    let Ok(parent) = tpm.storage_primary(&request) else { continue };
+                    if tpm.can_load(&parent, key)? {
+                        return Ok(Some(parent));
+                    }
+                }
+            }
+            Some(handle) => {
+                let area = tpm.public_of(handle)?;
+                let area = area.ok_or(Error::ArgumentsBad("the TPM has nothing at the handle of the key's parent"))?;
+                let parent = tpm::Primary::new(tpm::Location::Persistent(handle), area.marshal()?).map_err(|_| {
+                    Error::ArgumentsBad("the parent of the key is no storage key that this TPM made for itself alone")
+                })?;
+                if tpm.can_load(&parent, key)? {
+                    return Ok(Some(parent));
+                }
+            }
+        }
+        Err(Error::WrappedKeyInvalid)
+    }
+}
+
+const NO_KEY: Error = Error::ArgumentsBad("the public part is not that of a key of a TPM");
+const WRONG_AUTH: Error =
+    Error::ArgumentsBad("the key has another authorization value than the given one; --auth gives it");
+
+/// Could the module use it?
+fn check(area: &tpm::PublicArea) -> Result<()> {
+    let has = |attribute| area.attributes().contains(attribute);
+    if PublicKey::from_area(area).is_err() {
+        return Err(Error::ArgumentsBad("the key is neither RSA nor on P-256, P-384 or P-521"));
+    }
+    if has(tpm::Attributes::RESTRICTED) {
+        return Err(Error::ArgumentsBad(
+            "the key is restricted: it works on what the TPM itself made, and on nothing else",
+        ));
+    }
+    if !has(tpm::Attributes::USER_WITH_AUTH) {
+        return Err(Error::ArgumentsBad("the key is used by a policy only, which a linked key cannot have"));
+    }
+    if area.has_scheme() {
+        return Err(Error::ArgumentsBad(
+            "the key is made for one scheme; the module uses keys without a scheme of their own",
+        ));
+    }
+    if area.rsa().is_some() && !has(tpm::Attributes::DECRYPT) {
+        return Err(Error::ArgumentsBad(
+            "the RSA key may sign and not decrypt; the module signs by the raw operation, which is a decryption",
+        ));
+    }
+    Ok(())
+}

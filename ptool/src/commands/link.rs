@@ -1,0 +1,102 @@
+//! `link`.
+
+use std::path::{Path, PathBuf};
+
+use keyfile::Key;
+use keyfile::tss2::Kind;
+use token::Error;
+use token::admin::{LinkRequest, TpmObject, handle_of_reference};
+
+use super::import::Arrived;
+use super::{Context, files, find_token, key_user, note_unused_auth};
+use crate::cli::export::Link;
+use crate::errors::Failure;
+use crate::output;
+use crate::pins;
+
+pub(super) fn link(context: &mut Context<'_>, options: &Link) -> Result<(), Failure> {
+    note_unused_auth(options.hierarchy_auth.as_ref());
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let (key, name, needs_auth) = tpm_object(&options.key, options.parent)?;
+    let auth = pins::authorization(pins::KEY_AUTH, options.auth.as_ref(), context.around)?;
+    if needs_auth && options.auth.is_none() {
+        return Err(Failure::usage(
+            "the key has an authorization value, says its file",
+            "Give it with --auth: text, hex:..., file:PATH or `-`.",
+        ));
+    }
+    let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;
+    let request = LinkRequest {
+        label: options.label.label.clone(),
+        pin,
+        key,
+        auth,
+        key_label: options.names.key_label.clone().or(name),
+        id: options.names.id.clone().map(|id| id.0),
+        always_authenticate: options.names.attr_always_authenticate,
+    };
+    let linked = admin.link(&request).map_err(|error| match error {
+        Error::WrappedKeyInvalid => Failure::general(
+            "no parent in this TPM loads the key",
+            "Keys can be linked in the TPM that made them only; --parent names the parent of two blobs.",
+        ),
+        error => Failure::with_pin(error, pin_name),
+    })?;
+    output::print(context.format, &Arrived::new("link", linked))
+}
+
+/// The key, what its file calls it, and whether the file says that it has an authorisation value.
+fn tpm_object(key: &[PathBuf], parent: Option<u32>) -> Result<(TpmObject, Option<String>, bool), Failure> {
+    if let [public, private] = key {
+        let [public, private] = [public, private].map(|path| files::read(path).map(|blob| blob.expose().to_vec()));
+        return Ok((TpmObject::Blob { public: tpm2b(public?), private: private?, parent }, None, false));
+    }
+    let path = key.first().map(PathBuf::as_path).unwrap_or(Path::new("-"));
+    if let Some(handle) = handle(path) {
+        return Ok((TpmObject::Persistent(handle), None, false));
+    }
+    let file = files::read(path)?;
+    if let Ok(handle) = handle_of_reference(file.expose()) {
+        return Ok((TpmObject::Persistent(handle), None, false));
+    }
+    let read = keyfile::read(&file, None).map_err(|error| files::unreadable(path, &error))?;
+    let Some(Key::Tss2(key)) = read.key else {
+        return Err(Failure::general(
+            format!("{}: the key is in clear, and in no TPM", path.display()),
+            "`ptool import` takes such a key into the TPM.",
+        ));
+    };
+    let refused = |what: &str, advice: &str| Failure::general(format!("{}: {what}", path.display()), advice);
+    match key.kind {
+        Kind::Loadable if key.has_policy => Err(refused(
+            "the key is used by a policy",
+            "A linked key is used by its authorization value; make a key with a policy in the token.",
+        )),
+        Kind::Loadable => {
+            let needs_auth = !key.empty_auth;
+            let parent = Some(parent.unwrap_or(key.parent));
+            Ok((TpmObject::Blob { public: key.public, private: key.private, parent }, key.description, needs_auth))
+        }
+        Kind::Importable => {
+            Err(refused("the key is wrapped for a TPM", "`ptool import` takes such a key into that TPM."))
+        }
+        Kind::Sealed => Err(refused("the file has sealed data, and no key", "")),
+    }
+}
+
+/// tpm2-tools write a public area with its size before it; some of their options leave that out.
+fn tpm2b(public: Vec<u8>) -> Vec<u8> {
+    let sized =
+        public.split_first_chunk().is_some_and(|(len, rest)| usize::from(u16::from_be_bytes(*len)) == rest.len());
+    match (sized, u16::try_from(public.len())) {
+        (false, Ok(len)) => [&len.to_be_bytes()[..], &public].concat(),
+        _ => public,
+    }
+}
+
+/// A persistent handle, if it is one and no name of a file.
+fn handle(path: &Path) -> Option<u32> {
+    let digits = path.to_str()?.strip_prefix("0x")?;
+    u32::from_str_radix(digits, 16).ok().filter(|handle| handle >> 24 == 0x81)
+}
