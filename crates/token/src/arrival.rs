@@ -1,5 +1,7 @@
 //! Keys that come from elsewhere, once the TPM has them: their objects, all of which get into the store or none.
 
+use std::sync::Arc;
+
 use base::Secret;
 use model::{
     AttributeType, Attributes, CertificateType, KeyType, ObjectClass, ObjectHandle, Rule, Scope, Template, Value,
@@ -9,6 +11,7 @@ use crate::draft::Draft;
 use crate::keygen::{settle_private, settle_public};
 use crate::library::Library;
 use crate::object::TpmKey;
+use crate::policy::BoundPolicy;
 use crate::public_key::PublicKey;
 use crate::session::Session;
 use crate::template;
@@ -62,10 +65,14 @@ impl Library {
     ) -> Result<Vec<ObjectHandle>> {
         let signer = self.may_write(session, true)?;
         let area = arrival.key.wrapped.public_area()?;
+        let policy = session.policy_of_new_keys().filter(|policy| policy.policy().digest() == area.auth_policy());
         let (mut drafts, id) = match PublicKey::from_area(&area) {
             Ok(public) => pair(arrival, &public, &area, look)?,
             Err(_) => secret(arrival, &area, look)?,
         };
+        if let Some(policy) = policy {
+            bind(&mut drafts, &policy);
+        }
         for parts in certificates {
             drafts.push(certificate(parts, &id, look)?);
         }
@@ -75,6 +82,17 @@ impl Library {
         })?;
         self.changed()?;
         Ok(handles)
+    }
+}
+
+/// Gives the policy to the one that is in the TPM. Who need not log in to use it must not need to log in to see it.
+fn bind(drafts: &mut [Draft], policy: &Arc<BoundPolicy>) {
+    for draft in drafts.iter_mut().filter(|draft| draft.key.is_some()) {
+        draft.policy = Some(Arc::clone(policy));
+        if policy.is_free() {
+            draft.hidden = None;
+            draft.attributes.set(AttributeType::PRIVATE, Value::Bool(false));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::values::parse_id;
-use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UserPin};
 
 /// `import`
 #[derive(Debug, Args)]
@@ -32,6 +32,13 @@ pub(crate) struct Import {
 
     #[command(flatten)]
     pub(crate) names: KeyNames,
+
+    #[command(flatten)]
+    pub(crate) binding: Binding,
+
+    /// Make a key that needs no PIN: the state of the machine is enough
+    #[arg(long, conflicts_with = "attr_always_authenticate")]
+    pub(crate) no_pin: bool,
 
     #[command(flatten)]
     pub(crate) user: UserPin,

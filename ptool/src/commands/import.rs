@@ -10,7 +10,7 @@ use serde::Serialize;
 use token::Error;
 use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, WrappedKey};
 
-use super::{Context, files, find_token, key_user, note_unused_auth};
+use super::{Context, files, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::import::{Import, ImportAlgorithm};
 use crate::errors::Failure;
 use crate::output;
@@ -63,6 +63,7 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
     if let ForeignKey::Private(key) = &key {
         check_certificates(&certificates, key)?;
     }
+    let policy = pcr::binding(context, &options.binding, !options.no_pin)?;
     let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;
     let request = ImportRequest {
         label: options.label.label.clone(),
@@ -73,7 +74,7 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
         always_authenticate: options.names.attr_always_authenticate,
         certificates: certificates.into_iter().map(parts).collect(),
     };
-    let imported = admin.import(&request).map_err(|error| refused(error, pin_name))?;
+    let imported = admin.import_bound(&request, policy.as_ref()).map_err(|error| refused(error, pin_name))?;
     output::print(context.format, &Arrived::new("import", imported))
 }
 

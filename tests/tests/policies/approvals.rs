@@ -108,3 +108,48 @@ fn an_authority_may_be_a_key_in_a_token() {
         sign(&world, algorithm).unwrap();
     }
 }
+
+#[test]
+fn an_approval_with_a_counter_can_be_taken_back() {
+    let world = world();
+    authority(&world, "boss", RSA);
+    add_key(&world, "signed", &["--pcr-authority=boss.pub", "--pcr=sha256:10"]);
+    let approve = || world.ptool_ok(&["pcr", "approve", "--key=boss.pem", "--pcr=sha256:10", "--counter"]);
+    assert!(approve().text().contains("counter: '0x0180"));
+    approve();
+    sign(&world, "signed").unwrap();
+    // What an attacker keeps is the store as it is now.
+    let kept = world.store_bytes();
+    let revoked = world.ptool_ok(&["pcr", "revoke", "1"]);
+    assert!(revoked.text().contains("void: true") && revoked.stderr.is_empty(), "{revoked:?}");
+    sign(&world, "signed").unwrap();
+    world.ptool_ok(&["pcr", "revoke", "2"]);
+    refused(&world, "signed");
+    std::fs::write(world.store_file(), &kept).unwrap();
+    refused(&world, "signed");
+    // Nor does a counter that is made anew at the same place bring it back.
+    approve();
+    sign(&world, "signed").unwrap();
+    world.ptool_ok(&["pcr", "revoke", "3"]);
+    std::fs::write(world.store_file(), &kept).unwrap();
+    refused(&world, "signed");
+    let check = world.ptool(&["pcr", "check", "--label=t"]);
+    assert!(check.status == Some(1) && check.text().contains("revoked"), "{check:?}");
+    // What has lost its counter is removed like any other.
+    world.ptool_ok(&["pcr", "revoke", "1"]);
+    assert_eq!(tool(&world, "tpm2_nvreadpublic", &[]).text().matches("0x1800").count(), 0);
+    world.assert_clean();
+}
+
+#[test]
+fn nothing_is_left_of_an_approval_that_fails() {
+    let world = world();
+    authority(&world, "boss", RSA);
+    add_key(&world, "boss", &[]);
+    for key in ["pkcs11:token=t;object=boss", "boss.pub"] {
+        let run = world.ptool(&["pcr", "approve", "--key", key, "--pcr=sha256:10", "--counter", "--userpin=wrong-pin"]);
+        assert!(matches!(run.status, Some(1 | 3)), "{run:?}");
+    }
+    assert_eq!(tool(&world, "tpm2_nvreadpublic", &[]).text().matches("0x1800").count(), 0);
+    assert_eq!(world.ptool_ok(&["pcr", "list"]).text(), "[]\n");
+}

@@ -53,7 +53,7 @@ fn a_literal_state_is_three() {
     let names = ["Load", "StartAuthSession", "PolicyPCR", "PolicyAuthValue", "Sign"];
     signatures(&world, "bound", &names, &names[2..]);
     add_key(&world, "unattended", &["--pcr=sha256:0,2,7", "--no-pin"]);
-    let names = ["Load", "StartAuthSession", "PolicyPCR", "Sign"];
+    let names = ["StartAuthSession", "Load", "PolicyPCR", "Sign"];
     signatures(&world, "unattended", &names, &names[2..]);
     add_key(&world, "plain", &[]);
     signatures(&world, "plain", &["Load", "Sign"], &["Sign"]);
@@ -68,7 +68,7 @@ fn an_approved_state_is_four() {
         add_key(&world, name, &["--pcr-authority", &public]);
         world.ptool_ok(&["pcr", "approve", "--key", &private, "--pcr=sha256:11"]);
         let names = ["PolicyPCR", "PolicyAuthorize", "PolicyAuthValue", "Sign"];
-        let before = ["PCR_Read", "LoadExternal", "VerifySignature", "FlushContext", "Load", "StartAuthSession"];
+        let before = ["LoadExternal", "VerifySignature", "FlushContext", "Load", "StartAuthSession"];
         signatures(&world, name, &[&before[..], &names].concat(), &names);
     }
 }

@@ -1,7 +1,8 @@
 //! Keys that work in the right state of the machine only.
 
 use pkcs11_sys::*;
-use tests::probe::{fails, number};
+use tests::Argument;
+use tests::probe::{attributes, bytes, fails, number};
 use tests::world::Run;
 
 use crate::machine::*;
@@ -138,5 +139,80 @@ fn an_altered_policy_is_noticed() {
     let sealed = probe.open_rw(probe.slot_of("sealed"));
     fails(probe.login(sealed, CKU_USER, PIN), CKR_DEVICE_ERROR);
     assert!(world.log().contains("policy"), "{}", world.log());
+    probe.finalize().unwrap();
+}
+
+#[test]
+fn keys_from_elsewhere_are_bound_as_well() {
+    let world = world();
+    authority(&world, "mine", EC);
+    let import = |more: &[&str]| {
+        let import = ["import", "--label=t", "--userpin", PIN, "--privkey=mine.pem"];
+        world.ptool_ok(&[&import, more].concat());
+    };
+    import(&["--key-label=bound", "--pcr=sha256:10"]);
+    import(&["--key-label=free", "--pcr=sha256:10", "--no-pin"]);
+    sign(&world, "bound").unwrap();
+    sign(&world, "free").unwrap();
+    extend(&world, 10, 1);
+    refused(&world, "bound");
+    refused(&world, "free");
+}
+
+#[test]
+fn secret_keys_are_bound_as_well() {
+    let world = world();
+    for (label, more) in [("bound", None), ("free", Some("--no-pin"))] {
+        let mut add =
+            vec!["addkey", "--label=t", "--userpin", PIN, "--algorithm=aes256", "--pcr=sha256:10", "--key-label"];
+        add.push(label);
+        add.extend(more);
+        world.ptool_ok(&add);
+    }
+    let encrypt = |label: &str, pin: Option<&str>| {
+        let probe = world.probe().initialized();
+        let session = probe.open_rw(probe.slot_of("t"));
+        if let Some(pin) = pin {
+            probe.login(session, CKU_USER, pin).unwrap();
+        }
+        let keys = probe.find(session, &[number(CKA_CLASS, CKO_SECRET_KEY), bytes(CKA_LABEL, label.as_bytes())]);
+        let encrypted = probe.encrypt(session, CKM_AES_ECB, keys.unwrap()[0], &[7; 32]);
+        probe.finalize().unwrap();
+        encrypted.map(|text| assert_ne!(text, [7; 32]))
+    };
+    encrypt("bound", Some(PIN)).unwrap();
+    encrypt("free", None).unwrap();
+    extend(&world, 10, 1);
+    fails(encrypt("bound", Some(PIN)), CKR_FUNCTION_REJECTED);
+    fails(encrypt("free", None), CKR_FUNCTION_REJECTED);
+    world.assert_clean();
+}
+
+#[test]
+fn a_copy_and_a_new_label_keep_the_policy() {
+    let world = world();
+    add_key(&world, "bound", &["--pcr=sha256:10"]);
+    let (probe, session) = logged_in(&world);
+    let key = probe.private_key(session, "bound");
+    let renamed = [bytes(CKA_LABEL, b"renamed")];
+    let change = vec![session.into(), key.into(), attributes(&renamed), (renamed.len() as u64).into()];
+    probe.rv("C_SetAttributeValue", change).unwrap();
+    let other = [bytes(CKA_LABEL, b"copy")];
+    let copy = vec![session.into(), key.into(), attributes(&other), (other.len() as u64).into(), Argument::place(0)];
+    let (rv, values) = probe.call("C_CopyObject", copy);
+    assert_eq!(rv, CKR_OK);
+    let copy = values.last().unwrap().word();
+    for key in [key, copy] {
+        probe.sign(session, CKM_ECDSA_SHA256, key, b"message").unwrap();
+    }
+    probe.finalize().unwrap();
+    let listed = world.ptool_ok(&["listobjects", "--label=t"]).text();
+    assert_eq!(listed.matches("policy: 'sha256:10 + PIN'").count(), 2, "{listed}");
+    extend(&world, 10, 1);
+    let (probe, session) = logged_in(&world);
+    for label in ["renamed", "copy"] {
+        let key = probe.private_key(session, label);
+        fails(probe.sign(session, CKM_ECDSA_SHA256, key, b"message"), CKR_FUNCTION_REJECTED);
+    }
     probe.finalize().unwrap();
 }

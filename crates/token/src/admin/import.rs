@@ -6,11 +6,12 @@ use model::{AttributeType, KeyType, ObjectClass, ObjectHandle, Template, Value};
 use serde::Serialize;
 
 use super::session::AdminSession;
-use super::{Admin, Pin};
+use super::{Admin, Pin, PolicyRequest};
 use crate::arrival::{Arrival, CertificateParts, Look};
 use crate::info::ObjectSummary;
 use crate::keygen::AUTH_LEN;
 use crate::object::TpmKey;
+use crate::policy::{self, BoundPolicy};
 use crate::slot::Token;
 use crate::wrap::material;
 use crate::{Error, Result};
@@ -85,13 +86,34 @@ impl Admin {
     /// [`Error::ArgumentsBad`] without such a token, [`Error::PinIncorrect`], [`Error::KeySizeRange`] and [`Error::DeviceError`] for
     /// what this TPM does not take, [`Error::WrappedKeyInvalid`] for what is wrapped for another, or with another auth value.
     pub fn import(&self, request: &ImportRequest) -> Result<Imported> {
+        self.import_bound(request, None)
+    }
+
+    /// The same, with a policy, as [`Admin::add_bound_key`] has it.
+    ///
+    /// # Errors
+    /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be.
+    pub fn import_bound(&self, request: &ImportRequest, policy: Option<&PolicyRequest>) -> Result<Imported> {
+        let policy = policy.map(|policy| self.policy(policy)).transpose()?;
+        let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
+        if free && request.always_authenticate {
+            return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
+        }
+        if policy.is_some() && matches!(request.key, ForeignKey::Wrapped(_)) {
+            return Err(Error::ArgumentsBad("a wrapped key keeps the policy that it was wrapped with"));
+        }
         let token = self.token(&request.label)?;
         let session = self.log_in_as_user(&token, &request.pin)?;
+        if let Some(policy) = policy {
+            self.library.session(session.handle())?.bind_new_keys(policy)?;
+        }
         let arrival = match &request.key {
-            ForeignKey::Private(key) => self.arrival_of(&token, &material(key))?,
-            ForeignKey::Aes(value) => return self.import_secret(&token, &session, request, KeyType::AES, value),
+            ForeignKey::Private(key) => self.arrival_of(&token, &session, &material(key))?,
+            ForeignKey::Aes(value) => {
+                return self.import_secret(&token, &session, request, (KeyType::AES, free), value);
+            }
             ForeignKey::Hmac(value) => {
-                return self.import_secret(&token, &session, request, KeyType::GENERIC_SECRET, value);
+                return self.import_secret(&token, &session, request, (KeyType::GENERIC_SECRET, free), value);
             }
             ForeignKey::Wrapped(wrapped) => self.unwrapped(&token, wrapped)?,
         };
@@ -112,7 +134,7 @@ impl Admin {
         token: &Token,
         session: &AdminSession<'_>,
         request: &ImportRequest,
-        key_type: KeyType,
+        (key_type, free): (KeyType, bool),
         value: &Secret,
     ) -> Result<Imported> {
         let id = match &request.id {
@@ -127,6 +149,9 @@ impl Admin {
         if let Some(label) = &request.key_label {
             template.push(AttributeType::LABEL, label.clone().into_bytes());
         }
+        if free {
+            template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
+        }
         template.push(AttributeType::VALUE, value.expose().to_vec());
         let handle = self.library.create_object(session.handle(), &template).map_err(|error| match error {
             Error::AttributeValueInvalid(AttributeType::VALUE) => Error::KeySizeRange,
@@ -136,9 +161,10 @@ impl Admin {
     }
 
     /// Brings a key in clear into the TPM.
-    fn arrival_of(&self, token: &Token, material: &tpm::KeyMaterial) -> Result<Arrival> {
-        let auth = Secret::new(base::random::bytes(AUTH_LEN)?);
-        let wrapped = self.library.tpm()?.import_key(&token.primary, material, &auth, None)?;
+    fn arrival_of(&self, token: &Token, session: &AdminSession<'_>, material: &tpm::KeyMaterial) -> Result<Arrival> {
+        let policy = self.library.session(session.handle())?.policy_of_new_keys();
+        let auth = policy::new_auth(policy.as_deref())?;
+        let wrapped = self.library.tpm()?.import_key(&token.primary, material, &auth, policy::of_tpm(&policy))?;
         let name = wrapped.name()?;
         Ok(Arrival { key: TpmKey { wrapped, name }, auth, remarks: Vec::new() })
     }
