@@ -54,10 +54,13 @@ impl Place<'_, CK_MECHANISM> {
     pub(crate) fn message_mechanism(&self, library: &Library, session: SessionHandle) -> Result<Mechanism> {
         let (number, parameter) = self.parts()?;
         library.session_info(session)?;
-        if !parameter.is_absent() {
+        let ty = MechanismType(number);
+        let messages = Ops::MESSAGE_ENCRYPT | Ops::MESSAGE_DECRYPT;
+        // Whatever the parameter of another mechanism is, the token says that it does not do this.
+        if !parameter.is_absent() && ty.row().is_some_and(|row| row.ops.intersects(messages)) {
             parameter.structure::<CK_GCM_MESSAGE_PARAMS>()?;
         }
-        Ok(Mechanism::plain(MechanismType(number)))
+        Ok(Mechanism::plain(ty))
     }
 
     /// What an `Init` function does: starts an operation, or for a null pointer cancels the one of this kind that is

@@ -1,7 +1,10 @@
 //! `CK_GCM_MESSAGE_PARAMS`: the parameter that comes with every message and takes results back.
 
 use model::SessionHandle;
-use pkcs11_sys::{CK_GCM_MESSAGE_PARAMS, CK_ULONG, CKG_GENERATE, CKG_GENERATE_RANDOM, CKG_NO_GENERATE};
+use pkcs11_sys::{
+    CK_GCM_MESSAGE_PARAMS, CK_ULONG, CKG_GENERATE, CKG_GENERATE_COUNTER, CKG_GENERATE_COUNTER_XOR, CKG_GENERATE_RANDOM,
+    CKG_NO_GENERATE,
+};
 use token::{Error, Library, MessageIv, Result};
 
 use crate::raw::Bytes;
@@ -58,19 +61,19 @@ impl Bytes<'_> {
 impl GcmMessage<'_> {
     /// Where the initialisation vector of an encryption comes from.
     ///
-    /// There is no counter: it would start again with every `C_MessageEncryptInit`, and a vector that comes twice under
-    /// one key gives the key's messages away.
-    ///
     /// # Errors
     /// `MechanismParamInvalid` for another generator.
     pub(crate) fn iv_source(&self) -> Result<MessageIv> {
+        let fixed_bits = usize::try_from(self.given.ulIvFixedBits).unwrap_or(usize::MAX);
         match self.given.ivGenerator {
             CKG_NO_GENERATE => Ok(MessageIv::Given(self.iv.clone())),
-            CKG_GENERATE | CKG_GENERATE_RANDOM => Ok(MessageIv::Random {
+            CKG_GENERATE | CKG_GENERATE_RANDOM => Ok(MessageIv::Random { start: self.iv.clone(), fixed_bits }),
+            CKG_GENERATE_COUNTER | CKG_GENERATE_COUNTER_XOR => Ok(MessageIv::Counter {
                 start: self.iv.clone(),
-                fixed_bits: usize::try_from(self.given.ulIvFixedBits).unwrap_or(usize::MAX),
+                fixed_bits,
+                xor: self.given.ivGenerator == CKG_GENERATE_COUNTER_XOR,
             }),
-            _ => Err(Error::MechanismParamInvalid("vectors are given, or made at random")),
+            _ => Err(Error::MechanismParamInvalid("there is no such generator of vectors")),
         }
     }
 

@@ -134,12 +134,61 @@ fn vectors_are_made_at_random() {
     assert_ne!(message.iv[4..], [0xa5; 12]);
     assert_eq!(message.decrypt(world.session, &cipher).unwrap(), PLAIN);
 
-    // Few random bits, and a counter that would start again, are refused.
+    // Few random bits are refused.
     message.fixed_bits = 33;
     assert_eq!(message.encrypt(world.session, PLAIN), Err(CKR_MECHANISM_PARAM_INVALID));
-    for generator in [CKG_GENERATE_COUNTER, CKG_GENERATE_COUNTER_XOR, 99] {
+    let refused = Message::new(&[0; 12], 99).encrypt(world.session, PLAIN);
+    assert_eq!(refused, Err(CKR_MECHANISM_PARAM_INVALID));
+}
+
+#[test]
+fn vectors_count() {
+    let world = World::new();
+    let key = world.key(CKK_AES, false, &[0x41; 16]);
+    let (mut copy, mut none) = (0, 0_u64);
+    assert_eq!(call!(C_CopyObject(world.session, key, from_mut(&mut none).cast(), 0, &raw mut copy)), CKR_OK);
+    let mut seen = Vec::new();
+    let mut number = 0_u8;
+    // The number goes on in another operation, and with a copy, which is the same key.
+    for key in [key, key, copy] {
+        init(&world, key);
+        for (generator, fixed_bits) in [(CKG_GENERATE_COUNTER, 32), (CKG_GENERATE_COUNTER_XOR, 32)] {
+            let mut message = Message::new(&[0xa0; 12], generator);
+            message.fixed_bits = fixed_bits;
+            let mut parameter = message.parameter();
+            let at = from_mut(&mut parameter).cast();
+            let (data, mut len) = (input(PLAIN), 0);
+            let query = call!(C_EncryptMessage(
+                world.session,
+                at,
+                48,
+                null_mut(),
+                0,
+                data,
+                LEN as u64,
+                null_mut(),
+                &raw mut len
+            ));
+            assert_eq!((query, &message.iv), (CKR_OK, &vec![0xa0; 12]), "a question makes no vector");
+            let cipher = message.encrypt(world.session, PLAIN).unwrap();
+            let mut expected = if generator == CKG_GENERATE_COUNTER { vec![0; 12] } else { vec![0xa0; 12] };
+            expected[..4].copy_from_slice(&[0xa0; 4]);
+            expected[11] ^= number;
+            assert_eq!(message.iv, expected);
+            assert!(!seen.contains(&message.iv));
+            seen.push(message.iv.clone());
+            number += 1;
+            message.generator = CKG_NO_GENERATE;
+            assert_eq!(message.decrypt(world.session, &cipher).unwrap(), PLAIN);
+        }
+        assert_eq!(call!(C_MessageEncryptFinal(world.session)), CKR_OK);
+        assert_eq!(call!(C_MessageDecryptFinal(world.session)), CKR_OK);
+    }
+    // Nobody but this process counts with it: a key in the TPM has other users.
+    init(&world, world.key(CKK_AES, true, &[0x42; 16]));
+    for generator in [CKG_GENERATE_COUNTER, CKG_GENERATE_COUNTER_XOR] {
         let refused = Message::new(&[0; 12], generator).encrypt(world.session, PLAIN);
-        assert_eq!(refused, Err(CKR_MECHANISM_PARAM_INVALID), "{generator}");
+        assert_eq!(refused, Err(CKR_MECHANISM_PARAM_INVALID));
     }
 }
 
@@ -356,4 +405,19 @@ fn messages_are_signed_and_verified() {
     assert_eq!(call!(C_MessageSignFinal(session)), CKR_OPERATION_NOT_INITIALIZED);
     assert_eq!(call!(C_SessionCancel(session, CKF_MESSAGE_VERIFY)), CKR_OK);
     assert_eq!(call!(C_MessageVerifyFinal(session)), CKR_OPERATION_NOT_INITIALIZED);
+}
+
+#[test]
+fn mechanisms_without_messages_are_refused_whatever_their_parameter() {
+    let world = World::new();
+    let key = world.key(CKK_AES, false, &[0x41; 16]);
+    let mut iv = [0_u8; 16];
+    for number in [CKM_AES_CBC, CKM_MD5, CKM_SHA256_HMAC] {
+        for mut mechanism in [plain(number), with(number, &mut iv)] {
+            let refused = call!(C_MessageEncryptInit(world.session, &mut mechanism, key));
+            assert_eq!(refused, CKR_MECHANISM_INVALID, "{number:#x}");
+            let refused = call!(C_MessageDecryptInit(world.session, &mut mechanism, key));
+            assert_eq!(refused, CKR_MECHANISM_INVALID, "{number:#x}");
+        }
+    }
 }

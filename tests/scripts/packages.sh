@@ -78,11 +78,12 @@ for_check() {
 
 # What only the long run has.
 for_clients() {
+    has_command column bsdextrautils
     has_command apache2 apache2-bin
     has_command stunnel4 stunnel4 stunnel4.service
     has_command openvpn openvpn openvpn.service
     has_command pki strongswan-pki
-    has_file "$(libraries)/libstrongswan/plugins/libstrongswan-pkcs11.so" libstrongswan-extra-plugins
+    has_file /usr/lib/ipsec/plugins/libstrongswan-pkcs11.so libstrongswan-extra-plugins
     has_command gnupg-pkcs11-scd gnupg-pkcs11-scd
     has_command gpg gpg
     has_command gpg-agent gpg-agent

@@ -55,15 +55,23 @@ pub fn make_store(store: &Path, socket: &Path, tokens: &[Token]) {
         let (label, user_pin) = (format!("--label={}", token.label), format!("--userpin={pin}"));
         tool(&["addtoken", "--pid=1", &label, &user_pin, &format!("--sopin={}", token.so_pin)]);
         for key in token.keys {
-            let algorithm = format!("--algorithm={}", key.algorithm);
-            tool(&[
-                "addkey",
-                &label,
-                &user_pin,
-                &algorithm,
-                &format!("--key-label={}", key.label),
-                &format!("--id={}", key.id),
-            ]);
+            // Its tool has no word for this curve, but the module has.
+            if key.algorithm == "ecc521" {
+                let mut command = Command::new("pkcs11-tool");
+                command.arg("--module").arg(product::module()).args([
+                    "--token-label",
+                    token.label,
+                    "--login",
+                    "--pin",
+                    pin,
+                ]);
+                command.args(["--keypairgen", "--key-type", "EC:secp521r1", "--label", key.label, "--id", key.id]);
+                command.envs(environment(store.to_str().unwrap(), socket.to_str().unwrap())).stdin(Stdio::null());
+                Run::of(&mut command).ok();
+                continue;
+            }
+            let (algorithm, name) = (format!("--algorithm={}", key.algorithm), format!("--key-label={}", key.label));
+            tool(&["addkey", &label, &user_pin, &algorithm, &name, &format!("--id={}", key.id)]);
         }
     }
 }

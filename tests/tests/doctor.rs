@@ -253,6 +253,53 @@ fn a_store_that_others_can_write_is_named() {
 }
 
 #[test]
+fn linked_keys_are_looked_for_where_they_are() {
+    let desk = Desk::new();
+    tool(&desk, "tpm2_createprimary", &["-Q", "-C", "o", "-G", "rsa2048", "-c", "p.ctx"]);
+    tool(&desk, "tpm2_evictcontrol", &["-Q", "-C", "o", "-c", "p.ctx", "0x81000020"]);
+    tool(&desk, "tpm2_flushcontext", &["-Q", "--transient-object"]);
+    tool(&desk, "tpm2_create", &["-Q", "-C", "0x81000020", "-G", "ecc256", "-u", "k.pub", "-r", "k.priv"]);
+    tool(&desk, "tpm2_load", &["-Q", "-C", "0x81000020", "-u", "k.pub", "-r", "k.priv", "-c", "k.ctx"]);
+    tool(&desk, "tpm2_evictcontrol", &["-Q", "-C", "o", "-c", "k.ctx", "0x81000021"]);
+    tool(&desk, "tpm2_flushcontext", &["-Q", "--transient-object"]);
+    let link = |what: &[&str]| {
+        desk.world.ptool_ok(&[&["link", "--label=alpha", "--userpin", PIN], what].concat());
+    };
+    link(&["k.pub", "k.priv", "--parent=0x81000020", "--key-label=blob"]);
+    link(&["0x81000021", "--key-label=persistent"]);
+    let (run, findings) = doctor(&desk, &["--label=alpha"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(about(&findings, "token")[0].1.contains("7 keys load"), "{findings:#?}");
+
+    for handle in ["0x81000020", "0x81000021"] {
+        tool(&desk, "tpm2_evictcontrol", &["-Q", "-C", "o", "-c", handle]);
+    }
+    let (run, findings) = doctor(&desk, &["--label=alpha"]);
+    assert_eq!(run.status, Some(1), "{run:?}");
+    let lost = about(&findings, "key");
+    assert_eq!(lost.len(), 2, "{findings:#?}");
+    assert!(lost[0].1.contains("\"blob\"") && lost[1].1.contains("\"persistent\""), "{lost:?}");
+    assert!(failures(&findings).iter().all(|finding| finding["advice"].as_str().unwrap().contains("linked")));
+    desk.world.assert_clean();
+}
+
+#[test]
+fn a_key_that_waits_for_another_state_is_named() {
+    let desk = Desk::new();
+    let login = ["--label=alpha", "--userpin", PIN];
+    let bound = ["--algorithm=ecc256", "--key-label=bound", "--pcr=sha256:10", "--yes"];
+    desk.world.ptool_ok(&[&["addkey"], &login[..], &bound].concat());
+    let (run, findings) = doctor(&desk, &["--label=alpha"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(about(&findings, "policy").is_empty(), "{findings:#?}");
+    tool(&desk, "tpm2_pcrextend", &["10:sha256=0000000000000000000000000000000000000000000000000000000000000001"]);
+    let (run, findings) = doctor(&desk, &["--label=alpha"]);
+    assert_eq!(run.status, Some(1), "{run:?}");
+    let [(level, text)] = about(&findings, "policy")[..] else { panic!("{findings:#?}") };
+    assert!(level == "fail" && text.contains("\"bound\"") && text.contains("10"), "{text}");
+}
+
+#[test]
 fn certificates_that_end_soon_are_named() {
     let desk = Desk::new();
     let login = ["--label=alpha", "--userpin", PIN];

@@ -66,12 +66,23 @@ impl Machine {
         } else {
             "ECDSA-SHA256"
         };
+        let id = self.id_of(label);
         self.sh(&format!(
             "echo letter > letter; rm -f signature
              pkcs11-tool --module $MODULE --token-label t --login --pin {PIN} --sign --mechanism {mechanism} \
-               --signature-format openssl --label {label} -i letter -o signature
+               --signature-format openssl --id {id} -i letter -o signature
              openssl dgst -sha256 -verify {public} -signature signature letter"
         ));
+    }
+
+    /// `CKA_ID` of a private key.
+    #[track_caller]
+    fn id_of(&self, label: &str) -> String {
+        let text = self.sh("ptool listobjects --label t --output json");
+        let objects: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let is = |object: &&serde_json::Value| object["CKA_CLASS"] == "CKO_PRIVATE_KEY" && object["CKA_LABEL"] == label;
+        let found = objects.as_array().unwrap().iter().find(is).unwrap_or_else(|| panic!("no {label} in {text}"));
+        found["CKA_ID"].as_str().unwrap().to_owned()
     }
 
     /// The TPM commands of a line.
@@ -142,11 +153,11 @@ fn keys_of_every_form_are_imported_and_sign() {
 fn an_import_costs_one_command_besides_the_login() {
     let machine = Machine::new();
     machine.sh("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ec.pem");
+    // The first commands of a TPM's life are asked for again while it tests itself.
+    machine.sh("ptool import --label t --privkey ec.pem");
     let cost = machine.cost("ptool import --label t --privkey ec.pem");
-    let expected = ["StartAuthSession", "Load", "Unseal", "FlushContext", "Import"];
-    let mut sorted = cost.clone();
-    sorted.retain(|name| name != "FlushContext");
-    assert_eq!(sorted, ["StartAuthSession", "Load", "Unseal", "Import"], "{expected:?}");
+    let used: Vec<&str> = cost.iter().map(String::as_str).filter(|name| *name != "FlushContext").collect();
+    assert_eq!(used, ["StartAuthSession", "Load", "Unseal", "Import"], "{cost:?}");
     assert!(cost.len() <= 6, "{cost:?}");
     for line in [
         "ptool export --label t --key-label nothing || true",
@@ -333,7 +344,7 @@ fn blobs_and_persistent_keys_of_tpm2_tools_are_linked() {
         .sh("ptool link --label t 0x81000021 --auth secret --key-label persistent --attr-always-authenticate --id p");
     machine.signs("blob", "ec.pub");
     machine.signs("rsa", "rsa.pub");
-    machine.sh("ptool link --label t ec.handle --auth secret --key-label plain");
+    machine.sh("ptool link --label t ec.handle --auth secret --key-label plain --id plain");
     machine.signs("plain", "ec.pub");
     machine.signs("plain", "ec.pub");
     for (line, words) in [
@@ -352,7 +363,8 @@ fn blobs_and_persistent_keys_of_tpm2_tools_are_linked() {
         "tpm2_evictcontrol -Q -C o -c 0x81000021
          tpm2_load -Q -C 0x81000001 -u rsa.tpub -r rsa.tpriv -c rsa.ctx; tpm2_evictcontrol -Q -C o -c rsa.ctx 0x81000021; tpm2_flushcontext -t",
     );
-    machine.fails("echo letter > letter; pkcs11-tool --module $MODULE --token-label t --login --pin user-pin --sign --mechanism ECDSA-SHA256 --label plain -i letter -o signature");
+    let id = machine.id_of("plain");
+    machine.fails(&format!("echo letter > letter; pkcs11-tool --module $MODULE --token-label t --login --pin user-pin --sign --mechanism ECDSA-SHA256 --id {id} -i letter -o signature"));
     machine.signs("blob", "ec.pub");
 }
 
@@ -365,9 +377,10 @@ fn a_tss2_file_of_tpm2_tools_is_linked() {
     }
     machine.sh(
         "tpm2_create -Q -C 0x81000001 -G ecc -u k.tpub -r k.tpriv -p secret; tpm2_flushcontext -t
-         tpm2_encodeobject -C 0x81000001 -u k.tpub -r k.tpriv -p -o k.pem
+         tpm2_encodeobject -C 0x81000001 -u k.tpub -r k.tpriv -o k.pem
          tpm2_load -Q -C 0x81000001 -u k.tpub -r k.tpriv -c k.ctx; tpm2_readpublic -Q -c k.ctx -f pem -o k.pub; tpm2_flushcontext -t",
     );
+    // Its releases say so of keys without one, and the other way round.
     let said = machine.fails("ptool link --label t k.pem");
     assert!(said.contains("has an authorization value"), "{said}");
     machine.sh("ptool link --label t k.pem --auth secret --key-label k");

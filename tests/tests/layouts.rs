@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 use tests::Ck;
 use tests::openssl::OpenSsl;
-use tests::world::World;
+use tests::world::{Run, World};
 
 /// `CKA_TPM2_...` of that software.
 const OBJAUTH_ENC: u64 = 0x8f00_0001;
@@ -372,7 +372,7 @@ fn what_cannot_come_over_is_named_and_the_rest_comes() {
     let objects = report["tokens"][0]["objects"].as_array().unwrap();
     let whys: Vec<_> = objects.iter().map(|object| object["why"].as_str().unwrap_or("comes")).collect();
     for (why, word) in
-        whys.iter().zip(["comes", "not YAML", "no key in the TPM", "kind", "ptool link", "comes", "comes"])
+        whys.iter().zip(["comes", "not YAML", "no key in the TPM", "kind", "handle is damaged", "comes", "comes"])
     {
         assert!(why.contains(word), "{whys:?}");
     }
@@ -396,6 +396,49 @@ fn what_cannot_come_over_is_named_and_the_rest_comes() {
     // The user who had no PIN gets one.
     workshop.world.ptool_ok(&["initpin", "--label=so only", "--sopin", SO_PIN, "--userpin", "first-pin"]);
     workshop.world.ptool_ok(&["verify", "--label=so only", "--sopin", SO_PIN, "--userpin", "first-pin"]);
+}
+
+#[test]
+fn a_linked_persistent_key_comes_over_by_its_handle() {
+    let workshop = Workshop::new();
+    let world = &workshop.world;
+    std::fs::write(world.path("key.pub"), &workshop.key.public).unwrap();
+    std::fs::write(world.path("key.priv"), &workshop.key.private).unwrap();
+    let persist = "tpm2_load -Q -C 0x81000001 -u key.pub -r key.priv -c key.ctx
+                   tpm2_evictcontrol -Q -C o -c key.ctx 0x81000010 -o key.handle
+                   tpm2_flushcontext -t";
+    let tools = |line: &str| {
+        workshop.tpm.release();
+        let mut command = world.command("sh");
+        Run::of(command.args(["-ec", line]).env("TPM2TOOLS_TCTI", world.proxy.tcti())).ok();
+    };
+    tools(persist);
+    // As the tools of the TPM2 Software Stack write it.
+    let reference = std::fs::read(world.path("key.handle")).unwrap();
+    for (name, at) in [("there", 0x8100_0010_u32), ("gone", 0x8100_0011)] {
+        let reference = [&at.to_be_bytes(), &reference[4..]].concat();
+        let store = workshop.store(9, name);
+        store.token(1, Some(name), INITIALIZED);
+        store.pins(1, true);
+        store.object(
+            1,
+            &map(&[
+                (CKA_CLASS, int(CKO_PRIVATE_KEY)),
+                (CKA_KEY_TYPE, int(CKK_EC)),
+                (CKA_LABEL, text(&hex(b"linked"))),
+                (CKA_SIGN, truth(true)),
+                (OBJAUTH_ENC, workshop.wrap(workshop.key_auth.as_bytes())),
+                (SERIALIZED_TR, text(&hex(&reference))),
+            ]),
+        );
+    }
+    let (status, report) = workshop.migrate("there", &[]);
+    assert_eq!(status, Some(0), "{report:#}");
+    workshop.assert_signs("there", "linked");
+    let (status, report) = workshop.migrate("gone", &["--dry-run"]);
+    assert_eq!(status, Some(1));
+    let why = report["tokens"][0]["objects"][0]["why"].as_str().unwrap();
+    assert!(why.contains("0x81000011") && why.contains("nothing there"), "{why}");
 }
 
 #[test]

@@ -30,7 +30,10 @@ pub fn mechanisms() -> String {
             ParamKind::Oaep => "`CK_RSA_PKCS_OAEP_PARAMS`: any hash, MGF1 hash and label",
             ParamKind::Iv => "initialisation vector, 16 bytes",
             ParamKind::Counter => "`CK_AES_CTR_PARAMS`",
-            ParamKind::Gcm => "`CK_GCM_PARAMS`; tags of 32, 64 and 96 to 128 bits",
+            ParamKind::Gcm => {
+                "`CK_GCM_PARAMS`; tags of 32, 64 and 96 to 128 bits. Messages: `CK_GCM_MESSAGE_PARAMS`, with vectors that are given, \
+                 random or, with a key in memory, counted"
+            }
             ParamKind::MacLen => "`CK_MAC_GENERAL_PARAMS`: 1 byte to the full length",
             ParamKind::WrapIv => "none, or an initial value of 8 bytes",
             ParamKind::Ecdh => "`CK_ECDH1_DERIVE_PARAMS`: `CKD_NULL`, X9.63 with SHA-1 or SHA-2; raw or DER points",
@@ -50,7 +53,8 @@ pub fn mechanisms() -> String {
 pub fn attributes() -> String {
     let mut text = String::from(
         "# Attributes\n\nGenerated from the attribute table. \"made\": a template may give it when the object is created (C) or generated (G);\n\
-         \"later\": `C_SetAttributeValue` may change it. What is neither is computed by the token.\n\n\
+         \"later\": `C_SetAttributeValue` may change it. What is neither is computed by the token.\n\
+         Templates within templates (`CKA_WRAP_TEMPLATE`, `CKA_UNWRAP_TEMPLATE`, `CKA_DERIVE_TEMPLATE`) are not kept: `CKR_ATTRIBUTE_TYPE_INVALID`.\n\n\
          | attribute | objects | made | later | default |\n|---|---|---|---|---|\n",
     );
     for row in ATTRIBUTES {

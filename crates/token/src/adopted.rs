@@ -201,8 +201,8 @@ fn settled(row: &store::ObjectRow, token: i64, signer: &Signer, wrapping_key: &S
         Hidden::Wrapped(wrapped) => Some(open(wrapping_key, wrapped)?),
         Hidden::Nothing | Hidden::Clear(_) => None,
     };
-    Draft { uid: object.uid, attributes: object.attributes, key: object.key, hidden, policy: object.policy }
-        .to_row(token, signer)
+    let Object { uid, attributes, key, policy, messages, .. } = object;
+    Draft { uid, attributes, key, hidden, policy, messages }.to_row(token, signer)
 }
 
 /// The key of the codes of public rows, from what the security officer's seal holds; and the wrapping key, if it is that.

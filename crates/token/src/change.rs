@@ -1,5 +1,7 @@
 //! Changing and copying objects (PKCS#11 v3.1 4.1.2, 4.1.3, 5.7.3, 5.7.6).
 
+use std::sync::Arc;
+
 use model::{AttributeType, Attributes, ObjectClass, ObjectHandle, Rule, SessionHandle, Template, Value};
 use store::{NewObject, ObjectRow};
 
@@ -73,7 +75,8 @@ impl Library {
             // A secret in memory that is to stay goes into the TPM.
             return self.new_secret(&session, draft.attributes, value.clone());
         }
-        let draft = Draft::new(draft.attributes, draft.key, draft.hidden)?.with_policy(draft.policy);
+        let Draft { attributes, key, hidden, policy, messages, .. } = draft;
+        let draft = Draft { policy, messages, ..Draft::new(attributes, key, hidden)? };
         self.settle_new(&session, draft)
     }
 
@@ -89,8 +92,8 @@ impl Library {
     fn draft_of(&self, session: &Session, object: &Object, attributes: Attributes) -> Result<Draft> {
         // What the object hides is bound to what it may do: it is opened here and wrapped anew.
         let hidden = if object.hides() { object.reveal(&*self.keys(&session.token)?)? } else { None };
-        let policy = object.policy.clone();
-        Ok(Draft { uid: object.uid, attributes, key: object.key.clone(), hidden, policy })
+        let (key, policy, messages) = (object.key.clone(), object.policy.clone(), Arc::clone(&object.messages));
+        Ok(Draft { uid: object.uid, attributes, key, hidden, policy, messages })
     }
 }
 

@@ -141,6 +141,11 @@ fn taken(attributes: &mut Attributes, ty: AttributeType) -> Option<Secret> {
 }
 
 pub(crate) fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
+    // Of a private key the point follows; a public one is its point (PKCS#11 mechanisms v3.1 2.3.3).
+    let ec = attributes.ulong(AttributeType::KEY_TYPE) == Some(KeyType::EC.0);
+    if ec && attributes.find(AttributeType::EC_POINT).is_none() {
+        return Err(Error::TemplateIncomplete(AttributeType::EC_POINT));
+    }
     let key = PublicKey::from_attributes(attributes).map_err(|_| {
         Error::AttributeValueInvalid(match attributes.ulong(AttributeType::KEY_TYPE).map(KeyType) {
             Some(KeyType::RSA) => AttributeType::MODULUS,

@@ -1,6 +1,7 @@
 //! An object before it has a home: just made, copied, or about to be changed.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use base::Secret;
 use model::{AttributeType, Attributes, ObjectClass, Value};
@@ -19,6 +20,8 @@ pub(crate) struct Draft {
     pub(crate) key: Option<TpmKey>,
     /// The key's auth value, or the value of a private data object.
     pub(crate) hidden: Option<Secret>,
+    /// See [`Object::messages`](crate::object::Object::messages).
+    pub(crate) messages: Arc<AtomicU64>,
     /// The policy that the TPM's key was made with.
     pub(crate) policy: Option<Arc<BoundPolicy>>,
 }
@@ -42,7 +45,7 @@ impl Draft {
         let mut uid = [0; 16];
         base::random::fill(&mut uid)?;
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(hex(&uid).into_bytes()));
-        Ok(Self { uid, attributes, key, hidden, policy: None })
+        Ok(Self { uid, attributes, key, hidden, policy: None, messages: Arc::default() })
     }
 
     pub(crate) fn with_policy(self, policy: Option<Arc<BoundPolicy>>) -> Self {

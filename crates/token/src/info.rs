@@ -59,9 +59,10 @@ pub struct TokenInfo {
 /// `CK_MECHANISM_INFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MechanismInfo {
-    /// In bits; 0 for mechanisms without keys.
+    /// In the mechanism's unit: bits for RSA, EC and the making of generic secrets, bytes for other secret keys; 0 for
+    /// mechanisms without keys.
     pub min_key_size: u64,
-    /// In bits; 0 for mechanisms without keys.
+    /// In the same unit.
     pub max_key_size: u64,
     /// `CKF_` bits.
     pub flags: u64,

@@ -114,8 +114,10 @@ impl Library {
     /// `C_GetTokenInfo`.
     ///
     /// # Errors
-    /// [`Error::SlotIdInvalid`].
+    /// [`Error::SlotIdInvalid`]; [`Error::Store`] if the store cannot be read any more.
     pub fn token_info(&self, slot: SlotId) -> Result<TokenInfo> {
+        // Another process may have set a PIN meanwhile.
+        self.refresh()?;
         match self.token_in(slot)? {
             Some(token) => Ok(token.info(self.sessions.count(&token), self.is_read_only())),
             None => Ok(TokenInfo {

@@ -1,5 +1,6 @@
 //! One object: its attributes, and the TPM key behind it.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use base::Secret;
@@ -30,6 +31,9 @@ pub(crate) struct Object {
     pub(crate) attributes: Attributes,
     pub(crate) key: Option<TpmKey>,
     pub(crate) hidden: Hidden,
+    /// How many messages were encrypted with this key under vectors that count. Shared by all copies of the key, which have
+    /// its value: no vector comes twice.
+    pub(crate) messages: Arc<AtomicU64>,
     /// What the TPM demands, besides the auth value or instead of it, before the key is used.
     pub(crate) policy: Option<Arc<BoundPolicy>>,
     mac: Option<Vec<u8>>,
@@ -111,6 +115,7 @@ impl Object {
             attributes,
             key,
             hidden: row.wrapped_auth.clone().map_or(Hidden::Nothing, Hidden::Wrapped),
+            messages: Arc::default(),
             policy,
             mac: row.mac.clone(),
             genuine: OnceLock::new(),
@@ -134,6 +139,7 @@ impl Object {
             attributes: draft.attributes,
             key: draft.key,
             hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
+            messages: draft.messages,
             policy: draft.policy,
             mac: None,
             genuine: OnceLock::from(true),
@@ -149,6 +155,7 @@ impl Object {
             attributes,
             key: None,
             hidden: Hidden::Nothing,
+            messages: Arc::default(),
             mac: None,
             policy: None,
             genuine: OnceLock::from(true),

@@ -193,7 +193,8 @@ impl Library {
                 &new.auth,
             )
             .map_err(|error| self.wrong_pin(token, error, true))?;
-        self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, false), Some(config))
+        // The officer knows it: CKF_USER_PIN_TO_BE_CHANGED, until the user sets another. It can be used all the same.
+        self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, true), Some(config))
     }
 
     /// Makes a token below a primary of the store. 3 TPM commands, and those of the primary if there was none.

@@ -370,7 +370,11 @@ impl Token {
 
     pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {
         let row = ty.row().filter(|row| self.chip.can(row)).ok_or(Error::MechanismInvalid)?;
-        let (min_key_size, max_key_size) = self.chip.key_sizes(row.key);
+        let (mut min_key_size, mut max_key_size) = self.chip.key_sizes(row.key);
+        if row.ty == MechanismType::GENERIC_SECRET_KEY_GEN {
+            // Alone among the mechanisms of secret keys it tells bits (PKCS#11 mechanisms v3.1 2.6.2).
+            (min_key_size, max_key_size) = (min_key_size * 8, max_key_size * 8);
+        }
         let mut bits = row.ops.bits();
         if row.ops.intersects(Ops::SIGN | Ops::DECRYPT | Ops::GENERATE_KEY_PAIR) {
             bits |= flags::CKF_HW;

@@ -119,6 +119,7 @@ fn a_token_without_pin_takes_a_login_for_an_operation() {
         key_label: Some("careful".to_owned()),
         id: None,
         always_authenticate: true,
+        backup: None,
     };
     admin.add_key(&request).unwrap();
     drop(admin);
@@ -132,6 +133,30 @@ fn a_token_without_pin_takes_a_login_for_an_operation() {
     assert_eq!(again(""), Ok(()));
     assert_ne!(again("a pin"), Ok(()));
     library.sign(session, b"letter", Output::Buffer(&mut [0; 64])).unwrap();
+    library.close();
+}
+
+/// A PIN that the officer set is one that the officer knows.
+#[test]
+fn a_pin_of_the_officers_is_to_be_changed() {
+    use model::flags::CKF_USER_PIN_TO_BE_CHANGED;
+    let world = World::with_token(&["ecc256"]);
+    let library = Library::open(world.config.clone()).unwrap();
+    let slot = library.slot_list(true).unwrap()[0];
+    let marked = || library.token_info(slot).unwrap().flags & CKF_USER_PIN_TO_BE_CHANGED != 0;
+    let session = library.open_session(slot, true).unwrap();
+    assert!(!marked());
+    library.login(session, UserType::So, Some(pin("sopin"))).unwrap();
+    library.init_pin(session, Some(pin("fromofficer"))).unwrap();
+    library.logout(session).unwrap();
+    assert!(marked());
+    library.login(session, UserType::User, Some(pin("fromofficer"))).unwrap();
+    assert_eq!(signs(&library, session), Ok(()), "it is a PIN all the same");
+    library.set_pin(session, Some(pin("fromofficer")), Some(pin("my own"))).unwrap();
+    assert!(!marked());
+    // Another process's doing is seen without a search.
+    Admin::open(world.config.clone()).unwrap().init_pin("server", &pin("sopin"), &pin("again")).unwrap();
+    assert!(marked());
     library.close();
 }
 

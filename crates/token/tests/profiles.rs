@@ -123,6 +123,19 @@ fn certificates_are_public_and_go_with_their_keys_or_the_claim_goes() {
 }
 
 #[test]
+fn a_public_key_without_its_point_is_incomplete() {
+    let world = World::with_token(&[]);
+    let (library, session) = world.logged_in();
+    let key = of_class(ObjectClass::PUBLIC_KEY)
+        .with(A::KEY_TYPE, Value::Ulong(model::KeyType::EC.0))
+        .with(A::EC_PARAMS, Value::Bytes(base::curve::Curve::P256.oid_der().to_vec()));
+    assert_eq!(library.create_object(session, &key), Err(Error::TemplateIncomplete(A::EC_POINT)));
+    let bad = key.with(A::EC_POINT, Value::Bytes(vec![4; 65]));
+    assert_eq!(library.create_object(session, &bad), Err(Error::AttributeValueInvalid(A::EC_POINT)));
+    library.close();
+}
+
+#[test]
 fn a_public_key_info_in_a_template_must_be_true() {
     let world = World::with_token(&[]);
     let (library, session) = world.logged_in();

@@ -74,13 +74,8 @@ pub(crate) fn with_key<T>(
     let protection = Protection { session: held, keep: true };
     connection.with(protection, |connection, protection| {
         let entity = Entity { name: key.name, auth: key.auth };
-        let persistent = key.wrapped.handle();
-        if !protected && let Some(handle) = persistent {
-            // A password goes with any object that is there.
-            check_name(connection, handle, key)?;
-        }
-        let loaded = match persistent {
-            Some(handle) => Some(Handle::object(handle, key.name)),
+        let loaded = match key.wrapped.handle() {
+            Some(handle) => Some(connection.persistent_key(handle, key.name)?),
             None => connection.loaded_key(key.name),
         };
         if protected && protection.session.is_none() && loaded.is_none() {
@@ -93,20 +88,8 @@ pub(crate) fn with_key<T>(
         if protected && protection.session.is_none() {
             protection.session = Some(session_after_load(connection, key, &handle, entity, managed)?);
         }
-        match (operation(connection, handle, protection), persistent) {
-            // A session goes with the object of this name only: another one looks like a wrong authorisation.
-            (Err(Error::AuthFailed), Some(handle)) => check_name(connection, handle, key).and(Err(Error::AuthFailed)),
-            (result, _) => result,
-        }
+        operation(connection, handle, protection)
     })
-}
-
-/// Is the persistent object the one that it should be?
-fn check_name(connection: &mut Connection, handle: u32, key: &Key<'_>) -> Result<()> {
-    match primary::read_public(connection, handle)? {
-        Some(area) if area.name()? == *key.name => Ok(()),
-        _ => Err(Error::NameMismatch),
-    }
 }
 
 /// By the policy of the key: in a session that stays for the next use, and serves every key that has a policy. It is bound to this

@@ -68,14 +68,20 @@ impl Tpm {
     }
 
     /// Whether the TPM takes a key for its own: it is loaded, and flushed. Two commands, three where the primary has an
-    /// authorisation value. The key's own authorisation value is not needed.
+    /// authorisation value; one for a persistent key. The key's own authorisation value is not needed.
     ///
     /// # Errors
     /// [`Error::Integrity`] for a blob that was altered or belongs to another parent; [`Error::PrimaryMissing`] and
-    /// [`Error::WrongPrimary`].
+    /// [`Error::WrongPrimary`]; [`Error::NameMismatch`] for a persistent key that is not there, or another one.
     pub fn check_key(&self, parent: &Primary, key: &Wrapped) -> Result<()> {
         let name = key.name()?;
         self.general(Repeat::Safe, |connection| {
+            if let Some(handle) = key.handle() {
+                return match primary::read_public(connection, handle)? {
+                    Some(area) if area.name()? == name => Ok(()),
+                    _ => Err(Error::NameMismatch),
+                };
+            }
             let protection = if parent.auth.is_empty() { Protection::none() } else { connection.salted(parent)? };
             connection.with_temporary(protection, |connection, protection| {
                 connection.load(parent, &key.public, &key.private, &name, protection.session.as_mut()).map(drop)

@@ -255,20 +255,6 @@ pub(crate) fn unseal_by_policy(
     })
 }
 
-/// Whether the object was made under this primary: Load, FlushContext; and StartAuthSession where the primary has an
-/// authorisation value.
-pub(crate) fn is_child(connection: &mut Connection, primary: &Primary, object: &Wrapped, name: &Name) -> Result<bool> {
-    let protection = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
-    connection.with(protection, |connection, protection| {
-        protection.keep = false;
-        match connection.load(primary, &object.public, &object.private, name, protection.session.as_mut()) {
-            Ok(_) => Ok(true),
-            Err(Error::Integrity) => Ok(false),
-            Err(error) => Err(error),
-        }
-    })
-}
-
 /// The whole policy of the user's object. That of the object must be the same: what is asked of a person had better not depend
 /// on what somebody wrote into the store.
 fn whole_policy(object: &Wrapped, so_name: &Name, policy: Option<&Policy>) -> Result<Policy> {

@@ -191,13 +191,6 @@ impl Tpm {
         self.session(Repeat::Safe, |connection| seal::create_pin_object(connection, primary, so_name, request))
     }
 
-    /// Whether a sealed object was made under this primary, in this TPM. Two commands, three where the primary has an
-    /// authorisation value.
-    pub fn is_child(&self, primary: &Primary, object: &Wrapped) -> Result<bool> {
-        let name = seal::check_seal(object, &[])?;
-        self.session(Repeat::Safe, |connection| seal::is_child(connection, primary, object, &name))
-    }
-
     /// What is sealed in `object`. Four commands; their session serves the next operation. With a policy, five and those of the
     /// policy: PolicyPCR, PolicyAuthValue, PolicyOR for literal PCRs and a PIN.
     pub fn unseal(

@@ -146,7 +146,7 @@ fn a_lockout_ends_by_its_authorisation_which_nobody_hears() {
     set_auth(&swtpm, RH_LOCKOUT, &lockout_auth);
     let tap = Tap::start(&swtpm);
     let tpm = at(&tap.tcti());
-    let wrong = tpm.unseal(&stage.primary, &stage.user, &secret(77));
+    let wrong = tpm.unseal(&stage.primary, &stage.user, &secret(77), None);
     assert_eq!(wrong.unwrap_err(), Error::AuthFailed);
     let state = tpm.lockout().unwrap();
     assert_eq!((state.counter, state.lockout_auth_set, state.owner_auth_set), (1, true, false));

@@ -23,7 +23,7 @@ pub(super) fn link(context: &mut Context<'_>, options: &Link) -> Result<(), Fail
     if needs_auth && options.auth.is_none() {
         return Err(Failure::usage(
             "the key has an authorization value, says its file",
-            "Give it with --auth: text, hex:..., file:PATH or `-`.",
+            "Give it with --auth: text, hex:..., file:PATH or `-`; some writers of such files err, and --auth '' says that there is none.",
         ));
     }
     let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;

@@ -241,41 +241,178 @@ pub(crate) static ROWS: &[Row] = &[
         handles: SESSION,
         ..ROW
     },
-    unsupported("C_MessageSignInit", start, &[CKR_FUNCTION_NOT_SUPPORTED; 2]),
-    unsupported("C_SignMessage", |s| list(&[&[s.session.into()], &parameter(&[0; 16]), &input(MESSAGE), &room()]), ONE),
-    unsupported("C_SignMessageBegin", |s| list(&[&[s.session.into()], &parameter(&[0; 16])]), ONE),
-    unsupported(
-        "C_SignMessageNext",
-        |s| list(&[&[s.session.into()], &parameter(&[0; 16]), &input(MESSAGE), &room()]),
-        ONE,
-    ),
-    unsupported("C_MessageSignFinal", |s| vec![s.session.into()], ONE),
-    unsupported("C_MessageVerifyInit", start, &[CKR_FUNCTION_NOT_SUPPORTED; 2]),
-    unsupported("C_VerifyMessage", verify, ONE),
-    unsupported("C_VerifyMessageBegin", |s| list(&[&[s.session.into()], &parameter(&[0; 16])]), ONE),
-    unsupported("C_VerifyMessageNext", verify, ONE),
-    unsupported("C_MessageVerifyFinal", |s| vec![s.session.into()], ONE),
+    Row {
+        name: "C_MessageSignInit",
+        right: |s| vec![s.session.into(), Mechanism::plain(CKM_SHA256_RSA_PKCS).argument(), s.rsa.1.into()],
+        seen: |s, _| signs_a_message(s),
+        order: Order::Wrong(&[Wrong { what: "twice", before: signs, gives: CKR_OPERATION_ACTIVE }]),
+        handles: WITH_KEY,
+        nulls: CANCELS,
+        ..ROW
+    },
+    Row {
+        name: "C_SignMessage",
+        before: signs,
+        right: |s| list(&[&[s.session.into()], &NO_PARAMETER, &input(MESSAGE), &room()]),
+        seen: |s, left| {
+            assert_eq!(result(left, 5), s.signature());
+            signs_a_message(s);
+        },
+        order: Order::Wrong(&[
+            NOTHING,
+            Wrong { what: "in the middle of another message", before: signing_begun, gives: CKR_OPERATION_ACTIVE },
+        ]),
+        handles: SESSION,
+        short: Short::Exact(1),
+        ..ROW
+    },
+    Row {
+        name: "C_SignMessageBegin",
+        before: signs,
+        right: |s| list(&[&[s.session.into()], &NO_PARAMETER]),
+        seen: |s, _| {
+            // Without a place for the length it is not the last part.
+            let part = list(&[&[s.session.into()], &NO_PARAMETER, &input(&MESSAGE[..9]), &NOWHERE]);
+            s.probe.rv("C_SignMessageNext", part).unwrap();
+            let rest = list(&[&[s.session.into()], &NO_PARAMETER, &input(&MESSAGE[9..]), &room()]);
+            let (rv, left) = s.probe.call("C_SignMessageNext", rest);
+            assert_eq!((rv, result(&left, 5)), (CKR_OK, s.signature()));
+        },
+        order: Order::Wrong(&[
+            NOTHING,
+            Wrong { what: "in the middle of another message", before: signing_begun, gives: CKR_OPERATION_ACTIVE },
+        ]),
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_SignMessageNext",
+        before: signing_begun,
+        right: |s| list(&[&[s.session.into()], &NO_PARAMETER, &input(MESSAGE), &room()]),
+        seen: |s, left| {
+            assert_eq!(result(left, 5), s.signature());
+            signs_a_message(s);
+        },
+        order: Order::Wrong(&[
+            NOTHING,
+            Wrong { what: "without a beginning", before: signs, gives: CKR_OPERATION_NOT_INITIALIZED },
+        ]),
+        handles: SESSION,
+        // Without a place for the length a part is not the last.
+        nulls: &[(3, CKR_OK)],
+        short: Short::Exact(1),
+        ..ROW
+    },
+    Row {
+        name: "C_MessageSignFinal",
+        before: signs,
+        right: |s| vec![s.session.into()],
+        seen: |s, _| {
+            let message = list(&[&[s.session.into()], &NO_PARAMETER, &input(MESSAGE), &room()]);
+            fails(s.probe.rv("C_SignMessage", message), CKR_OPERATION_NOT_INITIALIZED);
+        },
+        order: Order::Wrong(&[NOTHING]),
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_MessageVerifyInit",
+        right: |s| vec![s.session.into(), Mechanism::plain(CKM_SHA256_RSA_PKCS).argument(), s.rsa.0.into()],
+        seen: |s, _| verifies_messages(s),
+        order: Order::Wrong(&[Wrong { what: "twice", before: verifies, gives: CKR_OPERATION_ACTIVE }]),
+        handles: WITH_KEY,
+        nulls: CANCELS,
+        ..ROW
+    },
+    Row {
+        name: "C_VerifyMessage",
+        before: verifies,
+        right: |s| list(&[&[s.session.into()], &NO_PARAMETER, &input(MESSAGE), &input(&s.signature())]),
+        seen: |s, _| verifies_messages(s),
+        order: Order::Wrong(&[
+            NOTHING,
+            Wrong { what: "in the middle of another message", before: verification_begun, gives: CKR_OPERATION_ACTIVE },
+        ]),
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_VerifyMessageBegin",
+        before: verifies,
+        right: |s| list(&[&[s.session.into()], &NO_PARAMETER]),
+        seen: |s, _| {
+            let part = list(&[&[s.session.into()], &NO_PARAMETER, &input(&MESSAGE[..9]), &NOWHERE]);
+            s.probe.rv("C_VerifyMessageNext", part).unwrap();
+            let rest = list(&[&[s.session.into()], &NO_PARAMETER, &input(&MESSAGE[9..]), &input(&s.signature())]);
+            s.probe.rv("C_VerifyMessageNext", rest).unwrap();
+        },
+        order: Order::Wrong(&[
+            NOTHING,
+            Wrong { what: "in the middle of another message", before: verification_begun, gives: CKR_OPERATION_ACTIVE },
+        ]),
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_VerifyMessageNext",
+        before: verification_begun,
+        right: |s| list(&[&[s.session.into()], &NO_PARAMETER, &input(MESSAGE), &input(&s.signature())]),
+        seen: |s, _| verifies_messages(s),
+        order: Order::Wrong(&[
+            NOTHING,
+            Wrong { what: "without a beginning", before: verifies, gives: CKR_OPERATION_NOT_INITIALIZED },
+        ]),
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_MessageVerifyFinal",
+        before: verifies,
+        right: |s| vec![s.session.into()],
+        seen: |s, _| {
+            let message = list(&[&[s.session.into()], &NO_PARAMETER, &input(MESSAGE), &input(&s.signature())]);
+            fails(s.probe.rv("C_VerifyMessage", message), CKR_OPERATION_NOT_INITIALIZED);
+        },
+        order: Order::Wrong(&[NOTHING]),
+        handles: SESSION,
+        ..ROW
+    },
 ];
 
-const ONE: &[u64] = &[CKR_FUNCTION_NOT_SUPPORTED];
+/// No mechanism that signs has a parameter for each message.
+const NO_PARAMETER: [Argument; 2] = [Argument::NULL, Argument::Word(0)];
+/// No room and no place for a length; no signature.
+const NOWHERE: [Argument; 2] = [Argument::NULL, Argument::NULL];
 
-fn start(s: &mut Scene) -> Vec<Argument> {
-    vec![s.session.into(), Mechanism::plain(CKM_ECDSA).argument(), s.ec.1.into()]
+fn signs(s: &mut Scene) {
+    s.init("C_MessageSignInit", CKM_SHA256_RSA_PKCS, s.rsa.1);
 }
 
-fn verify(s: &mut Scene) -> Vec<Argument> {
-    list(&[&[s.session.into()], &parameter(&[0; 16]), &input(MESSAGE), &input(&[1; 64])])
+fn verifies(s: &mut Scene) {
+    s.init("C_MessageVerifyInit", CKM_SHA256_RSA_PKCS, s.rsa.0);
 }
 
-/// A function that no mechanism has a use for. It says so whatever its arguments are.
-const fn unsupported(name: &'static str, right: fn(&mut Scene) -> Vec<Argument>, handles: &'static [u64]) -> Row {
-    Row {
-        name,
-        right,
-        gives: CKR_FUNCTION_NOT_SUPPORTED,
-        seen: |_, _| (),
-        order: Order::Any("no order is right"),
-        handles,
-        ..ROW
-    }
+fn signing_begun(s: &mut Scene) {
+    signs(s);
+    s.probe.rv("C_SignMessageBegin", list(&[&[s.session.into()], &NO_PARAMETER])).unwrap();
+}
+
+fn verification_begun(s: &mut Scene) {
+    verifies(s);
+    s.probe.rv("C_VerifyMessageBegin", list(&[&[s.session.into()], &NO_PARAMETER])).unwrap();
+}
+
+fn signs_a_message(s: &Scene) {
+    let message = list(&[&[s.session.into()], &NO_PARAMETER, &input(MESSAGE), &room()]);
+    let (rv, left) = s.probe.call("C_SignMessage", message);
+    assert_eq!((rv, result(&left, 5)), (CKR_OK, s.signature()));
+}
+
+/// One message that is not what was signed, and one that is.
+fn verifies_messages(s: &Scene) {
+    let verify = |data: &[u8]| {
+        s.probe.rv("C_VerifyMessage", list(&[&[s.session.into()], &NO_PARAMETER, &input(data), &input(&s.signature())]))
+    };
+    fails(verify(b"another"), CKR_SIGNATURE_INVALID);
+    verify(MESSAGE).unwrap();
 }

@@ -1,5 +1,7 @@
 //! A logged-in client, keys whose values are known outside, and the calls that rows make.
 
+use std::cell::Cell;
+
 use pkcs11_sys::*;
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use tests::probe::{Attribute, Mechanism, Probe, attributes, bytes, flag, number};
@@ -15,6 +17,19 @@ pub(crate) struct Bench {
     pub(crate) session: u64,
     /// An RSA key that is also outside.
     pub(crate) rsa: rsa::RsaPrivateKey,
+    /// How signatures are made and verified.
+    pub(crate) by: Cell<By>,
+}
+
+/// The functions for signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// `C_Sign`, `C_Verify`.
+    Operation,
+    /// `C_SignMessage`, `C_VerifyMessage`.
+    Message,
+    /// `C_SignMessageNext`, `C_VerifyMessageNext`.
+    Parts,
 }
 
 impl Bench {
@@ -23,7 +38,7 @@ impl Bench {
         let probe = world.probe().initialized();
         let session = probe.user_session(&ALPHA);
         let rsa = rsa::RsaPrivateKey::new(&mut rng(), 2048).unwrap();
-        Bench { world, probe, session, rsa }
+        Bench { world, probe, session, rsa, by: Cell::new(By::Operation) }
     }
 
     /// `C_CreateObject` of a session object.
@@ -110,8 +125,46 @@ impl Bench {
         self.probe.attribute(self.session, key, CKA_VALUE).unwrap()
     }
 
+    pub(crate) fn signature(&self, mechanism: &Mechanism, key: u64, data: &[u8]) -> Outcome<Vec<u8>> {
+        if self.by.get() == By::Operation {
+            return self.probe.sign(self.session, mechanism.clone(), key, data);
+        }
+        self.probe.init("C_MessageSignInit", self.session, mechanism.clone(), key)?;
+        let head = |data: &[u8]| [self.message(), input(data)].concat();
+        let signature = if self.by.get() == By::Message {
+            self.probe.output("C_SignMessage", head(data), Some(1024))
+        } else {
+            let (first, rest) = data.split_at(data.len() / 2);
+            self.probe.rv("C_SignMessageBegin", self.message())?;
+            let part = [head(first), vec![Argument::NULL, Argument::NULL]].concat();
+            self.probe.rv("C_SignMessageNext", part)?;
+            self.probe.output("C_SignMessageNext", head(rest), Some(1024))
+        };
+        self.probe.rv("C_MessageSignFinal", vec![self.session.into()])?;
+        signature.ok()
+    }
+
     pub(crate) fn verify(&self, mechanism: &Mechanism, key: u64, data: &[u8], signature: &[u8]) -> Outcome<()> {
-        self.probe.verify(self.session, mechanism.clone(), key, data, signature)
+        if self.by.get() == By::Operation {
+            return self.probe.verify(self.session, mechanism.clone(), key, data, signature);
+        }
+        self.probe.init("C_MessageVerifyInit", self.session, mechanism.clone(), key)?;
+        let verified = if self.by.get() == By::Message {
+            self.probe.rv("C_VerifyMessage", [self.message(), input(data), input(signature)].concat())
+        } else {
+            let (first, rest) = data.split_at(data.len() / 2);
+            self.probe.rv("C_VerifyMessageBegin", self.message())?;
+            let part = [self.message(), input(first), vec![Argument::NULL, Argument::NULL]].concat();
+            self.probe.rv("C_VerifyMessageNext", part)?;
+            self.probe.rv("C_VerifyMessageNext", [self.message(), input(rest), input(signature)].concat())
+        };
+        self.probe.rv("C_MessageVerifyFinal", vec![self.session.into()])?;
+        verified
+    }
+
+    /// The session, and no parameter: no mechanism that signs has one for each message.
+    fn message(&self) -> Vec<Argument> {
+        vec![self.session.into(), Argument::NULL, 0.into()]
     }
 
     /// A call whose last parameter takes a handle.
@@ -158,6 +211,10 @@ impl Bench {
         assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
+}
+
+fn input(bytes: &[u8]) -> Vec<Argument> {
+    vec![Argument::bytes(bytes), (bytes.len() as u64).into()]
 }
 
 fn pair(template: &[Attribute]) -> [Argument; 2] {

@@ -1,5 +1,7 @@
 //! One row for each mechanism and operation: a round trip with an independent implementation, or a published vector.
 
+use std::rc::Rc;
+
 use aes_gcm::aes::cipher::{BlockEncrypt, KeyInit};
 use pkcs11_sys::*;
 use rsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
@@ -8,17 +10,38 @@ use sha2::Digest;
 use tests::probe::{Attribute, Mechanism, bytes, flag, number, p256};
 use tests::{Argument, Ck, Memory, Piece, math};
 
-use crate::bench::{Bench, ecdh, gcm, hkdf, pointer, rng, shown, unhex, with};
+use crate::bench::{Bench, By, ecdh, gcm, hkdf, pointer, rng, shown, unhex, with};
 
 /// What is checked of one mechanism in one operation.
 pub(crate) struct Row {
     pub(crate) ty: u64,
     pub(crate) op: u64,
-    pub(crate) check: Box<dyn Fn(&Bench)>,
+    pub(crate) check: Rc<dyn Fn(&Bench)>,
 }
 
 fn row(ty: u64, op: u64, check: impl Fn(&Bench) + 'static) -> Row {
-    Row { ty, op, check: Box::new(check) }
+    Row { ty, op, check: Rc::new(check) }
+}
+
+/// The same rows with the functions for messages, whole ones and parts: what signs and verifies does it with these, too.
+pub(crate) fn with_messages(rows: Vec<Row>) -> Vec<Row> {
+    let mut more = Vec::new();
+    for row in &rows {
+        let op = match row.op {
+            CKF_SIGN => CKF_MESSAGE_SIGN,
+            CKF_VERIFY => CKF_MESSAGE_VERIFY,
+            _ => continue,
+        };
+        for (op, by) in [(op, By::Message), (CKF_MULTI_MESSAGE, By::Parts)] {
+            let check = Rc::clone(&row.check);
+            more.push(self::row(row.ty, op, move |bench| {
+                bench.by.set(by);
+                check(bench);
+                bench.by.set(By::Operation);
+            }));
+        }
+    }
+    rows.into_iter().chain(more).collect()
 }
 
 /// A way to hash, for the crates of RustCrypto.
@@ -99,7 +122,7 @@ impl Bench {
     }
 
     fn sign(&self, mechanism: &Mechanism, key: u64, data: &[u8]) -> Vec<u8> {
-        let signature = self.probe.sign(self.session, mechanism.clone(), key, data);
+        let signature = self.signature(mechanism, key, data);
         signature.unwrap_or_else(|error| panic!("{mechanism:?}: {error}"))
     }
 
@@ -330,7 +353,7 @@ const DIGESTS: [(u64, &str); 9] = [
 ];
 
 /// RFC 2202 and RFC 4231: test case 2, with the mechanism of the whole code and the one of a part of it.
-const HMACS: [(u64, u64, &str); 5] = [
+pub(crate) const HMACS: [(u64, u64, &str); 5] = [
     (CKM_SHA_1_HMAC, CKM_SHA_1_HMAC_GENERAL, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
     (CKM_SHA224_HMAC, CKM_SHA224_HMAC_GENERAL, "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44"),
     (CKM_SHA256_HMAC, CKM_SHA256_HMAC_GENERAL, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),

@@ -191,7 +191,7 @@ const WRONG_AUTH: Error =
     Error::ArgumentsBad("the key has another authorization value than the given one; --auth gives it");
 
 /// Could the module use it?
-fn check(area: &tpm::PublicArea) -> Result<()> {
+pub(super) fn check(area: &tpm::PublicArea) -> Result<()> {
     let has = |attribute| area.attributes().contains(attribute);
     if PublicKey::from_area(area).is_err() {
         return Err(Error::ArgumentsBad("the key is neither RSA nor on P-256, P-384 or P-521"));

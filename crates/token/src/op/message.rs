@@ -5,34 +5,19 @@
 //! the next one until its `Final`. A message in parts gives nothing before its end, as everywhere with this mode: what was
 //! not yet found authentic must not get out.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use base::Secret;
 use base::aes::{Direction, Refused, gcm_decrypt, gcm_encrypt};
 use model::{AttributeType, Delivery, Mechanism, ObjectHandle, Ops, Output, Params, SessionHandle};
 
 use super::cipher::MAX_WHOLE;
-use super::{Half, Material, key_for};
+use super::message_iv::{counted_iv, random_iv};
+use super::{Half, Material, MessageIv, key_for};
 use crate::library::Library;
 use crate::session::{Active, Session, Step};
 use crate::{Error, Result};
-
-/// Longest initialisation vector, in bytes (mechanisms v3.1 2.13.3).
-const MAX_IV: usize = 256;
-/// Random bits that a made vector has at least: with fewer, two messages soon share one (NIST SP 800-38D 8.2.2).
-const MIN_RANDOM_BITS: usize = 96;
-
-/// Where the initialisation vector of a message comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageIv {
-    /// From the caller, who answers for using it once.
-    Given(Vec<u8>),
-    /// The first bits from the caller, the others at random.
-    Random {
-        /// A vector of the length that is wanted.
-        start: Vec<u8>,
-        /// How many of its bits stay.
-        fixed_bits: usize,
-    },
-}
 
 /// What an encryption gives beside the ciphertext.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +34,10 @@ pub(crate) struct Messaging {
     key: Material,
     /// The message that comes in parts.
     open: Option<Open>,
+    /// The number of messages under counting vectors. A key in the TPM has none: other processes may use it, too.
+    counter: Option<Arc<AtomicU64>>,
+    /// The vector of the first of them.
+    first: Option<Vec<u8>>,
 }
 
 /// A message, with the parts that came.
@@ -86,6 +75,13 @@ impl Library {
     ) -> Result<Sealed> {
         let session = self.session(session)?;
         session.step(encrypting, |messaging| {
+            // A vector is made for a message that will be encrypted: not for a question about its length.
+            if let Err(error) = messaging.check(&iv).and_then(|()| check_tag(tag_len)) {
+                return Step::Keep(Err(error));
+            }
+            if let Some(refusal) = output.refuse(plain.len()) {
+                return Step::Keep(refused(refusal).map(|len| Sealed { len, done: None }));
+            }
             let message = messaging.message(iv, associated);
             let seal = |mut message: Open| message.seal(&messaging.key, self, &session, plain, tag_len, output);
             Step::Keep(message.and_then(seal))
@@ -113,7 +109,7 @@ impl Library {
     ) -> Result<Sealed> {
         let session = self.session(session)?;
         session.step(encrypting, |messaging| {
-            let Messaging { key, open } = messaging;
+            let Messaging { key, open, .. } = messaging;
             let seal = |open: &mut Open, tag_len, output: Output<'_>| {
                 let sealed = open.seal(key, self, &session, part, tag_len, output)?;
                 Ok((sealed.done.is_some(), sealed))
@@ -183,7 +179,7 @@ impl Library {
     ) -> Result<usize> {
         let session = self.session(session)?;
         session.step(decrypting, |messaging| {
-            let Messaging { key, open } = messaging;
+            let Messaging { key, open, .. } = messaging;
             let unseal =
                 |open: &mut Open, tag: &[u8], output: Output<'_>| open.unseal(key, self, &session, part, tag, output);
             Step::Keep(next(open, part, output, tag, 0, Error::EncryptedDataLenRange, unseal))
@@ -252,47 +248,45 @@ impl Messaging {
             return Err(Error::MechanismParamInvalid("the parameters come with each message"));
         }
         let key = key_for(session, key, Half::Public, usage, row)?;
-        Ok(Self { key: Material::new(library, session, key)?, open: None })
+        let counter = key.in_memory().then(|| Arc::clone(&key.messages));
+        Ok(Self { key: Material::new(library, session, key)?, open: None, counter, first: None })
     }
 
-    /// A message that is yet empty.
-    fn message(&self, iv: MessageIv, associated: &[u8]) -> Result<Open> {
+    /// Can a message begin, with this vector?
+    fn check(&self, iv: &MessageIv) -> Result<()> {
         if self.open.is_some() {
             return Err(Error::OperationActive);
         }
-        Ok(Open { iv: iv.settle()?, associated: associated.to_vec(), collected: Secret::zeroed(0) })
+        iv.check()?;
+        match iv {
+            MessageIv::Counter { .. } if self.counter.is_none() => {
+                Err(Error::MechanismParamInvalid("a key in the TPM does not count: other processes may use it, too"))
+            }
+            MessageIv::Counter { start, .. } if self.first.as_ref().is_some_and(|first| first.len() != start.len()) => {
+                Err(Error::MechanismParamInvalid("the vector has another length than the first one"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A message that is yet empty.
+    fn message(&mut self, iv: MessageIv, associated: &[u8]) -> Result<Open> {
+        self.check(&iv)?;
+        let iv = match iv {
+            MessageIv::Given(iv) => iv,
+            MessageIv::Random { start, fixed_bits } => random_iv(&start, fixed_bits)?,
+            MessageIv::Counter { start, fixed_bits, xor } => {
+                let counter = self.counter.as_ref().ok_or(Error::OperationNotInitialized)?;
+                counted_iv(self.first.get_or_insert(start), fixed_bits, xor, counter)?
+            }
+        };
+        Ok(Open { iv, associated: associated.to_vec(), collected: Secret::zeroed(0) })
     }
 
     /// Starts a message that comes in parts; tells its initialisation vector.
     fn begin(&mut self, iv: MessageIv, associated: &[u8]) -> Result<Vec<u8>> {
         let message = self.message(iv, associated)?;
         Ok(self.open.insert(message).iv.clone())
-    }
-}
-
-impl MessageIv {
-    fn settle(self) -> Result<Vec<u8>> {
-        let check_len = |iv: &[u8]| match iv.len() {
-            1..=MAX_IV => Ok(()),
-            _ => Err(Error::MechanismParamInvalid("the initialisation vector has 1 to 256 bytes")),
-        };
-        match self {
-            Self::Given(iv) => check_len(&iv).map(|()| iv),
-            Self::Random { start, fixed_bits } => {
-                check_len(&start)?;
-                if (start.len() * 8).checked_sub(fixed_bits).is_none_or(|random| random < MIN_RANDOM_BITS) {
-                    return Err(Error::MechanismParamInvalid("a generated vector has at least 96 random bits"));
-                }
-                let mut iv = base::random::bytes(start.len())?;
-                for (index, (byte, given)) in iv.iter_mut().zip(start).enumerate() {
-                    let fixed = fixed_bits.saturating_sub(index * 8).min(8);
-                    // `fixed` ones from the left.
-                    let mask = !u8::try_from(0xff_u16 >> fixed).unwrap_or_default();
-                    *byte = (given & mask) | (*byte & !mask);
-                }
-                Ok(iv)
-            }
-        }
     }
 }
 
@@ -375,22 +369,5 @@ fn crypt_error(refused: Refused<Error>, direction: Direction) -> Error {
         (Refused::Length, Direction::Decrypt) => Error::EncryptedDataLenRange,
         (Refused::Integrity, _) => Error::AeadDecryptFailed,
         (Refused::Key(error), _) => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_made_vector_keeps_the_fixed_bits() {
-        let made = |len, fixed_bits| MessageIv::Random { start: vec![0xa5; len], fixed_bits }.settle();
-        let iv = made(16, 20).unwrap();
-        assert_eq!((iv.len(), &iv[..2], iv[2] & 0xf0), (16, &[0xa5; 2][..], 0xa0));
-        assert_ne!(iv[3..], made(16, 20).unwrap()[3..]);
-        assert_eq!(made(12, 0).unwrap().len(), 12);
-        for (len, fixed_bits) in [(0, 0), (11, 0), (12, 1), (16, 33), (16, usize::MAX), (257, 0)] {
-            assert!(matches!(made(len, fixed_bits), Err(Error::MechanismParamInvalid(_))), "{len} {fixed_bits}");
-        }
     }
 }

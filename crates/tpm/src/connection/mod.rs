@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     keys: Vec<Loaded>,
     /// A transient primary.
     primary: Option<Loaded>,
+    /// Persistent keys that were seen to be where they should be.
+    seen: Vec<Loaded>,
     /// Objects and sessions of the present operation.
     temporaries: Vec<Loaded>,
     temporary_sessions: Vec<Session>,
@@ -105,6 +107,7 @@ impl Connection {
             policy_session: None,
             keys: Vec::new(),
             primary: None,
+            seen: Vec::new(),
             temporaries: Vec::new(),
             temporary_sessions: Vec::new(),
             orphans: Vec::new(),
@@ -201,6 +204,7 @@ impl Connection {
     }
 
     fn close(&mut self) {
+        self.seen.clear();
         let Some(mut transport) = self.transport.take() else { return };
         if self.registered.take().is_some_and(|fd| !self.descriptors.remove(fd)) {
             // Abandoned: the descriptor is closed, and its number may be another file's by now.

@@ -45,6 +45,18 @@ impl Connection {
         Some(handle)
     }
 
+    /// The handle of a persistent key, after one look at what is there: an authorisation for another object could count towards
+    /// lockout, and a password would go with any.
+    pub(crate) fn persistent_key(&mut self, handle: u32, name: &Name) -> Result<Handle> {
+        if !self.seen.iter().any(|key| key.handle == handle && key.name == *name) {
+            match primary::read_public(self, handle)? {
+                Some(area) if area.name()? == *name => self.seen.push(Loaded { name: name.clone(), handle }),
+                _ => return Err(Error::NameMismatch),
+            }
+        }
+        Ok(Handle::object(handle, name))
+    }
+
     /// Keeps a loaded key until room is needed.
     pub(crate) fn keep_key(&mut self, handle: &Handle, name: &Name) {
         self.temporaries.retain(|object| object.handle != handle.value);

@@ -7,11 +7,13 @@ use store::TokenRow;
 
 use super::primary::{RESTORE, State};
 use super::{Examination, Report};
+use crate::Error;
 use crate::admin::Admin;
 use crate::slot::{Token, seal_of};
 use crate::x509;
 
 const REPLACE: &str = "Restore a backup of its keys, or make new ones; `ptool rmtoken` removes it. With another TPM than before: put that back.";
+const LINKED: &str = "It was linked: what it hangs on, or the key itself, is no longer in the TPM; put it back with the software it is from.";
 const RESTORED: &str = "Restore the store from a copy, or remove the object with `ptool objdel`.";
 
 pub(super) fn examine(
@@ -72,16 +74,18 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
     let mut whole = 0;
     for object in token.catalog().values() {
         let Some(key) = &object.key else { continue };
-        match tpm.check_key(&token.primary, &key.wrapped) {
+        // A key that was linked may have another parent than the token's primary.
+        let parent = object.parent();
+        let own = matches!(parent, Ok(None)) && key.wrapped.handle().is_none();
+        let checked =
+            parent.and_then(|parent| Ok(tpm.check_key(parent.as_ref().unwrap_or(&token.primary), &key.wrapped)?));
+        match checked {
             Ok(()) => whole += 1,
             Err(error) => {
                 bad = true;
                 let name = object.summary().label.unwrap_or_default();
-                report.fail(
-                    "key",
-                    format!("{} ({name:?} in {label:?}) does not load: {error}", object.handle.0),
-                    RESTORED,
-                );
+                let finding = format!("{} ({name:?} in {label:?}) does not load: {error}", object.handle.0);
+                report.fail("key", finding, if own { RESTORED } else { LINKED });
             }
         }
     }
@@ -99,12 +103,39 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
             }
         }
     }
+    bad |= !examine_policies(report, admin, label);
     examine_certificates(report, token);
     if !bad {
         let checked = if examination.user_pin.is_some() { "; no row was altered" } else { "" };
         let keys = count(whole, "key loads", "keys load");
         report.ok("token", format!("{label:?}: {keys}{checked}"));
     }
+}
+
+/// Whether the machine is in the state that the token and its keys are bound to.
+fn examine_policies(report: &mut Report, admin: &Admin, label: &str) -> bool {
+    let checks = match admin.check_policies(label, None) {
+        Ok(checks) => checks,
+        // Nothing of it has a policy.
+        Err(Error::ArgumentsBad(_)) => return true,
+        Err(error) => {
+            report.fail("policy", format!("{label:?}: {error}"), "");
+            return false;
+        }
+    };
+    for check in checks.iter().filter(|check| !check.satisfied) {
+        let name = match check.id {
+            Some(id) => format!("{id} ({:?} in {label:?})", check.label.as_deref().unwrap_or_default()),
+            None => format!("the token {label:?}"),
+        };
+        let why = check.why.as_deref().unwrap_or("the machine is in another state");
+        report.fail(
+            "policy",
+            format!("{name} is bound to {}: {why}", check.policy),
+            "Start the machine as it was, or have the state approved of: docs/POLICIES.md.",
+        );
+    }
+    checks.iter().all(|check| check.satisfied)
 }
 
 /// A certificate whose end is near stops more services than anything else does.

@@ -124,7 +124,7 @@ struct Arrival {
 
 impl Admin {
     /// Takes over a store of tpm2-pkcs11, or says what would come over. Everything or, on an error, nothing is written. Three
-    /// TPM commands for each primary key, two for each token, and eight more for a new primary key.
+    /// TPM commands for each primary key, two for each token, one for each persistent key, and eight more for a new primary key.
     ///
     /// # Errors
     /// [`Error::Store`] if there is no such store or it cannot be read, [`Error::DeviceRemoved`] without a TPM.
@@ -199,7 +199,7 @@ fn judge(
         objects: Vec::new(),
         empty: false,
     };
-    let mut arrived = arrive(token, primaries, known, &mut report);
+    let mut arrived = arrive(library.tpm()?, token, primaries, known, &mut report);
     if arrived.is_ok()
         && let (Some(primary::Found::There(primary)), Some(seals)) = (primaries.get(&token.primary), &token.seals)
         && !primary::owns(library, primary, &seals.so)?
@@ -225,6 +225,7 @@ enum No {
 }
 
 fn arrive(
+    tpm: &tpm::Tpm,
     token: &PeerToken,
     primaries: &BTreeMap<i64, primary::Found>,
     known: &[(String, String)],
@@ -269,7 +270,7 @@ fn arrive(
     }
     let mut objects = Vec::new();
     for found in &token.objects {
-        let (object, translated) = object::translate(found, &so_name);
+        let (object, translated) = object::translate(found, &so_name, tpm);
         report.objects.push(object);
         objects.extend(translated);
     }

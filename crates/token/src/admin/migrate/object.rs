@@ -7,7 +7,10 @@ use model::{
 use store::NewObject;
 use store::peer::{PeerObject, PeerValue, ScalarTag};
 
+use super::primary::parse_reference;
 use super::{MigratedObject, Outcome};
+use crate::Error;
+use crate::admin::link;
 use crate::draft::COLUMNS;
 use crate::object::Object;
 use crate::public_key::PublicKey;
@@ -27,7 +30,11 @@ const STANDARD_MECHANISMS: u64 = 0x1_0000;
 type Result<T> = std::result::Result<T, String>;
 
 /// What becomes of an object, and its row but for the token's number.
-pub(super) fn translate(found: &PeerObject, so_name: &tpm::Name) -> (MigratedObject, Option<NewObject>) {
+pub(super) fn translate(
+    found: &PeerObject,
+    so_name: &tpm::Name,
+    tpm: &tpm::Tpm,
+) -> (MigratedObject, Option<NewObject>) {
     let mut report = MigratedObject { id: found.id, label: None, class: None, action: Outcome::Migrate, why: None };
     let result = match &found.attributes {
         Ok(attributes) => {
@@ -35,7 +42,7 @@ pub(super) fn translate(found: &PeerObject, so_name: &tpm::Name) -> (MigratedObj
             report.class = source.number(AttributeType::CLASS).map(|class| ObjectClass(class).to_string());
             let label = source.bytes(AttributeType::LABEL.0).filter(|label| !label.is_empty());
             report.label = label.map(|label| String::from_utf8_lossy(&label).into_owned());
-            row(&source, found.id, so_name)
+            row(&source, found.id, so_name, tpm)
         }
         Err(why) => Err(format!("its attributes cannot be read: {why}")),
     };
@@ -48,7 +55,7 @@ pub(super) fn translate(found: &PeerObject, so_name: &tpm::Name) -> (MigratedObj
     }
 }
 
-fn row(source: &Source<'_>, id: i64, so_name: &tpm::Name) -> Result<NewObject> {
+fn row(source: &Source<'_>, id: i64, so_name: &tpm::Name, tpm: &tpm::Tpm) -> Result<NewObject> {
     let class = source.number(AttributeType::CLASS).map(ObjectClass).ok_or("it does not say what it is")?;
     let key_type = source
         .number(AttributeType::KEY_TYPE)
@@ -70,7 +77,7 @@ fn row(source: &Source<'_>, id: i64, so_name: &tpm::Name) -> Result<NewObject> {
         row.key_type = u32::try_from(key_type.0).ok();
     }
     if scope.intersects(Scope::HIDDEN) {
-        tpm_key(source, &mut attributes, &mut row)?;
+        tpm_key(source, &mut attributes, &mut row, tpm)?;
     } else if scope.intersects(Scope::PUBLIC) {
         public_key(source, &mut attributes)?;
     } else if scope == Scope::CERTIFICATE {
@@ -99,17 +106,11 @@ fn uid(so_name: &tpm::Name, id: i64, class: ObjectClass, identity: &[u8]) -> [u8
 }
 
 /// A private or secret key: its blobs, and what the TPM says it may do.
-fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject) -> Result<()> {
-    let (public, private) = match (source.bytes(PUB_BLOB), source.bytes(PRIV_BLOB)) {
-        (Some(public), Some(private)) if !private.is_empty() => (public, private),
-        _ if source.has(SERIALIZED_TR) => {
-            return Err(
-                "it is a persistent key of the TPM without a blob; `ptool link` takes it by its handle".to_owned()
-            );
-        }
-        _ => return Err("there is no key in the TPM behind it".to_owned()),
+fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject, tpm: &tpm::Tpm) -> Result<()> {
+    let wrapped = match (source.bytes(PUB_BLOB), source.bytes(PRIV_BLOB)) {
+        (Some(public), Some(private)) if !private.is_empty() => tpm::Wrapped { public, private },
+        _ => linked(source, tpm)?,
     };
-    let wrapped = tpm::Wrapped { public, private };
     let damaged = |_| "its public area is damaged, or of a kind that is not known here".to_owned();
     let area = wrapped.public_area().map_err(damaged)?;
     let name = wrapped.name().map_err(damaged)?;
@@ -131,6 +132,10 @@ fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject
         secret_key(&area, attributes)?;
     } else {
         let key = PublicKey::from_area(&area).map_err(|_| "its size or curve is not supported here")?;
+        link::check(&area).map_err(|error| match error {
+            Error::ArgumentsBad(why) => why.to_owned(),
+            error => error.to_string(),
+        })?;
         key.describe(attributes);
         let rsa = matches!(key, PublicKey::Rsa(_));
         // RSA signatures are made by the raw private-key operation.
@@ -145,14 +150,24 @@ fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject
             let value = possible && said(attributes, ty);
             attributes.set(ty, Value::Bool(value));
         }
-        if rsa && !signs {
-            return Err("it signs by the TPM's own schemes only, which is not supported here".to_owned());
-        }
     }
     row.wrapped_auth = Some(source.wrapped(OBJAUTH_ENC).ok_or("its authorization is missing, or damaged")?);
     row.tpm_name = Some(name.as_bytes().to_vec());
     (row.tpm_public, row.tpm_private) = (Some(wrapped.public), Some(wrapped.private));
     Ok(())
+}
+
+/// A persistent key of the TPM that a reference names: it must still be there, and the same.
+fn linked(source: &Source<'_>, tpm: &tpm::Tpm) -> Result<tpm::Wrapped> {
+    let reference = source.bytes(SERIALIZED_TR).ok_or("there is no key in the TPM behind it")?;
+    let (handle, public) = parse_reference(&reference)?;
+    let wrapped = tpm::Wrapped::persistent(public, handle);
+    let found = tpm.public_of(handle).map_err(|error| error.to_string())?;
+    let found = found.ok_or_else(|| format!("it is a key at {handle:#010x}, and this TPM has nothing there"))?;
+    if found.name().ok() != wrapped.name().ok() {
+        return Err(format!("it is a key at {handle:#010x}, and this TPM has another one there"));
+    }
+    Ok(wrapped)
 }
 
 fn secret_key(area: &tpm::PublicArea, attributes: &mut Attributes) -> Result<()> {
@@ -234,10 +249,6 @@ fn data(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject) -
 struct Source<'a>(&'a PeerValue);
 
 impl Source<'_> {
-    fn has(&self, ty: u64) -> bool {
-        self.0.find(&ty.to_string()).is_some()
-    }
-
     fn number(&self, ty: AttributeType) -> Option<u64> {
         ulong(self.0.find(&ty.0.to_string())?)
     }

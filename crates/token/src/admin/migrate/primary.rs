@@ -50,7 +50,7 @@ fn first(library: &Library, primary: &PeerPrimary, places: Vec<Place>, seal: Opt
 /// Was this seal made under the primary?
 pub(super) fn owns(library: &Library, primary: &tpm::Primary, seal: &PeerSeal) -> Result<bool> {
     let wrapped = tpm::Wrapped { public: seal.public.clone(), private: seal.private.clone() };
-    match library.tpm()?.is_child(primary, &wrapped) {
+    match library.tpm()?.can_load(primary, &wrapped) {
         Err(tpm::Error::Invalid(_) | tpm::Error::Malformed(_)) => Ok(false),
         result => Ok(result?),
     }
@@ -69,7 +69,7 @@ fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
         return Err(format!("it is of the hierarchy {:?}, and only the owner's is known here", primary.hierarchy));
     }
     let settings = match &primary.place {
-        PeerPlace::Reference(reference) => return Ok(vec![parse_reference(reference)?]),
+        PeerPlace::Reference(reference) => return Ok(vec![persistent(reference)?]),
         PeerPlace::Settings(settings) => {
             settings.as_ref().map_err(|why| format!("its settings cannot be read: {why}"))?
         }
@@ -84,7 +84,7 @@ fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
     };
     if !transient {
         let reference = reference.and_then(unhex).ok_or("its handle is missing")?;
-        return Ok(vec![parse_reference(&reference)?]);
+        return Ok(vec![persistent(&reference)?]);
     }
     let templates: &[tpm::PrimaryTemplate] = match settings.find("template-name").and_then(PeerValue::text) {
         Some("tpm2-tools-default") => &[tpm::PrimaryTemplate::Rsa],
@@ -104,13 +104,17 @@ fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
 /// [`Error::ArgumentsBad`] if it is no such file.
 pub fn handle_of_reference(bytes: &[u8]) -> Result<u32> {
     match parse_reference(bytes) {
-        Ok(Place::Persistent { handle, .. }) => Ok(handle),
-        _ => Err(Error::ArgumentsBad("the file is no serialized reference to a persistent object of the TPM")),
+        Ok((handle, _)) => Ok(handle),
+        Err(_) => Err(Error::ArgumentsBad("the file is no serialized reference to a persistent object of the TPM")),
     }
 }
 
-/// An object reference as the TPM2 Software Stack serializes it: handle, TPM2B_NAME, kind of resource, TPM2B_PUBLIC.
-fn parse_reference(bytes: &[u8]) -> std::result::Result<Place, String> {
+fn persistent(reference: &[u8]) -> std::result::Result<Place, String> {
+    parse_reference(reference).map(|(handle, public)| Place::Persistent { handle, public })
+}
+
+/// Handle and TPM2B_PUBLIC of an object reference as the TPM2 Software Stack serializes it: handle, TPM2B_NAME, kind of resource, TPM2B_PUBLIC.
+pub(super) fn parse_reference(bytes: &[u8]) -> std::result::Result<(u32, Vec<u8>), String> {
     let damaged = || "its handle is damaged".to_owned();
     let (handle, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
     let (len, rest) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
@@ -121,7 +125,7 @@ fn parse_reference(bytes: &[u8]) -> std::result::Result<Place, String> {
     if area.name().map_err(|_| damaged())?.as_bytes() != name || handle >> 24 != 0x81 {
         return Err(damaged());
     }
-    Ok(Place::Persistent { handle, public: public.to_vec() })
+    Ok((handle, public.to_vec()))
 }
 
 fn look(library: &Library, primary: &PeerPrimary, place: Place) -> Result<Found> {
