@@ -86,12 +86,10 @@ macro_rules! cryptoki_fn {
 
     // All parameters are done: the function itself.
     (@of { $head:tt $c:tt [$($let:tt)*] [|$library:ident| $body:expr] } []) => {
-        cryptoki_fn! { @export $head $c
-            (|name| $crate::boundary::with_library(name, |$library| { $($let)* $body })) }
+        cryptoki_fn! { @export $head $c (|name| $crate::boundary::with_library(name, |$library| { $($let)* $body })) }
     };
     (@of { $head:tt $c:tt [$($let:tt)*] [|| $body:expr] } []) => {
-        cryptoki_fn! { @export $head $c
-            (|name| $crate::boundary::in_any_state(name, || { $($let)* $body })) }
+        cryptoki_fn! { @export $head $c (|name| $crate::boundary::in_any_state(name, || { $($let)* $body })) }
     };
     (@export { [$($doc:tt)*] $name:ident } [$($c:tt)*] $call:expr) => {
         $($doc)*
@@ -110,9 +108,7 @@ macro_rules! cryptoki_fn {
         #[derive(Debug)]
         pub(crate) enum $name {}
 
-        impl $crate::table::Declaration for $name {
-            const NAME: &'static str = stringify!($name);
-        }
+        impl $crate::table::Declaration for $name { const NAME: &'static str = stringify!($name); }
     };
 
     ($(#[$doc:meta])* $name:ident($($parameters:tt)*) $($body:tt)*) => {

@@ -72,6 +72,21 @@ fn pcr() {
     replay("pcr.txt");
 }
 
+#[test]
+fn import() {
+    replay("import.txt");
+}
+
+#[test]
+fn export() {
+    replay("export.txt");
+}
+
+#[test]
+fn backup() {
+    replay("backup.txt");
+}
+
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);

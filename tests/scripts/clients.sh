@@ -18,6 +18,8 @@ main() {
     if [[ -n ${MODULE:-} ]]; then
         export TPM2_CRYPTOKI_MODULE=$MODULE
         whose=$(basename "$MODULE" .so)
+        # These are about our own names and pages.
+        export NOT_FOR_OTHERS='pages::|pkcs11_tool_lists|p11_kit_lists_the_module|ssh_keygen_lists|who_gave_up'
     fi
     unset MODULE
     # What this machine lacks is a failure and not left out.
@@ -37,7 +39,8 @@ main() {
         $CARGO test "${arguments[@]}" --no-fail-fast -- "$@" 2>&1 | tee "$log" || status=$?
         test_rows <"$log" | sort -u >"$rows"
     fi
-    [[ -s $rows ]] || exit "$status"
+    # 100 and 101 say that tests failed; with anything else not all of them ran.
+    case $status in 0 | 100 | 101) [[ -s $rows ]] || exit 1 ;; *) exit "$status" ;; esac
     echo
     column -t -s $'\t' "$rows"
     if (($# == 0)); then
@@ -73,6 +76,7 @@ test_rows() {
 
 row() {
     local target=$1 name=$2 result=fails client scenario
+    if [[ -n ${NOT_FOR_OTHERS:-} && $name =~ $NOT_FOR_OTHERS ]]; then return; fi
     [[ $3 != PASS ]] || result=works
     scenario=${name##*::}
     case $target:$name in
@@ -122,6 +126,8 @@ writes this file; `make check` runs most of them. How to set a program up stands
 
 The column of tpm2-pkcs11 is Debian's `libtpm2-pkcs11-1` under the same tests, with a store made by its own `tpm2_ptool`:
 `make check-clients MODULE=/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so`. A dash stands where it was not run.
+A scenario has many steps and fails with the first one that does; so where it says "fails" there, often much of it works, and one step does
+not: a third key in use at the same time, P-521, a hash.
 
 | client | scenario | tpm2-cryptoki | tpm2-pkcs11 |
 |---|---|---|---|

@@ -70,8 +70,10 @@ pub fn make_store(store: &Path, socket: &Path, tokens: &[Token]) {
                 Run::of(&mut command).ok();
                 continue;
             }
+            // Its bytes, as they are.
+            let id = String::from_utf8(crate::call::unhex(key.id).unwrap()).unwrap();
             let (algorithm, name) = (format!("--algorithm={}", key.algorithm), format!("--key-label={}", key.label));
-            tool(&["addkey", &label, &user_pin, &algorithm, &name, &format!("--id={}", key.id)]);
+            tool(&["addkey", &label, &user_pin, &algorithm, &name, &format!("--id={id}")]);
         }
     }
 }

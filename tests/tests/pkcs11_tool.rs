@@ -76,7 +76,8 @@ fn it_looks_around() {
         "  SHA256, digest",
         "  AES-CBC-PAD, keySize={16,32}, hw, encrypt, decrypt, wrap, unwrap",
     ] {
-        assert!(lines.contains(&expected), "{expected}\n{mechanisms}");
+        // Flags that it has no name for (of messages) stand behind.
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}\n{mechanisms}");
     }
 
     let count =

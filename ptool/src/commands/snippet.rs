@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use keyfile::PublicKey;
 use token::admin::doctor::{MODULE, find_module};
 use token::admin::{KeyReference, KeySelector};
 
@@ -29,15 +30,17 @@ pub(super) fn config(context: &Context<'_>, options: &Config) -> Result<(), Fail
         (Program::Uri, Some(key)) => format!("{}\n", key.uri),
         (Program::UriPem, Some(key)) => key.uri_pem.clone(),
         _ => {
-            let (uri, ssh) = key.as_ref().map_or((token.uri.as_str(), ""), |KeyReference { uri, ssh, .. }| (uri, ssh));
-            program
-                .template()
-                .replace("@MODULE@", &module().display().to_string())
-                .replace("@TOKEN_URI@", &token.uri)
-                .replace("@KEY_URI@", uri)
-                .replace("@SLOT@", &token.slot.to_string())
-                .replace("@TOKEN_SHELL@", &quoted(&label))
-                .replace("@SSH_SHELL@", &quoted(&format!("key::{ssh}")))
+            let uri = key.as_ref().map_or(token.uri.as_str(), |key| &key.uri);
+            let ssh = key.as_ref().map(openssh).transpose()?.unwrap_or_default();
+            let values = [
+                ("@MODULE@", module().display().to_string()),
+                ("@TOKEN_URI@", token.uri.clone()),
+                ("@KEY_URI@", uri.to_owned()),
+                ("@SLOT@", token.slot.to_string()),
+                ("@TOKEN_SHELL@", quoted(&label)),
+                ("@SSH_SHELL@", quoted(&format!("key::{ssh}"))),
+            ];
+            filled(program.template(), &values)
         }
     };
     output::print_text(&text)
@@ -64,6 +67,26 @@ impl Program {
             Program::Uri | Program::UriPem => "",
         }
     }
+}
+
+/// The public key as a line of `authorized_keys`.
+fn openssh(key: &KeyReference) -> Result<String, Failure> {
+    let public = PublicKey::from_spki(&key.public).map_err(|error| Failure::general(error.to_string(), ""))?;
+    Ok(public.to_openssh(key.label.as_deref().unwrap_or_default()))
+}
+
+/// The template with the values in their places. In one go: a value that looks like a place is none.
+fn filled(template: &str, values: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((at, (name, value))) =
+        values.iter().filter_map(|place| Some((rest.find(place.0)?, place))).min_by_key(|(at, _)| *at)
+    {
+        text.push_str(rest.get(..at).unwrap_or_default());
+        text.push_str(value);
+        rest = rest.get(at + name.len()..).unwrap_or_default();
+    }
+    text + rest
 }
 
 /// The installed module; where it will be, if it is not installed yet.
@@ -95,6 +118,13 @@ mod tests {
             let key = template.contains("@KEY_URI@") || template.contains("@SSH_SHELL@") || template.is_empty();
             assert_eq!(key, program.names_a_key(), "{program:?}");
         }
+    }
+
+    #[test]
+    fn values_are_put_in_once() {
+        let values = [("@A@", "<@B@>".to_owned()), ("@B@", "b".to_owned())];
+        assert_eq!(filled("@B@ @A@ @C@ @A@", &values), "b <@B@> @C@ <@B@>");
+        assert_eq!(filled("", &values), "");
     }
 
     #[test]

@@ -378,8 +378,7 @@ fn what_is_missing_or_contradicts_is_refused() {
         let needed = desk.needed(class);
         for (missing, _) in &needed {
             // One of the two says what the private key is, and a private RSA key needs one of its numbers.
-            let either = class == 'r' && [CKA_PRIVATE_EXPONENT, CKA_PRIME_1].contains(missing);
-            if either || *missing == CKA_EC_POINT {
+            if class == 'r' && [CKA_PRIVATE_EXPONENT, CKA_PRIME_1].contains(missing) {
                 continue;
             }
             let rest: Vec<_> = needed.iter().filter(|(ty, _)| ty != missing).cloned().collect();

@@ -124,7 +124,15 @@ pub(crate) static RULES: &[Rule] = &[
     // The value of data that is private, and of keys, is not changed in place.
     rule(CKA_VALUE, Bytes, "dces", ["y", "--rr", "r", "r"], ["evss", "--ss"]),
     rule(CKA_VALUE_LEN, Number, "s", ["r", "y", "r", "r"], ["v", "v"]),
+    // The vendor's, of keys in the TPM that are not like the others: computed, and absent otherwise.
+    rule(CKA_TPM_RECOVERY_KEY, Bytes, "res", ["r", "r", "r", "r"], ["n", "n"]),
+    rule(CKA_TPM_PARENT, Bytes, "res", ["r", "r", "r", "r"], ["n", "n"]),
+    rule(CKA_TPM_HANDLE, Number, "res", ["r", "r", "r", "r"], ["n", "n"]),
 ];
+
+const CKA_TPM_RECOVERY_KEY: u64 = CKA_VENDOR_DEFINED | 0x5450_4d01;
+const CKA_TPM_PARENT: u64 = CKA_VENDOR_DEFINED | 0x5450_4d02;
+const CKA_TPM_HANDLE: u64 = CKA_VENDOR_DEFINED | 0x5450_4d03;
 
 /// What only profile objects have.
 pub(crate) const OF_PROFILES: [u64; 1] = [CKA_PROFILE_ID];

@@ -310,3 +310,25 @@ fn before_initialisation_each_function_says_so() {
     }
     assert_eq!(world.proxy.mark().len(), 0);
 }
+
+/// A result that is kept for the caller to come back with a longer buffer is that of its own input.
+#[test]
+fn another_input_after_a_short_buffer_has_its_own_result() {
+    let mut scene = Scene::new();
+    for by in ["in the TPM", "in memory"] {
+        scene.case(|s| {
+            let key = if by == "in memory" { s.memory } else { s.aes };
+            let [one, two] =
+                [&b"first"[..], b"another"].map(|text| s.probe.encrypt(s.anchor, scene::cbc_pad(), key, text).unwrap());
+            s.init("C_DecryptInit", scene::cbc_pad(), key);
+            assert_eq!(Ck(s.probe.transform_into("C_Decrypt", s.session, &one, Some(1)).rv), Ck(CKR_BUFFER_TOO_SMALL));
+            assert_eq!(s.probe.transform("C_Decrypt", s.session, &two).unwrap(), b"another", "{by}");
+            // In parts, after a try in one call.
+            s.init("C_DecryptInit", scene::cbc_pad(), key);
+            assert_eq!(Ck(s.probe.transform_into("C_Decrypt", s.session, &one, Some(1)).rv), Ck(CKR_BUFFER_TOO_SMALL));
+            let mut plain = s.probe.transform("C_DecryptUpdate", s.session, &two).unwrap();
+            plain.extend(s.probe.finish("C_DecryptFinal", s.session).unwrap());
+            assert_eq!(plain, b"another", "{by}");
+        });
+    }
+}

@@ -1,12 +1,10 @@
-//! How other programs name a token and its keys: PKCS#11 URIs (RFC 7512), OpenSSH public keys, files that hold a URI.
+//! How other programs name a token and its keys: PKCS#11 URIs (RFC 7512), public keys, files that hold a URI.
 
 use std::fmt::Write;
 
-use base64ct::{Base64, Encoding};
 use model::AttributeType;
 
 use super::{Admin, KeySelector, SigningKey};
-use crate::public_key::PublicKey;
 use crate::{Error, Result};
 
 /// A token, as programs name it.
@@ -25,8 +23,10 @@ pub struct KeyReference {
     pub uri: String,
     /// A PEM file of pkcs11-provider that holds the URI, for programs that take the name of a file only.
     pub uri_pem: String,
-    /// The public key as a line of `authorized_keys`, with the key's label as its comment.
-    pub ssh: String,
+    /// The public key: SubjectPublicKeyInfo in DER.
+    pub public: Vec<u8>,
+    /// The key's label, if it has one.
+    pub label: Option<String>,
 }
 
 impl Admin {
@@ -46,7 +46,7 @@ impl Admin {
     pub fn key_reference(&self, label: &str, which: &KeySelector) -> Result<KeyReference> {
         let key = self.signing_key(label, which)?;
         let uri = uri(label, &key);
-        Ok(KeyReference { uri_pem: uri_pem(&uri)?, ssh: openssh(&key.public, key.label().as_deref()), uri })
+        Ok(KeyReference { uri_pem: uri_pem(&uri)?, public: key.public.spki(), label: key.label(), uri })
     }
 }
 
@@ -90,38 +90,6 @@ fn uri_pem(uri: &str) -> Result<String> {
         .map_err(|error| Error::General(format!("the URI cannot be encoded: {error}")))
 }
 
-/// RFC 4253, 6.6; RFC 5656, 3.1.
-fn openssh(key: &PublicKey, comment: Option<&str>) -> String {
-    let (kind, blob) = match key {
-        PublicKey::Rsa(key) => ("ssh-rsa".to_owned(), [mpint(key.e()), mpint(key.n())].concat()),
-        PublicKey::Ec(key) => {
-            let curve = format!("nistp{}", key.curve().order_bits());
-            (format!("ecdsa-sha2-{curve}"), [string(curve.as_bytes()), string(&key.point())].concat())
-        }
-    };
-    let blob = Base64::encode_string(&[string(kind.as_bytes()), blob].concat());
-    match comment {
-        Some(comment) => format!("{kind} {blob} {}", comment.replace(char::is_control, " ")),
-        None => format!("{kind} {blob}"),
-    }
-}
-
-/// RFC 4251, 5: a length of four bytes, and the bytes.
-fn string(bytes: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    [&len.to_be_bytes(), bytes].concat()
-}
-
-/// RFC 4251, 5: a positive number has no superfluous zeros, and a zero before a first bit that is set.
-fn mpint(number: &[u8]) -> Vec<u8> {
-    let zeros = number.iter().take_while(|byte| **byte == 0).count();
-    let number = number.get(zeros..).unwrap_or_default();
-    match number.first() {
-        Some(first) if *first >= 0x80 => string(&[&[0], number].concat()),
-        _ => string(number),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,12 +98,5 @@ mod tests {
     fn uris_are_encoded_byte_by_byte() {
         assert_eq!(encoded("my token".as_bytes()), "my%20token");
         assert_eq!(encoded("Büro;a=b?".as_bytes()), "B%C3%BCro%3Ba%3Db%3F");
-    }
-
-    #[test]
-    fn numbers_are_positive_and_short() {
-        assert_eq!(mpint(&[0, 0, 1]), [0, 0, 0, 1, 1]);
-        assert_eq!(mpint(&[0x80]), [0, 0, 0, 2, 0, 0x80]);
-        assert_eq!(mpint(&[0]), [0, 0, 0, 0]);
     }
 }
