@@ -2,7 +2,6 @@
 //! work in that state from then on.
 
 use base::Secret;
-use base::keyfile;
 use base::private::PrivateKey;
 use model::{Mechanism, MechanismType, ObjectClass, Output};
 use serde::Serialize;
@@ -23,8 +22,8 @@ use crate::{Error, Result};
 /// A private key that signs, as a person names it.
 #[derive(Clone, Debug)]
 pub enum Approver {
-    /// The contents of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
-    File(Secret),
+    /// RSA, or EC on P-256 or P-384.
+    Key(PrivateKey),
     /// A key of a token in the same store, and who uses it.
     Token(KeyUri, Pin),
 }
@@ -134,7 +133,7 @@ impl Admin {
     /// Those of [`Admin::approve`].
     pub fn approve_in_file(config: Config, request: &ApproveRequest) -> Result<(Vec<ApprovalInfo>, String)> {
         let admin = match &request.key {
-            Approver::File(_) => Self { library: Library::open(config)? },
+            Approver::Key(_) => Self { library: Library::open(config)? },
             Approver::Token(..) => Self::open(config)?,
         };
         let statements = admin.statements(request)?;
@@ -242,22 +241,19 @@ struct Signer<'a> {
 }
 
 enum How<'a> {
-    File(PrivateKey),
+    Key(&'a PrivateKey),
     Token(&'a Admin, &'a KeyUri, &'a Pin),
 }
 
 impl<'a> Signer<'a> {
     fn new(admin: &'a Admin, key: &'a Approver) -> Result<Self> {
         Ok(match key {
-            Approver::File(file) => {
-                let key = PrivateKey::from_file(file).map_err(|_| {
-                    Error::ArgumentsBad("the key file has no RSA or EC private key in PEM or DER that is not encrypted")
-                })?;
-                let public = match key.public() {
-                    keyfile::PublicKey::Rsa(key) => PublicKey::Rsa(key),
-                    keyfile::PublicKey::Ec(key) => PublicKey::Ec(key),
+            Approver::Key(key) => {
+                let public = match key {
+                    PrivateKey::Rsa { public, .. } => PublicKey::Rsa(public.clone()),
+                    PrivateKey::Ec { public, .. } => PublicKey::Ec(public.clone()),
                 };
-                Self { authority: authority_of(&public)?, how: How::File(key) }
+                Self { authority: authority_of(&public)?, how: How::Key(key) }
             }
             Approver::Token(uri, pin) => {
                 let public = admin.find_key(uri, &[ObjectClass::PRIVATE_KEY])?;
@@ -292,7 +288,7 @@ impl<'a> Signer<'a> {
     /// As long as the modulus, or DER.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         let signature = match &self.how {
-            How::File(key) => key.sign_sha256(message).map_err(|_| {
+            How::Key(key) => key.sign_sha256(message).map_err(|_| {
                 Error::ArgumentsBad(
                     "this key cannot approve: an authority is an RSA key, or an EC key on P-256 or P-384",
                 )
