@@ -5,7 +5,7 @@ use base::Secret;
 use base::private::PrivateKey;
 use model::{Mechanism, MechanismType, ObjectClass, Output};
 use serde::Serialize;
-use store::NewApproval;
+use store::{NewApproval, Store};
 
 use super::Admin;
 use super::policy::{PcrSource, authority_of, selection, state_of};
@@ -15,6 +15,7 @@ use crate::approvals::{Origin, Statement, to_json};
 use crate::config::Config;
 use crate::library::Library;
 use crate::object::hex;
+use crate::policy::BoundPolicy;
 use crate::public_key::PublicKey;
 use crate::{Error, Result};
 
@@ -97,20 +98,7 @@ impl Admin {
         let mut store = self.library.writer()?;
         let statements = self.statements(request)?;
         let ids = store.transaction(|store| -> Result<Vec<i64>> {
-            let add = |statement: &Statement| {
-                let limit = statement.limit.as_ref().map(serde_json::to_string).transpose();
-                let limit = limit.map_err(|error| Error::General(error.to_string()))?;
-                Ok(store.add_approval(&NewApproval {
-                    authority: statement.authority,
-                    bank: &statement.bank(),
-                    pcrs: statement.pcr_bits(),
-                    policy_digest: &statement.policy_digest,
-                    signature: &statement.signature,
-                    limit: limit.as_deref(),
-                    comment: request.comment.as_deref(),
-                })?)
-            };
-            statements.iter().map(add).collect()
+            statements.iter().map(|statement| add(store, statement, request.comment.as_deref())).collect()
         })?;
         drop(store);
         self.library.changed()?;
@@ -120,6 +108,22 @@ impl Admin {
             ..ApprovalInfo::new(statement, None)
         };
         Ok(statements.iter().zip(ids).map(info).collect())
+    }
+
+    /// Stores approvals that came with a key of this policy, as far as an authority of it signed them.
+    pub(super) fn keep_approvals(&self, policy: &BoundPolicy, approvals: &[tpm::Approval]) -> Result<()> {
+        let by = |key: &tpm::AuthorityKey| -> Vec<Statement> {
+            let signed = approvals.iter().filter(|approval| approval.verify(key, &[]));
+            signed.filter_map(|approval| Statement::of_approval(approval, key)).collect()
+        };
+        let statements: Vec<Statement> = policy.policy().authorities().into_iter().flat_map(by).collect();
+        if statements.is_empty() {
+            return Ok(());
+        }
+        self.library.writer()?.transaction(|store| -> Result<()> {
+            statements.iter().try_for_each(|statement| add(store, statement, Some("from the file of a key")).map(drop))
+        })?;
+        self.library.changed()
     }
 
     /// Approves of states, and returns the approvals and a file of them, in the format of `tpm2-pcr-signature.json`. Needs a
@@ -214,6 +218,20 @@ impl Admin {
             log::warn!("the counter {:#x} stays in the TPM: {error}", limit.counter.index());
         }
     }
+}
+
+fn add(store: &Store, statement: &Statement, comment: Option<&str>) -> Result<i64> {
+    let limit = statement.limit.as_ref().map(serde_json::to_string).transpose();
+    let limit = limit.map_err(|error| Error::General(error.to_string()))?;
+    Ok(store.add_approval(&NewApproval {
+        authority: statement.authority,
+        bank: &statement.bank(),
+        pcrs: statement.pcr_bits(),
+        policy_digest: &statement.policy_digest,
+        signature: &statement.signature,
+        limit: limit.as_deref(),
+        comment,
+    })?)
 }
 
 /// A key that can sign.

@@ -1,5 +1,4 @@
-//! What policies are made of, and what they digest to.
-
+//! Policies in their stored form, and in key files.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail")]
 
 use base::digest::Hash;
