@@ -144,7 +144,7 @@ impl Tpm {
         self.session(Repeat::Never, |connection| counter::define(connection, owner_auth))
     }
 
-    /// The value of a counter. One command.
+    /// The value of a counter. One command; one more where the connection has not seen the counter yet.
     ///
     /// # Errors
     /// [`Error::CounterMissing`]
@@ -152,8 +152,8 @@ impl Tpm {
         self.general(Repeat::Safe, |connection| counter::read(connection, counter))
     }
 
-    /// Counts by one, which makes void what is bound to the value before, and gives the new value. Two commands; two more where
-    /// the owner has an authorisation value.
+    /// Counts by one, which makes void what is bound to the value before, and gives the new value. Two commands; one more where
+    /// the connection has not seen the counter yet, and two where the owner has an authorisation value.
     ///
     /// # Errors
     /// [`Error::CounterMissing`]; [`Error::HierarchyAuth`] for a wrong value of the owner.
@@ -161,7 +161,8 @@ impl Tpm {
         self.session(Repeat::Never, |connection| counter::increment(connection, counter, owner_auth))
     }
 
-    /// Removes a counter: what is bound to it is void for ever. One command; two more where the owner has an authorisation value.
+    /// Removes a counter: what is bound to it is void for ever. What stands at its index instead stays. Two commands; two more where the
+    /// owner has an authorisation value.
     ///
     /// # Errors
     /// As [`Tpm::increment_counter`].

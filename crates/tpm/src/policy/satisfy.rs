@@ -437,28 +437,29 @@ fn authorize(
     })
 }
 
-/// PolicyNV.
+/// PolicyNV; NV_ReadPublic before it where the counter was not seen before.
 fn check_limit(
     connection: &mut Connection,
     session: &Handle,
     limit: &CounterLimit,
 ) -> std::result::Result<(), (Option<Failure>, Error)> {
+    counter::find(connection, &limit.counter).map_err(|error| {
+        let void = error == Error::CounterMissing;
+        (void.then_some(Failure::Revoked), error)
+    })?;
     let (operand, offset, operation) = limit.operand();
     let parameters = Writer::new().tpm2b(&operand).u16(offset).u16(operation);
     let handles = vec![limit.counter.handle(), limit.counter.handle(), session.clone()];
     let command = connection.command(cc::POLICY_NV, handles, parameters).map_err(|error| (None, error))?;
     let none = Secret::zeroed(0);
     connection.execute(&command, &mut [Authorization::Password(&none)]).map(drop).map_err(|error| {
-        // Above the limit; or removed: the first two handles are those of the counter.
-        let void = match error {
-            Error::Response(code) => {
-                code == ResponseCode::POLICY
-                    || code == ResponseCode::NV_UNINITIALIZED
-                    || code.is_handle(ResponseCode::HANDLE, 1)
-                    || code.is_handle(ResponseCode::HANDLE, 2)
-            }
-            _ => false,
+        // Above the limit; or removed: the first two handles are those of the counter, the third is the session's.
+        let another = |code: &ResponseCode| (1..=2).all(|number| !code.is_handle(ResponseCode::HANDLE, number));
+        let error = match error {
+            Error::Response(code) if code.base() == ResponseCode::HANDLE && another(&code) => error,
+            error => counter::lost(connection, &limit.counter, error),
         };
+        let void = matches!(error, Error::CounterMissing | Error::Response(ResponseCode::POLICY));
         (void.then_some(Failure::Revoked), error)
     })
 }
