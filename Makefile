@@ -84,11 +84,11 @@ check-deb:
 
 # For machines whose C library is another one, and for hosts that want nothing loaded: ptool with all in it, and a module that needs
 # the C library alone (a module is loaded into programs that have one). readelf has the last word.
-STATIC = --release --no-default-features --target $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC = --release --no-default-features --target-dir '$(TARGET)/static'
 static:
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build -p ptool $(STATIC) --target-dir '$(TARGET)/static'
-	RUSTFLAGS='-C link-arg=-static-libgcc' $(CARGO) build -p cryptoki-module $(STATIC) --target-dir '$(TARGET)/static-module'
-	@tests/scripts/static.sh '$(TARGET)'/static/*/release/ptool '$(TARGET)'/static-module/*/release/libtpm2_cryptoki.so
+	$(CARGO) rustc -p ptool $(STATIC) -- -C target-feature=+crt-static
+	$(CARGO) rustc -p cryptoki-module --lib --crate-type cdylib $(STATIC) -- -C link-arg=-static-libgcc
+	@tests/scripts/static.sh '$(TARGET)/static/release/ptool' '$(TARGET)/static/release/libtpm2_cryptoki.so'
 
 bench:
 	@tests/scripts/packages.sh check
