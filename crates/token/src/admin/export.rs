@@ -96,10 +96,11 @@ impl Admin {
             "the key's parent is made again at each use, from a template that files have no word for",
         ))?;
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NO_OBJECT) };
-        let own = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
+        // Before what it hides: a key without a PIN hides nothing.
         if object.policy.is_some() {
             return Err(Error::ArgumentsBad("the key is used by a policy, which the file could not tell to others"));
         }
+        let own = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         if key.wrapped.handle().is_some() {
             return Err(Error::ArgumentsBad(
                 "the key is persistent in the TPM: there is nothing to export, its handle is all",
