@@ -652,7 +652,7 @@ fn keys_of_every_size_are_made_and_sign() {
             assert_eq!(probe.init("C_DecryptInit", session, oaep, private), Err(Ck(CKR_KEY_SIZE_RANGE)));
         }
     }
-    for (curve, bits) in base::curve::Curve::ALL.into_iter().zip([256_usize, 384, 521]) {
+    for (curve, bits) in base::curve::Curve::ALL.into_iter().zip([224_usize, 256, 384, 521]) {
         for token in [true, false] {
             let template = [bytes(CKA_EC_PARAMS, curve.oid_der()), flag(CKA_TOKEN, token)];
             let made = probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &template, &[flag(CKA_TOKEN, token)]).unwrap();

@@ -1,6 +1,7 @@
 //! Policies of new keys and tokens: from what a person says to what the TPM is given; and whether they are met.
 
-use base::keyfile;
+use base::curve::EcPublic;
+use base::rsa::RsaPublic;
 use model::{AttributeType, ObjectClass};
 use serde::Serialize;
 
@@ -17,8 +18,10 @@ use crate::{Error, Result};
 /// A public key, as a person names it.
 #[derive(Clone, Debug)]
 pub enum PublicSource {
-    /// The contents of a file: a public key or a certificate, PEM or DER.
-    File(Vec<u8>),
+    /// An RSA key.
+    Rsa(RsaPublic),
+    /// A key on a NIST curve.
+    Ec(EcPublic),
     /// A key of a token in the same store.
     Token(KeyUri),
 }
@@ -172,15 +175,8 @@ impl Admin {
     /// The authority with this public key.
     fn authority(&self, source: &PublicSource) -> Result<tpm::AuthorityKey> {
         let key = match source {
-            PublicSource::File(file) => match keyfile::PublicKey::from_file(file) {
-                Ok(keyfile::PublicKey::Rsa(key)) => PublicKey::Rsa(key),
-                Ok(keyfile::PublicKey::Ec(key)) => PublicKey::Ec(key),
-                Err(_) => {
-                    return Err(Error::ArgumentsBad(
-                        "the file of the authority has no RSA or EC public key or certificate in PEM or DER",
-                    ));
-                }
-            },
+            PublicSource::Rsa(key) => PublicKey::Rsa(key.clone()),
+            PublicSource::Ec(key) => PublicKey::Ec(key.clone()),
             PublicSource::Token(uri) => self.find_key(uri, &[ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY])?,
         };
         authority_of(&key)

@@ -123,6 +123,7 @@ pub(crate) mod alg {
 
 /// TPM_ECC_CURVE.
 pub(crate) mod ecc {
+    pub(crate) const NIST_P224: u16 = 0x0002;
     pub(crate) const NIST_P256: u16 = 0x0003;
     pub(crate) const NIST_P384: u16 = 0x0004;
     pub(crate) const NIST_P521: u16 = 0x0005;
