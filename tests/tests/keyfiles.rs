@@ -183,8 +183,12 @@ fn a_pkcs12_file_brings_its_certificates() {
     );
     let objects = machine.sh("ptool listobjects --label t --output json");
     assert_eq!(objects.matches("CKO_CERTIFICATE").count(), 2, "{objects}");
-    assert_eq!(objects.matches("\"776562\"").count(), 4, "all have the id of the key: {objects}");
-    assert_eq!(objects.matches("\"mine\"").count(), 4, "{objects}");
+    assert_eq!(
+        objects.matches("\"776562\"").count(),
+        3,
+        "the key's certificate has its id, that above another: {objects}"
+    );
+    assert_eq!(objects.matches("\"mine\"").count(), 3, "{objects}");
     machine.sh("ptool export --label t --key-label mine --format cert -o out.pem; openssl x509 -in out.pem -out out2.pem; openssl x509 -in leaf.pem -out leaf2.pem; cmp out2.pem leaf2.pem");
     machine.sh("openssl pkey -in key.pem -pubout -out key.pub");
     machine.signs("mine", "key.pub");

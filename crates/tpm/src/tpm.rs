@@ -18,7 +18,7 @@ use crate::counter::{self, Counter};
 use crate::crypto::Direction;
 use crate::error::{Error, Result};
 use crate::import::{self, KeyMaterial};
-use crate::policy::{self, PcrSelection, PcrValues, Policy, PolicyUse};
+use crate::policy::{self, AuthorityKey, PcrSelection, PcrValues, Policy, PolicyUse};
 use crate::pool::{Pool, Shared, lock};
 use crate::primary::{self, Primary, PrimaryRequest};
 use crate::public::{Name, Wrapped};
@@ -137,6 +137,15 @@ impl Tpm {
     /// eight of them.
     pub fn check_policy(&self, policy: &PolicyUse<'_>) -> Result<()> {
         self.general(Repeat::Safe, |connection| policy::check(connection, policy))
+    }
+
+    /// Whether this TPM can check what the authority signs: a policy that names one with another kind of key is never satisfied. Two
+    /// commands.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it cannot.
+    pub fn check_authority(&self, key: &AuthorityKey) -> Result<()> {
+        self.general(Repeat::Safe, |connection| policy::check_authority(connection, key))
     }
 
     /// Makes a counter at a free NV index. Gives it with its first value, which is above that of any counter that was removed. Four commands; two more where the owner has an authorisation value.

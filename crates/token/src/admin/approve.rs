@@ -99,7 +99,11 @@ impl Admin {
         let statements = self.statements(request)?;
         let ids = store.transaction(|store| -> Result<Vec<i64>> {
             statements.iter().map(|statement| add(store, statement, request.comment.as_deref())).collect()
-        })?;
+        });
+        if ids.is_err() {
+            self.remove_counters(statements.iter(), request);
+        }
+        let ids = ids?;
         drop(store);
         self.library.changed()?;
         let info = |(statement, id)| ApprovalInfo {
@@ -191,25 +195,32 @@ impl Admin {
         let mut statements = Vec::new();
         for (selection, values) in states {
             let limit = match &request.revocable {
-                Some(owner_auth) => {
-                    let (counter, most) = self.library.tpm()?.define_counter(owner_auth)?;
-                    Some(tpm::CounterLimit { counter, most })
-                }
+                Some(owner_auth) => match self.library.tpm()?.define_counter(owner_auth) {
+                    Ok((counter, most)) => Some(tpm::CounterLimit { counter, most }),
+                    Err(error) => {
+                        self.remove_counters(statements.iter(), request);
+                        return Err(error.into());
+                    }
+                },
                 None => None,
             };
             match signer.statement(selection, &values, limit.clone()) {
                 Ok(statement) => statements.push(statement),
                 Err(error) => {
-                    // Nothing is bound to the counters yet: they only take room.
-                    let made = statements.iter().filter_map(|statement: &Statement| statement.limit.as_ref());
-                    for limit in made.chain(&limit) {
-                        self.remove_counter(limit, request);
-                    }
+                    limit.iter().for_each(|limit| self.remove_counter(limit, request));
+                    self.remove_counters(statements.iter(), request);
                     return Err(error);
                 }
             }
         }
         Ok(statements)
+    }
+
+    /// Nothing was given away that is bound to them: they only take room.
+    fn remove_counters<'s>(&self, statements: impl Iterator<Item = &'s Statement>, request: &ApproveRequest) {
+        statements
+            .filter_map(|statement| statement.limit.as_ref())
+            .for_each(|limit| self.remove_counter(limit, request));
     }
 
     fn remove_counter(&self, limit: &tpm::CounterLimit, request: &ApproveRequest) {

@@ -73,7 +73,7 @@ pub struct PolicyCheck {
 pub type PcrReport = std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>;
 
 impl Admin {
-    /// The policy that was asked for. One TPM command for each eight PCRs whose present values are wanted.
+    /// The policy that was asked for. One TPM command for each eight PCRs whose present values are wanted, two for each authority.
     pub(super) fn policy(&self, request: &PolicyRequest) -> Result<BoundPolicy> {
         let literal = request.authorities.is_empty();
         let mut alternatives = Vec::new();
@@ -89,6 +89,12 @@ impl Admin {
         }
         for source in request.authorities.iter().chain(&request.or_authorities) {
             let key = self.authority(source)?;
+            self.library.tpm()?.check_authority(&key).map_err(|error| match error {
+                tpm::Error::Unsupported(_) => Error::ArgumentsBad(
+                    "this TPM cannot check what the authority's key signs; any TPM can with RSA of 2048 bits, and on P-256",
+                ),
+                error => error.into(),
+            })?;
             alternatives.push(tpm::Policy::new(vec![tpm::PolicyStep::authorize(key)])?);
         }
         // Two that are alike would be one alternative that looks like two.

@@ -480,16 +480,7 @@ fn verify_signature(
     policy_ref: &[u8],
     approval: &Approval,
 ) -> Result<Vec<u8>> {
-    // inPrivate: there is none. A ticket is made for a hierarchy only.
-    let parameters = Writer::new().tpm2b(&[]).tpm2b(key.public()).u32(rh::OWNER).finish()?;
-    let deadline = connection.options().deadline;
-    let command = Command { code: cc::LOAD_EXTERNAL, handles: Vec::new(), parameters, returns_handle: true, deadline };
-    let response = connection.execute(&command, &mut []).map_err(|error| unsupported(error, key))?;
-    let handle = response.handle()?;
-    connection.add_temporary(handle, key.name());
-    if response.reader().tpm2b()? != key.name().as_bytes() {
-        return Err(Error::NameMismatch);
-    }
+    let handle = load_authority(connection, key)?;
     let hash = key.hash();
     let digest = hash.digest(&[&approval.policy_digest, policy_ref]);
     let parameters = Writer::new().tpm2b(&digest);
@@ -510,6 +501,26 @@ fn verify_signature(
     // The key that is used next may need the place.
     connection.end_temporary(handle)?;
     Ok(ticket)
+}
+
+/// Whether the TPM takes the key of an authority: LoadExternal, FlushContext. What it does not, no policy should name.
+pub(crate) fn check_authority(connection: &mut Connection, key: &AuthorityKey) -> Result<()> {
+    let handle = load_authority(connection, key)?;
+    connection.end_temporary(handle)
+}
+
+fn load_authority(connection: &mut Connection, key: &AuthorityKey) -> Result<u32> {
+    // inPrivate: there is none. A ticket is made for a hierarchy only.
+    let parameters = Writer::new().tpm2b(&[]).tpm2b(key.public()).u32(rh::OWNER).finish()?;
+    let deadline = connection.options().deadline;
+    let command = Command { code: cc::LOAD_EXTERNAL, handles: Vec::new(), parameters, returns_handle: true, deadline };
+    let response = connection.execute(&command, &mut []).map_err(|error| unsupported(error, key))?;
+    let handle = response.handle()?;
+    connection.add_temporary(handle, key.name());
+    if response.reader().tpm2b()? != key.name().as_bytes() {
+        return Err(Error::NameMismatch);
+    }
+    Ok(handle)
 }
 
 /// Signatures were checked before: what the TPM refuses is the kind of key.
