@@ -83,7 +83,7 @@ impl Admin {
             None => (None, Vec::new()),
         };
         if policy.as_ref().is_some_and(BoundPolicy::is_free)
-            && !(request.auth.is_empty() && !request.always_authenticate)
+            && (!request.auth.is_empty() || request.always_authenticate)
         {
             return Err(Error::ArgumentsBad("the policy of the key asks for no authorization value, and for no PIN"));
         }
