@@ -177,6 +177,10 @@ fn policy_of(area: &tpm::PublicArea, file: &KeyFilePolicy) -> Result<Option<(Bou
     };
     let approvals: Vec<_> = file.approvals.iter().map(|entry| commands(entry)).collect();
     match tpm::Policy::from_key_file(area, &commands(&file.commands), &approvals) {
+        // No approval that is made or found here has one: the key would never work.
+        Ok((policy, _)) if has_reference(&policy) => Err(Error::ArgumentsBad(
+            "the policy of the key wants approvals for a policyRef, which those known here do not have",
+        )),
         Ok((policy, approvals)) => Ok(Some((BoundPolicy::new(policy)?, approvals))),
         Err(tpm::Error::Unsupported(what)) => {
             log::warn!("a key is not linked: {what}");
@@ -184,6 +188,13 @@ fn policy_of(area: &tpm::PublicArea, file: &KeyFilePolicy) -> Result<Option<(Bou
         }
         Err(_) => Err(Error::ArgumentsBad("the policy in the file is not that of the key")),
     }
+}
+
+fn has_reference(policy: &tpm::Policy) -> bool {
+    policy
+        .steps()
+        .iter()
+        .any(|step| matches!(step, tpm::PolicyStep::Authorize { policy_ref, .. } if !policy_ref.is_empty()))
 }
 
 const NO_KEY: Error = Error::ArgumentsBad("the public part is not that of a key of a TPM");
