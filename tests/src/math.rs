@@ -26,9 +26,15 @@ fn number(hex: &str) -> BigInt {
 }
 
 impl Curve {
-    /// P-256, P-384 or P-521, by the length of its order in bits.
+    /// P-224, P-256, P-384 or P-521, by the length of its order in bits.
     pub fn with_bits(bits: usize) -> Curve {
         let [p, n, x, y] = match bits {
+            224 => [
+                "ffffffffffffffffffffffffffffffff000000000000000000000001",
+                "ffffffffffffffffffffffffffff16a2e0b8f03e13dd29455c5c2a3d",
+                "b70e0cbd6bb4bf7f321390b94a03c1d356c21122343280d6115c1d21",
+                "bd376388b5f723fb4c22dfe6cd4375a05a07476444d5819985007e34",
+            ],
             256 => [
                 "ffffffff00000001000000000000000000000000ffffffffffffffffffffffff",
                 "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551",

@@ -96,7 +96,8 @@ pub fn public_key_info(probe: &Probe, session: u64, key: u64) -> Vec<u8> {
     }
     // Whatever it says of the length of an OCTET STRING: the point is what comes from the 4 on.
     let point = attribute(CKA_EC_POINT);
-    let len = [65, 97, 133].into_iter().rev().find(|len| point.len() > *len && point[point.len() - len] == 4).unwrap();
+    let len =
+        [57, 65, 97, 133].into_iter().rev().find(|len| point.len() > *len && point[point.len() - len] == 4).unwrap();
     let algorithm = null_terminated(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01", &attribute(CKA_EC_PARAMS));
     tlv(0x30, &[algorithm, bits(&point[point.len() - len..])].concat())
 }

@@ -13,11 +13,13 @@ fn ptool(desk: &Desk, verb: &str, arguments: &[&str]) -> Run {
 #[test]
 fn requests_of_every_key_verify() {
     let desk = Desk::new();
-    let cases: [(&str, &[&str], &str); 9] = [
+    ptool(&desk, "addkey", &["--algorithm=ecc224", "--key-label=p224", "--id=hex:06"]).ok();
+    let cases: [(&str, &[&str], &str); 10] = [
         ("rsa", &[], "sha256WithRSAEncryption"),
         ("rsa", &["--hash=sha512"], "sha512WithRSAEncryption"),
         ("rsa", &["--pss"], "rsassaPss"),
         ("rsa3072", &["--pss", "--hash=sha384"], "rsassaPss"),
+        ("p224", &[], "ecdsa-with-SHA256"),
         ("p256", &[], "ecdsa-with-SHA256"),
         ("p256", &["--hash=sha512"], "ecdsa-with-SHA512"),
         ("p384", &[], "ecdsa-with-SHA384"),

@@ -101,7 +101,7 @@ fn slots_tokens_and_mechanisms() {
         }
         let info = module.get_mechanism_info(slot, MechanismType::ECDSA).unwrap();
         assert!(info.sign() && info.verify() && info.hardware() && !info.decrypt());
-        assert_eq!((info.min_key_size(), info.max_key_size()), (256, 521));
+        assert_eq!((info.min_key_size(), info.max_key_size()), (224, 521));
     });
 }
 

@@ -119,7 +119,7 @@ fn keys_of_every_form_are_imported_and_sign() {
          openssl pkey -in rsa.pem -pubout -out rsa.pub
          openssl pkcs8 -topk8 -in rsa.pem -passout pass:geheim -out encrypted.pem
          openssl rsa -in rsa.pem -traditional -outform DER -out pkcs1.der
-         for curve in 256 384 521; do
+         for curve in 224 256 384 521; do
            openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-$curve -out $curve.pem
            openssl pkey -in $curve.pem -pubout -out $curve.pub
          done
@@ -132,6 +132,7 @@ fn keys_of_every_form_are_imported_and_sign() {
         ("encrypted.pem", "--passin pass:geheim", "rsa.pub"),
         ("encrypted.pem", "--passphrase-file passphrase --algorithm rsa", "rsa.pub"),
         ("pkcs1.der", "", "rsa.pub"),
+        ("224.pem", "", "224.pub"),
         ("256.pem", "--algorithm ecc", "256.pub"),
         ("sec1.pem", "", "384.pub"),
         ("521.pem", "", "521.pub"),
@@ -182,8 +183,12 @@ fn a_pkcs12_file_brings_its_certificates() {
     );
     let objects = machine.sh("ptool listobjects --label t --output json");
     assert_eq!(objects.matches("CKO_CERTIFICATE").count(), 2, "{objects}");
-    assert_eq!(objects.matches("\"776562\"").count(), 4, "all have the id of the key: {objects}");
-    assert_eq!(objects.matches("\"mine\"").count(), 4, "{objects}");
+    assert_eq!(
+        objects.matches("\"776562\"").count(),
+        3,
+        "the key's certificate has its id, that above another: {objects}"
+    );
+    assert_eq!(objects.matches("\"mine\"").count(), 3, "{objects}");
     machine.sh("ptool export --label t --key-label mine --format cert -o out.pem; openssl x509 -in out.pem -out out2.pem; openssl x509 -in leaf.pem -out leaf2.pem; cmp out2.pem leaf2.pem");
     machine.sh("openssl pkey -in key.pem -pubout -out key.pub");
     machine.signs("mine", "key.pub");

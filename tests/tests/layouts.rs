@@ -352,6 +352,9 @@ fn what_cannot_come_over_is_named_and_the_rest_comes() {
     store.token(7, Some("of another primary"), INITIALIZED);
     store.pins(7, true);
     store.conn.execute("UPDATE tokens SET pid = 9 WHERE id = 7", []).unwrap();
+    // Here it is the label of the first.
+    store.token(9, Some("good "), INITIALIZED);
+    store.pins(9, true);
     store.token(8, Some("a label that is longer than PKCS#11 has place"), INITIALIZED);
     store.pins(8, true);
     drop(store);
@@ -364,9 +367,11 @@ fn what_cannot_come_over_is_named_and_the_rest_comes() {
     report["dry_run"] = Value::from(true);
     assert_eq!(dry, report, "the dry run said something else");
     let action = |token: usize| report["tokens"][token]["action"].as_str().unwrap().to_owned();
-    assert_eq!((0..6).map(action).collect::<Vec<_>>(), ["migrate", "skip", "migrate", "skip", "skip", "skip"]);
+    assert_eq!((0..7).map(action).collect::<Vec<_>>(), ["migrate", "skip", "migrate", "skip", "skip", "skip", "skip"]);
     let why = |token: usize| report["tokens"][token]["why"].as_str().unwrap_or_default().to_owned();
-    for (token, word) in [(1, "never initialized"), (3, "settings"), (4, "primary key"), (5, "32 bytes")] {
+    for (token, word) in
+        [(1, "never initialized"), (3, "settings"), (4, "primary key"), (5, "32 bytes"), (6, "has this label")]
+    {
         assert!(why(token).contains(word), "{}", why(token));
     }
     let objects = report["tokens"][0]["objects"].as_array().unwrap();
@@ -462,13 +467,22 @@ fn the_security_officer_gives_the_wrapping_key_up() {
     workshop.assert_signs("old", "key");
     let before = seals();
     assert!(before[0].starts_with("pbkdf2") && before[1].starts_with("sha256"), "{before:?}");
-    // The user's PIN is changed: a seal with the policy of ours.
+    // The user's PIN is changed: a seal of ours.
     world.ptool_ok(&["changepin", "--label=old", "--old", USER_PIN, "--new=user-2"]);
     let wrong = world.ptool(&["verify", "--label=old", "--userpin", USER_PIN]);
     assert_eq!(wrong.status, Some(3), "the old PIN still works: {wrong:?}");
+    // Whoever put the officer's row there must not get at the user's keys by it: nothing has shown yet that it is the officer's.
+    let has_policy = || {
+        let store = Connection::open(world.store_file()).unwrap();
+        let sql = "SELECT public FROM pins WHERE role = 'user'";
+        let public: Vec<u8> = store.query_row(sql, [], |row| row.get(0)).unwrap();
+        !tpm::PublicArea::parse(&public).unwrap().auth_policy().is_empty()
+    };
+    assert!(!has_policy());
     world.ptool_ok(&["verify", "--label=old", "--userpin=user-2", "--sopin=officer-2"]);
     // The officer sets one: nothing of the other software is left.
     world.ptool_ok(&["initpin", "--label=old", "--sopin=officer-2", "--userpin", USER_PIN]);
+    assert!(has_policy());
     let after = seals();
     assert!(after.iter().all(|seal| seal.starts_with("pbkdf2")), "{after:?}");
     assert_ne!(before[0], after[0], "the officer's seal holds as much as before");
@@ -533,6 +547,76 @@ fn a_changed_row_is_found_once_the_token_is_bound_to_its_pin() {
     drop(store);
     let run = workshop.world.ptool(&["verify", "--label=old", "--userpin", USER_PIN]);
     assert_eq!(run.status, Some(5), "{run:?}");
+}
+
+/// Before the first login rows have no codes; but none can say then what the other software has no word for.
+#[test]
+fn nobody_trusts_a_certificate_because_a_row_says_so() {
+    let workshop = Workshop::new();
+    let store = workshop.store(8, "old");
+    store.token(1, Some("old"), INITIALIZED);
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
+    for label in ["one", "two"] {
+        store.object(
+            1,
+            &map(&[
+                (CKA_CLASS, int(CKO_CERTIFICATE)),
+                (CKA_CERTIFICATE_TYPE, int(0)),
+                (CKA_LABEL, text(&hex(label.as_bytes()))),
+                (CKA_TRUSTED, truth(true)),
+                (CKA_VALUE, text("3000")),
+            ]),
+        );
+    }
+    drop(store);
+    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let world = &workshop.world;
+    let store = Connection::open(world.store_file()).unwrap();
+    let changed = store
+        .execute(
+            "UPDATE attributes SET value = (SELECT value FROM attributes WHERE type = ?1 LIMIT 1)
+                 WHERE type = ?2 AND object_id = (SELECT id FROM objects WHERE label = x'74776f')",
+            params![CKA_MODIFIABLE.cast_signed(), CKA_TRUSTED.cast_signed()],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    drop(store);
+    workshop.assert_signs("old", "key");
+    let probe = world.probe().initialized();
+    let session = probe.open_ro(probe.slot_of("old"));
+    probe.login(session, CKU_USER, USER_PIN).unwrap();
+    let one = probe.key(session, CKO_CERTIFICATE, "one");
+    assert_eq!(probe.attribute(session, one, CKA_TRUSTED).unwrap(), [0]);
+    probe.finalize().unwrap();
+    let run = world.ptool(&["verify", "--label=old", "--userpin", USER_PIN]);
+    assert_eq!(run.status, Some(5), "the other one was taken for genuine: {run:?}");
+}
+
+#[test]
+fn a_token_is_bound_to_its_pin_once() {
+    let workshop = Workshop::new();
+    let store = workshop.store(8, "old");
+    store.token(1, Some("old"), INITIALIZED);
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
+    store.object(1, &workshop.public_key("key"));
+    drop(store);
+    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let world = &workshop.world;
+    let config = |text: &str| {
+        let store = Connection::open(world.store_file()).unwrap();
+        store.execute("UPDATE tokens SET config = ?1", params![text]).unwrap();
+        store.execute("UPDATE objects SET label = x'6f74686572', mac = NULL WHERE class = 2", []).unwrap();
+    };
+    workshop.assert_signs("old", "key");
+    // Somebody makes it look as if it had just come over, and writes another public key's label.
+    config("{\"code\":null,\"adopted\":true}");
+    for pin in [["--userpin", USER_PIN], ["--sopin", SO_PIN]] {
+        let run = world.ptool(&[&["verify", "--label=old"], &pin[..]].concat());
+        assert_eq!(run.status, Some(5), "{run:?}");
+        assert!(run.stderr.contains("altered"), "{run:?}");
+    }
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use pkcs11_sys::*;
 use tests::math;
 use tests::openssl::{OpenSsl, ecdsa_der};
-use tests::probe::{Mechanism, Probe, bytes, flag, number};
+use tests::probe::{Mechanism, Probe, attributes, bytes, flag, number};
 use tests::world::{ALPHA, World};
-use tests::{Ck, Memory, Piece};
+use tests::{Argument, Ck, Memory, Piece};
 
 /// A hash by all its names: digest mechanism, mask generation function, OpenSSL option, length, DigestInfo before the digest.
 struct Hash {
@@ -48,6 +48,8 @@ const SHA3: [(u64, &str); 4] =
 
 const RSA_KEYS: [(&str, usize); 2] = [("rsa", 256), ("rsa3072", 384)];
 const EC_KEYS: [(&str, usize); 3] = [("p256", 256), ("p384", 384), ("p521", 521)];
+/// On a curve of which the world has no key: it is made for the session.
+const P224: (&str, usize) = ("p224", 224);
 const MESSAGE: &[u8] = b"The quick brown fox jumps over the lazy dog, and nobody saw its key.";
 
 /// A logged-in client and what it works with.
@@ -66,6 +68,11 @@ impl Bench {
     }
 
     fn pair(&self, label: &str) -> Pair {
+        if label == P224.0 {
+            let template = [bytes(CKA_EC_PARAMS, base::curve::Curve::P224.oid_der())];
+            let made = self.probe.generate_pair(self.session, CKM_EC_KEY_PAIR_GEN, &template, &[]).unwrap();
+            return Pair::new(&self.probe, self.session, made.0, made.1);
+        }
         Pair::new(
             &self.probe,
             self.session,
@@ -237,7 +244,7 @@ fn everything_that_is_advertised_is_tested() {
     let sizes = |ty: u64| bench.probe.mechanism_info(slot, ty).map(|(least, most, _)| (least, most));
     assert_eq!(
         (sizes(CKM_RSA_PKCS), sizes(CKM_ECDSA), sizes(CKM_SHA256)),
-        (Ok((1024, 3072)), Ok((256, 521)), Ok((0, 0)))
+        (Ok((1024, 3072)), Ok((224, 521)), Ok((0, 0)))
     );
 }
 
@@ -459,7 +466,7 @@ fn rsa_pkcs1_encryption() {
 #[test]
 fn ecdsa_with_a_hash() {
     let bench = Bench::new();
-    for (label, bits) in EC_KEYS {
+    for (label, bits) in EC_KEYS.into_iter().chain([P224]) {
         let pair = bench.pair(label);
         for hash in &HASHES {
             let signature = bench.sign(hash.ecdsa, &pair, MESSAGE);
@@ -472,9 +479,47 @@ fn ecdsa_with_a_hash() {
 }
 
 #[test]
+fn what_openssl_signs_verifies() {
+    let bench = Bench::new();
+    let (probe, session) = (&bench.probe, bench.session);
+    for curve in base::curve::Curve::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let openssl = |arguments: &[&str], input: &[u8]| {
+            let output = tests::openssl::openssl(dir.path(), arguments, input);
+            assert!(output.status.success(), "openssl {arguments:?}: {output:?}");
+            output.stdout
+        };
+        let group = format!("ec_paramgen_curve:{}", curve.name());
+        openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", &group, "-out", "key.pem"], b"");
+        let spki = openssl(&["pkey", "-in", "key.pem", "-pubout", "-outform", "DER"], b"");
+        let point = &spki[spki.len() - 1 - 2 * curve.field_len()..];
+        let key = base::curve::EcPublic::from_point(curve, point).unwrap();
+        let template = [
+            number(CKA_CLASS, CKO_PUBLIC_KEY),
+            number(CKA_KEY_TYPE, CKK_EC),
+            flag(CKA_TOKEN, false),
+            bytes(CKA_EC_PARAMS, curve.oid_der()),
+            bytes(CKA_EC_POINT, &key.point_der()),
+        ];
+        let arguments = vec![session.into(), attributes(&template), (template.len() as u64).into(), Argument::place(0)];
+        let (rv, left) = probe.call("C_CreateObject", arguments);
+        assert_eq!(Ck(rv), Ck(CKR_OK), "{curve:?}");
+        let public = left[3].word();
+        for hash in &HASHES {
+            let der = openssl(&["dgst", &format!("-{}", hash.name), "-sign", "key.pem"], MESSAGE);
+            let (r, s) = base::curve::signature_from_der(&der, curve.field_len()).unwrap();
+            let signature = [r, s].concat();
+            let verify = |data: &[u8]| probe.verify(session, hash.ecdsa, public, data, &signature);
+            assert_eq!(verify(MESSAGE), Ok(()), "{curve:?} {}", hash.name);
+            assert_eq!(verify(b"another"), Err(Ck(CKR_SIGNATURE_INVALID)), "{curve:?} {}", hash.name);
+        }
+    }
+}
+
+#[test]
 fn ecdsa_of_input_of_any_length() {
     let bench = Bench::new();
-    for (label, bits) in EC_KEYS {
+    for (label, bits) in EC_KEYS.into_iter().chain([P224]) {
         let pair = bench.pair(label);
         let curve = math::Curve::with_bits(bits);
         for len in [0_u8, 1, 20, 28, 31, 32, 33, 47, 48, 49, 64, 65, 66, 67, 100] {
@@ -652,7 +697,7 @@ fn keys_of_every_size_are_made_and_sign() {
             assert_eq!(probe.init("C_DecryptInit", session, oaep, private), Err(Ck(CKR_KEY_SIZE_RANGE)));
         }
     }
-    for (curve, bits) in base::curve::Curve::ALL.into_iter().zip([256_usize, 384, 521]) {
+    for (curve, bits) in base::curve::Curve::ALL.into_iter().zip([224_usize, 256, 384, 521]) {
         for token in [true, false] {
             let template = [bytes(CKA_EC_PARAMS, curve.oid_der()), flag(CKA_TOKEN, token)];
             let made = probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &template, &[flag(CKA_TOKEN, token)]).unwrap();

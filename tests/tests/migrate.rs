@@ -67,7 +67,9 @@ fn a_store_of_debians_comes_over_whole() {
     let Some(peer) = peer() else { return };
     peer.ptool_ok(&["init"]);
     peer.ptool_ok(&["addtoken", "--pid=1", "--sopin=so-pin", "--userpin=user-pin", "--label=tok"]);
-    for (id, algorithm) in [("a1", "rsa2048"), ("a2", "ecc256"), ("a4", "aes128"), ("a5", "hmac:sha256")] {
+    for (id, algorithm) in
+        [("a1", "rsa2048"), ("a2", "ecc256"), ("a3", "ecc224"), ("a4", "aes128"), ("a5", "hmac:sha256")]
+    {
         let key = format!("--key-label=k-{algorithm}");
         peer.ptool_ok(&["addkey", "--label=tok", "--userpin=user-pin", &key, "--id", id, "--algorithm", algorithm]);
     }
@@ -103,7 +105,7 @@ fn a_store_of_debians_comes_over_whole() {
     assert_eq!(dry["tokens"], report["tokens"]);
     let objects = report["tokens"][0]["objects"].as_array().unwrap();
     assert!(objects.iter().all(|object| object["action"] == "migrate"), "{report:#}");
-    assert_eq!(objects.len(), 14, "{report:#}");
+    assert_eq!(objects.len(), 16, "{report:#}");
     // A second time nothing comes.
     let ours_before = peer.world.store_bytes();
     assert_eq!(actions(&migrate(&peer, &[])), ["present", "present", "skip"]);
@@ -113,6 +115,7 @@ fn a_store_of_debians_comes_over_whole() {
     let pin = Some("user-pin");
     both_sign(&peer, "tok", pin, "6131", "SHA256-RSA-PKCS");
     both_sign(&peer, "tok", pin, "6132", "ECDSA-SHA256");
+    both_sign(&peer, "tok", pin, "6133", "ECDSA-SHA256");
     both_sign(&peer, "tok", pin, "b1", "SHA256-RSA-PKCS");
     both_sign(&peer, "tok", pin, "b2", "ECDSA-SHA256");
     both_sign(&peer, "free", None, "6331", "ECDSA-SHA256");

@@ -72,11 +72,12 @@ fn it_looks_around() {
     let lines: Vec<_> = mechanisms.lines().filter(|line| line.starts_with("  ")).collect();
     assert_eq!(lines.len(), listed.len(), "{mechanisms}");
     for expected in [
-        "  ECDSA, keySize={256,521}, hw, sign, verify, EC F_P, EC OID, EC uncompressed",
+        "  ECDSA, keySize={224,521}, hw, sign, verify, EC F_P, EC OID, EC uncompressed",
         "  SHA256, digest",
         "  AES-CBC-PAD, keySize={16,32}, hw, encrypt, decrypt, wrap, unwrap",
     ] {
-        assert!(lines.contains(&expected), "{expected}\n{mechanisms}");
+        // Flags that it has no name for (of messages) stand behind.
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}\n{mechanisms}");
     }
 
     let count =
@@ -333,6 +334,7 @@ fn it_makes_key_pairs_of_all_kinds() {
     for (kind, id, said) in [
         ("rsa:1024", "71", "RSA 1024 bits"),
         ("rsa:2048", "72", "RSA 2048 bits"),
+        ("EC:secp224r1", "70", "EC_POINT 224 bits"),
         ("EC:secp256r1", "73", "EC_POINT 256 bits"),
         ("EC:prime256v1", "74", "EC_POINT 256 bits"),
         ("EC:secp384r1", "75", "EC_POINT 384 bits"),
@@ -356,7 +358,6 @@ fn it_makes_key_pairs_of_all_kinds() {
     }
     for (kind, code) in [
         // CKR_CURVE_NOT_SUPPORTED, which the program has no name for.
-        ("EC:secp224r1", "0x140"),
         ("EC:secp256k1", "0x140"),
         ("EC:brainpoolP256r1", "0x140"),
         ("rsa:512", "CKR_KEY_SIZE_RANGE"),

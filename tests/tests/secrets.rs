@@ -330,6 +330,10 @@ fn keys_are_wrapped_by_rsa() {
 fn secrets_that_two_parties_share() {
     use p256::elliptic_curve::sec1::ToEncodedPoint;
     let bench = Bench::new();
+    // The world has no key on this curve.
+    let named = [bytes(CKA_LABEL, b"p224")];
+    let template = [&named[..], &[bytes(CKA_EC_PARAMS, base::curve::Curve::P224.oid_der())]].concat();
+    bench.probe.generate_pair(bench.session, CKM_EC_KEY_PAIR_GEN, &template, &named).unwrap();
     let point = |label: &str| {
         let key = bench.probe.public_key(bench.session, label);
         let der = bench.probe.attribute(bench.session, key, CKA_EC_POINT).unwrap();
@@ -353,7 +357,8 @@ fn secrets_that_two_parties_share() {
             (1..=len.div_ceil(32) as u32).flat_map(|i| sha2::Sha256::digest([secret, &i.to_be_bytes(), info].concat()));
         blocks.take(len).collect::<Vec<u8>>()
     };
-    for (label, public, shared) in [party!(p256, "p256"), party!(p384, "p384"), party!(p521, "p521")] {
+    let parties = [party!(p224, "p224"), party!(p256, "p256"), party!(p384, "p384"), party!(p521, "p521")];
+    for (label, public, shared) in parties {
         let own = bench.probe.private_key(bench.session, label);
         if bench.probe.attribute(bench.session, own, CKA_DERIVE).unwrap() != [1] {
             let more = [flag(CKA_DERIVE, true)];
@@ -383,6 +388,34 @@ fn secrets_that_two_parties_share() {
         let [point, len] = pointer(&bad);
         let ecdh = with(CKM_ECDH1_DERIVE, vec![Piece::Word(CKD_NULL), Piece::Word(0), Piece::Word(0), len, point]);
         assert_eq!(bench.derive(ecdh, own, 0), Err(Ck(CKR_MECHANISM_PARAM_INVALID)), "{label}");
+    }
+}
+
+#[test]
+fn openssl_has_the_same_secret() {
+    let bench = Bench::new();
+    for curve in base::curve::Curve::ALL {
+        let template = [bytes(CKA_EC_PARAMS, curve.oid_der())];
+        let derives = [flag(CKA_DERIVE, true)];
+        let (public, private) =
+            bench.probe.generate_pair(bench.session, CKM_EC_KEY_PAIR_GEN, &template, &derives).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let run = |arguments: &[&str]| {
+            let output = openssl(dir.path(), arguments, b"");
+            assert!(output.status.success(), "openssl {arguments:?}: {output:?}");
+            output.stdout
+        };
+        let ours = bench.probe.attribute(bench.session, public, CKA_PUBLIC_KEY_INFO).unwrap();
+        std::fs::write(dir.path().join("ours.der"), ours).unwrap();
+        run(&["pkey", "-pubin", "-inform", "DER", "-in", "ours.der", "-out", "ours.pem"]);
+        let group = format!("ec_paramgen_curve:{}", curve.name());
+        run(&["genpkey", "-algorithm", "EC", "-pkeyopt", &group, "-out", "theirs.pem"]);
+        let spki = run(&["pkey", "-in", "theirs.pem", "-pubout", "-outform", "DER"]);
+        let theirs = &spki[spki.len() - 1 - 2 * curve.field_len()..];
+        let shared = run(&["pkeyutl", "-derive", "-inkey", "theirs.pem", "-peerkey", "ours.pem"]);
+        let [point, len] = pointer(theirs);
+        let ecdh = with(CKM_ECDH1_DERIVE, vec![Piece::Word(CKD_NULL), Piece::Word(0), Piece::Word(0), len, point]);
+        assert_eq!(bench.derive(ecdh, private, 0).unwrap(), shared, "{curve:?}");
     }
 }
 

@@ -20,6 +20,7 @@ const CURVES: u32 = 8;
 const ENCRYPT_DECRYPT_2: u32 = 0x193;
 const TPM_ALG_ECC: u32 = 0x23;
 const TPM_ALG_RSA: u32 = 1;
+const TPM_ECC_NIST_P224: u32 = 2;
 const TPM_ECC_NIST_P384: u32 = 4;
 const TPM_ECC_NIST_P521: u32 = 5;
 
@@ -161,6 +162,7 @@ fn curve_of(curve: &[u8]) -> Attribute {
     bytes(CKA_EC_PARAMS, curve)
 }
 
+const P224: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x21];
 const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 const P384: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
 
@@ -168,7 +170,7 @@ const P384: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
 fn a_whole_tpm_does_it_all() {
     let token = Token::on(&[]);
     assert!(token.has(CKM_ECDSA) && token.has(CKM_RSA_PKCS) && token.has(CKM_AES_CBC));
-    assert_eq!((token.sizes(CKM_ECDSA), token.sizes(CKM_RSA_PKCS)), ((256, 521), (1024, 3072)));
+    assert_eq!((token.sizes(CKM_ECDSA), token.sizes(CKM_RSA_PKCS)), ((224, 521), (1024, 3072)));
     token.aes(true).unwrap();
     token.signs(CKM_ECDSA_SHA256, token.ec(P384).unwrap());
 }
@@ -185,9 +187,11 @@ fn without_a_cipher_keys_for_it_are_in_memory() {
 
 #[test]
 fn without_curves_there_are_no_keys_on_them() {
-    let token = Token::on(&[(CURVES, TPM_ECC_NIST_P384), (CURVES, TPM_ECC_NIST_P521)]);
+    let token = Token::on(&[(CURVES, TPM_ECC_NIST_P224), (CURVES, TPM_ECC_NIST_P384), (CURVES, TPM_ECC_NIST_P521)]);
     assert_eq!(token.sizes(CKM_ECDSA), (256, 256));
-    assert_eq!(token.ec(P384), Err(Ck(CKR_CURVE_NOT_SUPPORTED)));
+    for curve in [P224, P384] {
+        assert_eq!(token.ec(curve), Err(Ck(CKR_CURVE_NOT_SUPPORTED)));
+    }
     token.signs(CKM_ECDSA_SHA256, token.ec(P256).unwrap());
 }
 

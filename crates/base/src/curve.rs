@@ -3,6 +3,7 @@
 use ecdsa::hazmat::VerifyPrimitive;
 use elliptic_curve::sec1::{FromEncodedPoint, ToEncodedPoint};
 use elliptic_curve::{FieldBytes, PublicKey};
+use p224::NistP224;
 use p256::NistP256;
 use p384::NistP384;
 use p521::NistP521;
@@ -14,6 +15,8 @@ const ID_EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// A curve of prime order (FIPS 186-5, SP 800-186).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Curve {
+    /// P-224, secp224r1.
+    P224,
     /// P-256, secp256r1, prime256v1.
     P256,
     /// P-384, secp384r1.
@@ -24,11 +27,12 @@ pub enum Curve {
 
 impl Curve {
     /// Every curve, by growing order.
-    pub const ALL: [Curve; 3] = [Curve::P256, Curve::P384, Curve::P521];
+    pub const ALL: [Curve; 4] = [Curve::P224, Curve::P256, Curve::P384, Curve::P521];
 
     /// Length of a coordinate, and of a number modulo the order, in bytes.
     pub const fn field_len(self) -> usize {
         match self {
+            Curve::P224 => 28,
             Curve::P256 => 32,
             Curve::P384 => 48,
             Curve::P521 => 66,
@@ -38,6 +42,7 @@ impl Curve {
     /// Length of the order in bits.
     pub const fn order_bits(self) -> u32 {
         match self {
+            Curve::P224 => 224,
             Curve::P256 => 256,
             Curve::P384 => 384,
             Curve::P521 => 521,
@@ -47,6 +52,7 @@ impl Curve {
     /// The name in FIPS 186-5, such as `P-256`.
     pub const fn name(self) -> &'static str {
         match self {
+            Curve::P224 => "P-224",
             Curve::P256 => "P-256",
             Curve::P384 => "P-384",
             Curve::P521 => "P-521",
@@ -56,6 +62,7 @@ impl Curve {
     /// The DER OBJECT IDENTIFIER, tag included: the value of CKA_EC_PARAMS.
     pub const fn oid_der(self) -> &'static [u8] {
         match self {
+            Curve::P224 => &[6, 5, 0x2b, 0x81, 4, 0, 0x21],
             Curve::P256 => &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7],
             Curve::P384 => &[6, 5, 0x2b, 0x81, 4, 0, 0x22],
             Curve::P521 => &[6, 5, 0x2b, 0x81, 4, 0, 0x23],
@@ -73,6 +80,7 @@ impl Curve {
 
     const fn names(self) -> &'static [&'static str] {
         match self {
+            Curve::P224 => &["secp224r1", "ansip224r1", "P-224"],
             Curve::P256 => &["secp256r1", "prime256v1", "P-256"],
             Curve::P384 => &["secp384r1", "ansip384r1", "P-384"],
             Curve::P521 => &["secp521r1", "ansip521r1", "P-521"],
@@ -138,6 +146,7 @@ impl EcPublic {
         }
         let d = Secret::new(left_pad(d.expose(), curve.field_len()).ok_or(KeyError::Malformed)?);
         match curve {
+            Curve::P224 => point::<NistP224>(curve, d.expose()),
             Curve::P256 => point::<NistP256>(curve, d.expose()),
             Curve::P384 => point::<NistP384>(curve, d.expose()),
             Curve::P521 => point::<NistP521>(curve, d.expose()),
@@ -184,6 +193,15 @@ impl EcPublic {
         let z = leftmost_bits(data, self.curve);
         let point = self.point();
         match self.curve {
+            Curve::P224 => {
+                let (Ok(key), Ok(signature)) =
+                    (PublicKey::<NistP224>::from_sec1_bytes(&point), p224::ecdsa::Signature::from_slice(signature))
+                else {
+                    return false;
+                };
+                let z = FieldBytes::<NistP224>::from_slice(&z);
+                key.as_affine().verify_prehashed(z, &signature).is_ok()
+            }
             Curve::P256 => {
                 let (Ok(key), Ok(signature)) =
                     (PublicKey::<NistP256>::from_sec1_bytes(&point), p256::ecdsa::Signature::from_slice(signature))
@@ -216,6 +234,7 @@ impl EcPublic {
 
     fn from_sec1(curve: Curve, sec1: &[u8]) -> Result<EcPublic, KeyError> {
         match curve {
+            Curve::P224 => decode::<NistP224>(curve, sec1),
             Curve::P256 => decode::<NistP256>(curve, sec1),
             Curve::P384 => decode::<NistP384>(curve, sec1),
             Curve::P521 => decode::<NistP521>(curve, sec1),
@@ -289,9 +308,13 @@ mod tests {
     use crate::digest::Hash;
     use crate::hex;
 
-    /// The public keys of RFC 6979, A.2.5 to A.2.7.
+    /// The public keys of RFC 6979, A.2.4 to A.2.7.
     fn key(curve: Curve) -> EcPublic {
         let (x, y) = match curve {
+            Curve::P224 => (
+                "00CF08DA5AD719E42707FA431292DEA11244D64FC51610D94B130D6C",
+                "EEAB6F3DEBE455E3DBF85416F7030CBD94F34F2D6F232C69F3C1385A",
+            ),
             Curve::P256 => (
                 "60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6",
                 "7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299",
@@ -354,6 +377,18 @@ mod tests {
         );
     }
 
+    /// RFC 6979, A.2.4: SHA-256 is longer than the order, and its leftmost bits count.
+    #[test]
+    fn verifies_a_published_signature_on_p224() {
+        let signature = [
+            hex("61AA3DA010E8E8406C656BC477A7A7189895E7E840CDFE8FF42307BA"),
+            hex("BC814050DAB5D23770879494F9E0A680DC1AF7161991BDE692B10101"),
+        ]
+        .concat();
+        assert!(key(Curve::P224).verify(&Hash::Sha256.digest(&[b"sample"]), &signature));
+        assert!(!key(Curve::P224).verify(&Hash::Sha256.digest(&[b"test"]), &signature));
+    }
+
     #[test]
     fn parameters_by_oid_and_by_name() {
         for curve in Curve::ALL {
@@ -393,6 +428,7 @@ mod tests {
             }
             // P-521 is the curve whose point needs the long form of the length.
             let head: &[u8] = match curve {
+                Curve::P224 => &[4, 57, 4],
                 Curve::P256 => &[4, 65, 4],
                 Curve::P384 => &[4, 97, 4],
                 Curve::P521 => &[4, 0x81, 133, 4],

@@ -4,7 +4,7 @@
 //! Nothing here does I/O (the operating system's random generator excepted) and nothing here
 //! knows a token or a TPM. The private half of every key of a token lives in the TPM, so what is
 //! done with keys in this crate is public: verifying, encrypting, and making or undoing the padding
-//! around what the TPM computes. [`keyfile`] is the exception: it signs with keys that are in files.
+//! around what the TPM computes. [`sign`] is the exception: it signs with keys that are in files.
 #![forbid(unsafe_code)]
 
 pub mod aead;
@@ -14,12 +14,12 @@ pub mod curve;
 pub mod der;
 pub mod digest;
 pub mod kdf;
-pub mod keyfile;
 pub mod pad;
 pub mod private;
 pub mod random;
 pub mod rsa;
 mod secret;
+pub mod sign;
 
 pub use secret::{Secret, wipe};
 

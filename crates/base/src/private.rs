@@ -149,6 +149,7 @@ impl PrivateKey {
             return Err(NotAPrivateKey);
         }
         match public.curve() {
+            Curve::P224 => shared::<p224::NistP224>(d, &other.point()),
             Curve::P256 => shared::<p256::NistP256>(d, &other.point()),
             Curve::P384 => shared::<p384::NistP384>(d, &other.point()),
             Curve::P521 => shared::<p521::NistP521>(d, &other.point()),

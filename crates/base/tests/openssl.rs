@@ -235,7 +235,7 @@ fn v15_encryption() {
 
 #[test]
 fn ecdsa_over_data_of_any_length() {
-    for (curve, group) in Curve::ALL.into_iter().zip(["prime256v1", "secp384r1", "secp521r1"]) {
+    for (curve, group) in Curve::ALL.into_iter().zip(["secp224r1", "prime256v1", "secp384r1", "secp521r1"]) {
         let openssl = Openssl::new();
         let group = format!("ec_paramgen_curve:{group}");
         let args = ["genpkey", "-algorithm", "EC", "-outform", "DER", "-out", "key.der"];
@@ -289,6 +289,7 @@ fn ecdsa_over_data_of_any_length() {
 /// r and s, each as long as the field, from the DER the command writes.
 fn fixed(curve: Curve, der: &[u8]) -> Vec<u8> {
     match curve {
+        Curve::P224 => p224::ecdsa::Signature::from_der(der).unwrap().to_vec(),
         Curve::P256 => p256::ecdsa::Signature::from_der(der).unwrap().to_vec(),
         Curve::P384 => p384::ecdsa::Signature::from_der(der).unwrap().to_vec(),
         Curve::P521 => p521::ecdsa::Signature::from_der(der).unwrap().to_vec(),

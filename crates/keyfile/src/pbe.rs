@@ -221,5 +221,10 @@ pub(crate) fn private_key_info(der: &[u8], passphrase: Option<&Secret>) -> Resul
     let mut fields = only_sequence(der).ok_or(BROKEN)?;
     let algorithm = fields.expect(tag::SEQUENCE).ok_or(BROKEN)?;
     let ciphertext = fields.expect(tag::OCTET_STRING).ok_or(BROKEN)?;
-    decrypt(algorithm, passphrase, ciphertext.content)
+    let plain = decrypt(algorithm, passphrase, ciphertext.content)?;
+    // A wrong passphrase passes the padding once in 256 times: what comes out of it is no PrivateKeyInfo then.
+    match only_sequence(plain.expose()) {
+        Some(_) => Ok(plain),
+        None => Err(Error::PassphraseWrong),
+    }
 }

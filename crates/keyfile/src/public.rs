@@ -39,7 +39,7 @@ impl PublicKey {
             EC_PUBLIC_KEY => {
                 let curve = algorithm.any().and_then(|curve| Curve::from_ec_params(curve.whole));
                 let curve = curve.ok_or_else(|| {
-                    Error::Unsupported("the key is on another curve than P-256, P-384 and P-521".into())
+                    Error::Unsupported("the key is on another curve than P-224, P-256, P-384 and P-521".into())
                 })?;
                 EcPublic::from_point(curve, key).map(PublicKey::Ec).map_err(|_| BROKEN)
             }
@@ -85,6 +85,8 @@ impl PublicKey {
             PublicKey::Rsa(key) => ("ssh-rsa".to_owned(), [ssh(b"ssh-rsa"), mpint(key.e()), mpint(key.n())].concat()),
             PublicKey::Ec(key) => {
                 let curve = match key.curve() {
+                    // RFC 5656, 6.1: a curve without a name of its own goes by its OBJECT IDENTIFIER.
+                    Curve::P224 => "1.3.132.0.33",
                     Curve::P256 => "nistp256",
                     Curve::P384 => "nistp384",
                     Curve::P521 => "nistp521",

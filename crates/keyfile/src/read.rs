@@ -115,8 +115,8 @@ fn pkcs8(der: &Secret) -> Result<Key> {
 /// A key that is none for a TPM.
 pub(crate) fn foreign() -> Error {
     Error::Unsupported(
-        "the key is damaged, or of an algorithm that is left out here; a TPM has RSA (two primes), and ECDSA on P-256, \
-         P-384 and P-521"
+        "the key is damaged, or of an algorithm that is left out here; a TPM has RSA (two primes), and ECDSA on P-224, \
+         P-256, P-384 and P-521"
             .into(),
     )
 }

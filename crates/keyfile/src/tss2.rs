@@ -13,6 +13,14 @@
 //!     parent      INTEGER,
 //!     pubkey      OCTET STRING,
 //!     privkey     OCTET STRING }
+//!
+//! TPMPolicy ::= SEQUENCE {
+//!     commandCode   [0] EXPLICIT INTEGER,
+//!     commandPolicy [1] EXPLICIT OCTET STRING }
+//!
+//! TPMAuthPolicy ::= SEQUENCE {
+//!     name   [0] EXPLICIT UTF8String OPTIONAL,
+//!     policy [1] EXPLICIT SEQUENCE OF TPMPolicy }
 //! ```
 
 use base::der as write;
@@ -55,8 +63,10 @@ pub struct TssKey {
     pub kind: Kind,
     /// The key has no authorisation value. The file need not say: absent means that it has one, or may have.
     pub empty_auth: bool,
-    /// The key is used by a policy, which the file spells out.
-    pub has_policy: bool,
+    /// The commands of the policy by which the key is used; none: it has none, or only what `auth_policies` imply.
+    pub policy: Vec<PolicyCommand>,
+    /// What the authority of the policy approved of, each as its commands.
+    pub auth_policies: Vec<Vec<PolicyCommand>>,
     /// TPM2B_ENCRYPTED_SECRET of an importable key.
     pub secret: Option<Vec<u8>>,
     /// What somebody wrote about it.
@@ -70,6 +80,18 @@ pub struct TssKey {
     /// TPM2B_PRIVATE.
     pub private: Vec<u8>,
 }
+
+/// One command of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyCommand {
+    /// The TPM_CC.
+    pub code: u32,
+    /// The marshalled parameters, without handles.
+    pub parameters: Vec<u8>,
+}
+
+/// More commands, and more approvals, than any policy in a file has use for.
+const MOST: usize = 256;
 
 /// TPM_RH_OWNER.
 pub const OWNER: u32 = 0x4000_0001;
@@ -95,9 +117,9 @@ impl TssKey {
             outer.map(|outer| outer.children().expect(tag).ok_or(BROKEN)).transpose()
         };
         let empty_auth = explicit(0, tag::BOOLEAN)?.is_some_and(is_true);
-        let policy = explicit(1, tag::SEQUENCE)?.is_some_and(|policy| !policy.content.is_empty());
+        let policy = explicit(1, tag::SEQUENCE)?.map_or(Ok(Vec::new()), commands)?;
         let secret = explicit(2, tag::OCTET_STRING)?.map(|secret| secret.content.to_vec());
-        let auth_policy = explicit(3, tag::SEQUENCE)?.is_some_and(|policy| !policy.content.is_empty());
+        let auth_policies = explicit(3, tag::SEQUENCE)?.map_or(Ok(Vec::new()), auth_policies)?;
         let description = explicit(4, tag::UTF8_STRING)?.map(|text| String::from_utf8_lossy(text.content).into_owned());
         let rsa_parent = explicit(5, tag::BOOLEAN)?.is_some_and(is_true);
         let parent = fields.expect(tag::INTEGER).and_then(handle).ok_or(BROKEN)?;
@@ -106,17 +128,30 @@ impl TssKey {
         if kind == Kind::Importable && secret.is_none() {
             return Err(Error::Malformed("the importable TSS2 PRIVATE KEY has no encrypted secret"));
         }
-        let has_policy = policy || auth_policy;
-        Ok(TssKey { kind, empty_auth, has_policy, secret, description, rsa_parent, parent, public, private })
+        Ok(TssKey { kind, empty_auth, policy, auth_policies, secret, description, rsa_parent, parent, public, private })
     }
 
-    /// The DER form. A policy is not written: only the key's maker could spell it out.
+    /// Is the key used by a policy, which the file spells out?
+    #[must_use]
+    pub fn has_policy(&self) -> bool {
+        !self.policy.is_empty() || !self.auth_policies.is_empty()
+    }
+
+    /// The DER form.
     #[must_use]
     pub fn to_der(&self) -> Vec<u8> {
         let mut fields = vec![write::oid(&[KINDS, &[self.kind.arc()]].concat())];
         fields.push(explicit(0, &boolean(self.empty_auth)));
+        if !self.policy.is_empty() {
+            fields.push(explicit(1, &write_commands(&self.policy)));
+        }
         if let Some(secret) = &self.secret {
             fields.push(explicit(2, &write::octet_string(secret)));
+        }
+        if !self.auth_policies.is_empty() {
+            let entries =
+                self.auth_policies.iter().map(|entry| write::sequence(&[&explicit(1, &write_commands(entry))]));
+            fields.push(explicit(3, &sequence_of(entries)));
         }
         if let Some(text) = &self.description {
             fields.push(explicit(4, &element(tag::UTF8_STRING, text.as_bytes())));
@@ -135,6 +170,55 @@ impl TssKey {
     pub fn to_pem(&self) -> String {
         pem::encode(LABEL, &self.to_der())
     }
+}
+
+/// SEQUENCE OF TPMPolicy.
+fn commands(sequence: Element<'_>) -> Result<Vec<PolicyCommand>> {
+    let mut rest = sequence.children();
+    let mut commands = Vec::new();
+    while !rest.is_empty() {
+        let mut fields = rest.sequence().ok_or(BROKEN)?;
+        let code = inner(fields.expect(tag::context(0)), tag::INTEGER)?.number().ok_or(BROKEN)?;
+        let parameters = inner(fields.expect(tag::context(1)), tag::OCTET_STRING)?.content.to_vec();
+        if !fields.is_empty() || commands.len() == MOST {
+            return Err(BROKEN);
+        }
+        commands.push(PolicyCommand { code, parameters });
+    }
+    Ok(commands)
+}
+
+/// SEQUENCE OF TPMAuthPolicy, without their names.
+fn auth_policies(sequence: Element<'_>) -> Result<Vec<Vec<PolicyCommand>>> {
+    let mut rest = sequence.children();
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let mut fields = rest.sequence().ok_or(BROKEN)?;
+        fields.optional(tag::context(0));
+        entries.push(commands(inner(fields.expect(tag::context(1)), tag::SEQUENCE)?)?);
+        if !fields.is_empty() || entries.len() > MOST {
+            return Err(BROKEN);
+        }
+    }
+    Ok(entries)
+}
+
+/// What is in an explicit tag.
+fn inner(outer: Option<Element<'_>>, tag: u8) -> Result<Element<'_>> {
+    let mut children = outer.ok_or(BROKEN)?.children();
+    let element = children.expect(tag).ok_or(BROKEN)?;
+    if children.is_empty() { Ok(element) } else { Err(BROKEN) }
+}
+
+fn write_commands(commands: &[PolicyCommand]) -> Vec<u8> {
+    sequence_of(commands.iter().map(|command| {
+        let code = explicit(0, &write::integer(&command.code.to_be_bytes()));
+        write::sequence(&[&code, &explicit(1, &write::octet_string(&command.parameters))])
+    }))
+}
+
+fn sequence_of(elements: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    write::sequence(&elements.collect::<Vec<_>>().iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 fn is_true(element: Element<'_>) -> bool {
@@ -176,7 +260,11 @@ mod tests {
         TssKey {
             kind: Kind::Importable,
             empty_auth: true,
-            has_policy: false,
+            policy: vec![
+                PolicyCommand { code: 0x17f, parameters: vec![5; 50] },
+                PolicyCommand { code: 0x16b, parameters: Vec::new() },
+            ],
+            auth_policies: vec![vec![PolicyCommand { code: 0x16a, parameters: vec![6; 300] }], Vec::new()],
             secret: Some(vec![1, 2]),
             description: Some("für später".to_owned()),
             rsa_parent: true,
@@ -193,6 +281,8 @@ mod tests {
         let plain = TssKey {
             kind: Kind::Loadable,
             empty_auth: false,
+            policy: Vec::new(),
+            auth_policies: Vec::new(),
             secret: None,
             description: None,
             rsa_parent: false,
@@ -200,6 +290,30 @@ mod tests {
             ..key
         };
         assert_eq!(TssKey::from_der(&plain.to_der()).unwrap(), plain);
+        assert!(!plain.has_policy());
+        assert!(TssKey { auth_policies: vec![Vec::new()], ..plain }.has_policy());
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused() {
+        let der = key().to_der();
+        let put = |from: &[u8], to: &[u8]| {
+            assert_eq!(from.len(), to.len());
+            let place = der.windows(from.len()).position(|window| window == from).unwrap();
+            [&der[..place], to, &der[place + from.len()..]].concat()
+        };
+        // Another tag for the code or the parameters; a code of too many bytes; one that is negative.
+        for (from, to) in [
+            (&[0xa0, 4, 2, 2, 1, 0x7f][..], &[0xa0, 4, 4, 2, 1, 0x7f][..]),
+            (&[0xa1, 2, 4, 0], &[0xa1, 2, 2, 0]),
+            (&[0xa1, 2, 4, 0], &[0xa2, 2, 4, 0]),
+            (&[0xa0, 4, 2, 2, 1, 0x7f], &[0xa0, 4, 2, 2, 0x81, 0x7f]),
+            (&[0xa0, 4, 2, 2, 1, 0x7f], &[0xa0, 4, 2, 1, 1, 0x7f]),
+        ] {
+            assert!(TssKey::from_der(&put(from, to)).is_err(), "{to:x?}");
+        }
+        let many = TssKey { policy: vec![PolicyCommand { code: 1, parameters: Vec::new() }; 257], ..key() };
+        assert!(TssKey::from_der(&many.to_der()).is_err());
     }
 
     #[test]

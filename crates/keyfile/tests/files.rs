@@ -63,6 +63,7 @@ impl Files {
 fn each_algorithm(check: impl Fn(&Files, &str)) {
     for algorithm in [
         "RSA -pkeyopt rsa_keygen_bits:2048",
+        "EC -pkeyopt ec_paramgen_curve:P-224",
         "EC -pkeyopt ec_paramgen_curve:P-256",
         "EC -pkeyopt ec_paramgen_curve:P-384",
         "EC -pkeyopt ec_paramgen_curve:P-521",

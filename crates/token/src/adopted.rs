@@ -5,8 +5,8 @@
 //! is known only to who has a PIN: so a token comes over as it is, and with the first PIN that is right its rows are written
 //! anew, in one transaction, as if they had been made here.
 //!
-//! What a PIN unseals changes when the PINs do: a user's new PIN gets a seal with the policy of ours, and the security officer
-//! who sets one gives up the wrapping key, which the officer's seal held until then.
+//! What a PIN unseals changes when the PINs do: a user's new PIN gets a seal of ours, and the security officer who sets one gives up the
+//! wrapping key, which the officer's seal held until then, for the policy by which ours set a PIN.
 
 use std::sync::Arc;
 
@@ -95,14 +95,25 @@ impl Library {
         Ok(pending)
     }
 
-    /// Gives the user of a token that was taken over a seal with the policy of ours, and the new PIN.
+    /// Before a row is written by the user of a token whose other rows could not be written anew at the login: now they are.
+    pub(crate) fn settle_before_writing(&self, token: &Token, keys: &Arc<TokenKeys>) -> Result<()> {
+        let Some(wrapping_key) = keys.adopted() else { return Ok(()) };
+        if self.settle_adopted(token, keys, wrapping_key)? {
+            self.writer()?;
+            return Err(Error::StoreBusy("another process writes the store; try again".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Gives the user of a token that was taken over a seal of ours, and the new PIN. The seal is not given into the hands of the security
+    /// officer yet: that the object in the officer's row is the officer's, and not one that somebody put there, nothing has shown
+    /// until the officer's PIN opens it ([`Library::replace_seals`]).
     pub(crate) fn replace_user_seal(&self, token: &Token, old: &Secret, new: &NewPin) -> Result<()> {
         let (keys, wrapping_key) = self.open_user(token, old)?;
         let row = token.row();
-        let (Some(so), Some(seal)) = (&row.so, &row.user) else { return Err(Error::TokenNotRecognized) };
-        let so_name = seal_of(so).name()?;
+        let Some(seal) = &row.user else { return Err(Error::TokenNotRecognized) };
         let request = tpm::SealRequest { auth: &new.auth, data: &wrapping_key };
-        let object = self.tpm()?.create_pin_object(&token.primary, Some(&so_name), request)?;
+        let object = self.tpm()?.create_pin_object(&token.primary, None, request)?;
         let user = new.row(object.public, object.private, false);
         let changed = TokenRow { login_required: true, user: Some(user), ..row.clone() };
         let config = config_of(&changed, keys.officer())?;
@@ -182,8 +193,12 @@ fn settle_rows(store: &Store, token: &Token, keys: &Arc<TokenKeys>, wrapping_key
         return Ok(true);
     }
     let signer = Signer::User(Arc::clone(keys));
-    // A row with a code was written here, while the others could not be.
-    for found in store.objects(token.id)?.into_iter().filter(|found| found.mac.is_none()) {
+    let rows = store.objects(token.id)?;
+    if rows.iter().any(|found| was_settled(found, keys)) {
+        return Err(Error::Tampered("the token was bound to its PIN before, and its row was altered since".to_owned()));
+    }
+    // A row with a code was written here, by the security officer of a token whose user had no PIN yet.
+    for found in rows.into_iter().filter(|found| found.mac.is_none()) {
         match settled(&found, token.id, &signer, wrapping_key) {
             Ok(object) => store.replace_object(&with_id(object, found.id))?,
             // It has no code, and is not served from now on.
@@ -195,8 +210,16 @@ fn settle_rows(store: &Store, token: &Token, keys: &Arc<TokenKeys>, wrapping_key
     Ok(false)
 }
 
+/// Does the row hide something by the means of ours? None does before the token is bound to its PIN, see [`Library::may_write`].
+fn was_settled(row: &store::ObjectRow, keys: &TokenKeys) -> bool {
+    row.mac.is_some() && Object::from_row(row).is_ok_and(|object| object.hides() && object.is_genuine(keys))
+}
+
 fn settled(row: &store::ObjectRow, token: i64, signer: &Signer, wrapping_key: &Secret) -> Result<store::NewObject> {
     let object = Object::from_row(row)?;
+    if !object.may_have_come_over() {
+        return Err(Error::Tampered("nobody vouches for what it says".to_owned()));
+    }
     let hidden = match &object.hidden {
         Hidden::Wrapped(wrapped) => Some(open(wrapping_key, wrapped)?),
         Hidden::Nothing | Hidden::Clear(_) => None,

@@ -85,6 +85,20 @@ impl Statement {
         Some(approval.with_limit(self.limit.clone()))
     }
 
+    /// The approval of this authority, as it is kept.
+    pub(crate) fn of_approval(approval: &tpm::Approval, authority: &tpm::AuthorityKey) -> Option<Self> {
+        Some(Self {
+            authority: authority.fingerprint().try_into().ok()?,
+            selection: approval.selection.clone(),
+            policy_digest: approval.policy_digest.clone(),
+            signature: match &approval.signature {
+                tpm::Signature::Rsa(signature) => signature.clone(),
+                tpm::Signature::Ecc { r, s } => base::curve::signature_to_der(&[r.as_slice(), s].concat()),
+            },
+            limit: approval.limit.clone(),
+        })
+    }
+
     fn of_row(row: &ApprovalRow) -> Option<Self> {
         let list: Vec<String> = (0..24).filter(|pcr| row.pcrs >> pcr & 1 == 1).map(|pcr: u8| pcr.to_string()).collect();
         let selection = format!("{}:{}", row.bank, list.join(",")).parse().ok()?;

@@ -14,8 +14,8 @@ use crate::object::TpmKey;
 use crate::policy::BoundPolicy;
 use crate::public_key::PublicKey;
 use crate::session::Session;
-use crate::template;
 use crate::{Error, Result};
+use crate::{template, x509};
 
 /// `CK_UNAVAILABLE_INFORMATION`: the key was not made here.
 const UNAVAILABLE: u64 = u64::MAX;
@@ -54,8 +54,8 @@ pub struct CertificateParts {
 }
 
 impl Library {
-    /// Makes the objects of a key: those of a pair, private half first, or the one of a secret key; and those of certificates, which
-    /// get the id of the key. In one transaction, without a TPM command.
+    /// Makes the objects of a key: those of a pair, private half first, or the one of a secret key; and those of certificates, of which
+    /// those of the key get its id. In one transaction, without a TPM command.
     pub(crate) fn settle_arrival(
         &self,
         session: &Session,
@@ -66,15 +66,19 @@ impl Library {
         let signer = self.may_write(session, true)?;
         let area = arrival.key.wrapped.public_area()?;
         let policy = session.policy_of_new_keys().filter(|policy| policy.policy().digest() == area.auth_policy());
-        let (mut drafts, id) = match PublicKey::from_area(&area) {
-            Ok(public) => pair(arrival, &public, &area, look)?,
-            Err(_) => secret(arrival, &area, look)?,
+        let public = PublicKey::from_area(&area).ok();
+        let (mut drafts, id) = match &public {
+            Some(public) => pair(arrival, public, &area, look)?,
+            None => secret(arrival, &area, look)?,
         };
         if let Some(policy) = policy {
             bind(&mut drafts, &policy);
         }
         for parts in certificates {
-            drafts.push(certificate(parts, &id, look)?);
+            drafts.push(match public.as_ref().and_then(|public| above(parts, public)) {
+                Some((own, id)) => certificate(parts, &id, &own)?,
+                None => certificate(parts, &id, look)?,
+            });
         }
         let rows = drafts.iter().map(|draft| draft.to_row(session.token.id, &signer)).collect::<Result<Vec<_>>>()?;
         let handles = self.writer()?.transaction(|store| -> Result<Vec<ObjectHandle>> {
@@ -169,6 +173,18 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
         attributes.set(ty, value);
     }
     Ok((vec![Draft::new(attributes, Some(arrival.key), Some(arrival.auth))?], id))
+}
+
+/// How the certificate of an authority looks, and its id: by the key's, programs would take it for that of the key.
+fn above(parts: &CertificateParts, key: &PublicKey) -> Option<(Look, Vec<u8>)> {
+    let (certificate, _) = x509::read_certificates(&parts.value).ok()?.into_iter().next()?;
+    if x509::is_for(&certificate, key) {
+        return None;
+    }
+    let tbs = &certificate.tbs_certificate;
+    let label = x509::common_name(&tbs.subject).unwrap_or_else(|| tbs.subject.to_string());
+    let id = x509::key_identifier(&tbs.subject_public_key_info);
+    Some((Look { label: Some(label.into_bytes()), ..Look::default() }, id))
 }
 
 fn certificate(parts: &CertificateParts, id: &[u8], look: &Look) -> Result<Draft> {

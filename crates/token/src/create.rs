@@ -128,7 +128,11 @@ impl Library {
         if !session.read_write {
             return Err(Error::SessionReadOnly);
         }
-        self.signer(&session.token, private)
+        let signer = self.signer(&session.token, private)?;
+        if let Signer::User(keys) = &signer {
+            self.settle_before_writing(&session.token, keys)?;
+        }
+        Ok(signer)
     }
 }
 

@@ -47,14 +47,24 @@ impl Library {
         if matches!(row.scheme, Scheme::BaseAndKey | Scheme::BaseAndData | Scheme::DataAndBase | Scheme::XorData) {
             guard_as(&mut attributes, &base)?;
         }
+        let second = match (row.scheme, &mechanism.params) {
+            (Scheme::BaseAndKey, Params::Key(other)) => {
+                let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
+                guard_as(&mut attributes, &other)?;
+                Some(other)
+            }
+            _ => None,
+        };
+        // What was so of all keys that go into it.
+        let always = |ty| [Some(&base), second.as_ref()].into_iter().flatten().all(|key| key.attributes.is_true(ty));
         let origin = Origin::Derived {
-            always_sensitive: base.attributes.is_true(AttributeType::ALWAYS_SENSITIVE),
-            never_extractable: base.attributes.is_true(AttributeType::NEVER_EXTRACTABLE),
+            always_sensitive: always(AttributeType::ALWAYS_SENSITIVE),
+            never_extractable: always(AttributeType::NEVER_EXTRACTABLE),
         };
         // What is wrong with the template is said before the TPM is asked for anything.
         settle_secret(&mut attributes, key_type, origin)?;
         self.check_new_secret(&session, &attributes, key_type, wanted)?;
-        let value = self.derived_value(&session, row, &mechanism.params, base, wanted, &mut attributes)?;
+        let value = self.derived_value(&session, row, &mechanism.params, base, wanted)?;
         self.new_secret(&session, attributes, value)
     }
 
@@ -65,7 +75,6 @@ impl Library {
         params: &Params,
         base: std::sync::Arc<Object>,
         wanted: Option<usize>,
-        attributes: &mut Attributes,
     ) -> Result<Secret> {
         let value = |key: &Object| Material::value(self, session, key);
         let guarded = !base.is_readable();
@@ -97,7 +106,6 @@ impl Library {
             }
             (Scheme::BaseAndKey, Params::Key(other)) => {
                 let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
-                guard_as(attributes, &other)?;
                 all(joined(value(&base)?.expose(), value(&other)?.expose()), guarded || !other.is_readable())
             }
             (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data), guarded),

@@ -221,7 +221,7 @@ impl Object {
 
     /// The row is the one that the token wrote: what the user's keys say.
     pub(crate) fn is_genuine(&self, keys: &TokenKeys) -> bool {
-        if keys.is_adopted() && self.mac.is_none() {
+        if keys.is_adopted() && self.may_have_come_over() {
             return true;
         }
         self.judge(|binding, code| keys.vouches(binding, code))
@@ -230,6 +230,17 @@ impl Object {
     /// The row of a public object is the one that the token wrote: what the security officer's key says.
     pub(crate) fn is_genuine_to(&self, officer: &OfficerKey) -> bool {
         self.is_public() && self.judge(|binding, code| officer.vouches(binding, code))
+    }
+
+    /// Is the row one that can have come over from another software, and waits for its code? Who may write the store can write a row
+    /// without one, and so it must not say what that software has no word for: that the security officer trusts it, or that the key
+    /// has a policy, or a parent of its own.
+    pub(crate) fn may_have_come_over(&self) -> bool {
+        let foreign = [AttributeType::TPM_PARENT, AttributeType::TPM_RECOVERY_KEY];
+        self.mac.is_none()
+            && self.policy.is_none()
+            && !self.attributes.is_true(AttributeType::TRUSTED)
+            && foreign.iter().all(|ty| self.attributes.find(*ty).is_none())
     }
 
     /// Everybody may see it.

@@ -129,6 +129,11 @@ impl TokenKeys {
         self.adopted.is_some()
     }
 
+    /// The wrapping key, as long as it opens what such rows hide.
+    pub(crate) fn adopted(&self) -> Option<&Secret> {
+        self.adopted.as_ref()
+    }
+
     /// The security officer's part.
     pub(crate) fn officer(&self) -> &OfficerKey {
         &self.officer_key

@@ -275,7 +275,7 @@ impl Token {
             Login::User(keys) => object.is_genuine(keys),
             Login::Nobody if !self.login_required() => self.free_keys().is_none_or(|keys| object.is_genuine(&keys)),
             Login::Nobody => !object.is_private(),
-            Login::So(officer) if officer.pending => object.is_public(),
+            Login::So(officer) if officer.pending && object.may_have_come_over() => object.is_public(),
             Login::So(officer) => object.is_genuine_to(&officer.key),
         }
     }

@@ -205,6 +205,18 @@ fn a_sensitive_key_is_not_taken_apart() {
         assert_eq!(derive(M::XOR_BASE_AND_DATA, data(16), base, None), Ok(()));
     }
     assert_eq!(derive(M::CONCATENATE_BASE_AND_KEY, Params::Key(hidden), open, Some(17)), Err(Error::KeySizeRange));
+    // What is told of the past is so of both parts.
+    let template = Template::new().with(A::VALUE_LEN, Value::Ulong(16)).with(A::SENSITIVE, Value::Bool(true));
+    let made = || library.generate_key(session, &Mechanism::plain(M::GENERIC_SECRET_KEY_GEN), &template).unwrap();
+    let (one, two) = (made(), made());
+    for (first, second, always) in [(one, two, true), (one, open, false), (open, one, false)] {
+        let mechanism = Mechanism { ty: M::CONCATENATE_BASE_AND_KEY, params: Params::Key(second) };
+        let joined = library.derive_key(session, &mechanism, first, &Template::new()).unwrap();
+        for ty in [A::ALWAYS_SENSITIVE, A::NEVER_EXTRACTABLE] {
+            let found = library.get_attributes(session, joined, &[ty]).unwrap();
+            assert_eq!(found, [AttributeValue::Value(vec![u8::from(always)])], "{ty:?}");
+        }
+    }
     library.close();
 }
 

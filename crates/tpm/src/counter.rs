@@ -91,20 +91,45 @@ pub(crate) fn define(connection: &mut Connection, owner_auth: &Secret) -> Result
         let fresh = Name::of_public(name_alg()?, &public(counter.index, ATTRIBUTES)?)?;
         count(connection, &counter, &fresh, owner_auth, protection)
     })?;
+    connection.remember_seen(counter.index, &counter.name);
     let value = read(connection, &counter)?;
     Ok((counter, value))
 }
 
-/// NV_Increment, NV_Read; with an owner's authorisation, those of a session before. Gives the new value.
+/// Finds that it is the counter that stands at its index: once removed, it may have made place for somebody else's. An
+/// authorisation for that one could count towards lockout, and a command without a session does not say which it means.
+/// NV_ReadPublic, unless the counter was seen there before.
+pub(crate) fn find(connection: &mut Connection, counter: &Counter) -> Result<()> {
+    if connection.has_seen(counter.index, &counter.name) {
+        return Ok(());
+    }
+    let command = connection.command(cc::NV_READ_PUBLIC, vec![Handle::plain(counter.index)], Writer::new())?;
+    let response = connection.execute(&command, &mut []).map_err(missing)?;
+    let mut reader = response.reader();
+    reader.tpm2b()?;
+    if reader.tpm2b()? != counter.name.as_bytes() {
+        return Err(Error::CounterMissing);
+    }
+    connection.remember_seen(counter.index, &counter.name);
+    Ok(())
+}
+
+/// NV_ReadPublic where the counter was not seen before, NV_Increment, NV_Read; with an owner's authorisation, those of a session
+/// before. Gives the new value.
 pub(crate) fn increment(connection: &mut Connection, counter: &Counter, owner_auth: &Secret) -> Result<u64> {
+    find(connection, counter)?;
     as_owner(connection, owner_auth, |connection, protection| {
         count(connection, counter, counter.name(), owner_auth, protection)
     })?;
     read(connection, counter)
 }
 
-/// NV_UndefineSpace; with an owner's authorisation, those of a session before.
+/// NV_ReadPublic, NV_UndefineSpace; with an owner's authorisation, those of a session before.
 pub(crate) fn remove(connection: &mut Connection, counter: &Counter, owner_auth: &Secret) -> Result<()> {
+    // What is removed is gone: it is looked at now.
+    connection.forget_seen(counter.index);
+    find(connection, counter)?;
+    connection.forget_seen(counter.index);
     as_owner(connection, owner_auth, |connection, protection| {
         let handles = vec![Handle::plain(rh::OWNER), counter.handle()];
         let command = connection.command(cc::NV_UNDEFINE_SPACE, handles, Writer::new())?;
@@ -113,12 +138,14 @@ pub(crate) fn remove(connection: &mut Connection, counter: &Counter, owner_auth:
     })
 }
 
-/// The present value. One command.
+/// The present value: NV_Read; NV_ReadPublic before it where the counter was not seen before.
 pub(crate) fn read(connection: &mut Connection, counter: &Counter) -> Result<u64> {
+    find(connection, counter)?;
     let parameters = Writer::new().u16(LEN).u16(0);
     let command = connection.command(cc::NV_READ, vec![counter.handle(), counter.handle()], parameters)?;
     let none = Secret::zeroed(0);
-    let response = connection.execute(&command, &mut [Authorization::Password(&none)]).map_err(missing)?;
+    let result = connection.execute(&command, &mut [Authorization::Password(&none)]);
+    let response = result.map_err(|error| lost(connection, counter, error))?;
     let mut outer = response.reader();
     let mut value = Reader::new(outer.tpm2b()?);
     outer.finish()?;
@@ -159,6 +186,16 @@ fn by_owner(
     let owner = Entity { name: &name, auth: owner_auth };
     let authorization = protection.authorize(owner, false, false);
     connection.execute(command, &mut [authorization]).map(drop).map_err(owner_error).map_err(missing)
+}
+
+/// After a command with the counter failed: it is looked for before the next one. A counter has no authorisation value, so that
+/// whatever refuses the empty one is none.
+pub(crate) fn lost(connection: &mut Connection, counter: &Counter, error: Error) -> Error {
+    connection.forget_seen(counter.index);
+    match missing(error) {
+        Error::AuthFailed => Error::CounterMissing,
+        error => error,
+    }
 }
 
 /// A handle that names nothing is not one of ours that went stale.

@@ -126,6 +126,7 @@ fn check_ecc(curve: Curve, x: &[u8], y: &[u8], d: &Secret, auth: &Secret) -> Res
         *to = *from;
     }
     let point = match curve {
+        Curve::P224 => public_point::<p224::NistP224>(&scalar)?,
         Curve::P256 => public_point::<p256::NistP256>(&scalar)?,
         Curve::P384 => public_point::<p384::NistP384>(&scalar)?,
         Curve::P521 => public_point::<p521::NistP521>(&scalar)?,

@@ -139,7 +139,11 @@ fn ready_for_policy(connection: &mut Connection, key: &Key<'_>) -> Result<(Handl
         // Before the load, which ends with the primary flushed.
         session = Some(connection.start_salted(key.primary, Kind::POLICY)?);
     }
-    let loaded = connection.loaded_key(key.name).map_or_else(|| load_for_policy(connection, key, managed), Ok);
+    let there = match key.wrapped.handle() {
+        Some(handle) => Some(Handle::object(handle, key.name)),
+        None => connection.loaded_key(key.name),
+    };
+    let loaded = there.map_or_else(|| load_for_policy(connection, key, managed), Ok);
     let handle = match (loaded, session) {
         (Ok(handle), Some(session)) => return Ok((handle, session, reused)),
         (Ok(handle), None) => handle,

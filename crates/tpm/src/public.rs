@@ -291,6 +291,7 @@ impl PublicArea {
         match &self.parameters {
             Parameters::Rsa { bits, .. } => Some(*bits),
             Parameters::Ecc { curve, .. } => match curve_from_id(*curve)? {
+                Curve::P224 => Some(224),
                 Curve::P256 => Some(256),
                 Curve::P384 => Some(384),
                 Curve::P521 => Some(521),
@@ -373,6 +374,7 @@ pub(crate) fn check_tpm2b(bytes: &[u8]) -> Result<()> {
 
 pub(crate) fn curve_id(curve: Curve) -> u16 {
     match curve {
+        Curve::P224 => ecc::NIST_P224,
         Curve::P256 => ecc::NIST_P256,
         Curve::P384 => ecc::NIST_P384,
         Curve::P521 => ecc::NIST_P521,

@@ -50,7 +50,7 @@ fn ecc_secret(hash: Hash, label: &str, curve: Curve, x: &[u8], y: &[u8]) -> Resu
     let (point, z) = match curve {
         Curve::P256 => ephemeral_p256(&peer)?,
         Curve::P384 => ephemeral_p384(&peer)?,
-        Curve::P521 => return Err(Error::Unsupported("a storage key on P-521".into())),
+        Curve::P224 | Curve::P521 => return Err(Error::Unsupported(format!("a storage key on {}", curve.name()))),
     };
     let len = curve.field_len();
     let (ours_x, ours_y) = point

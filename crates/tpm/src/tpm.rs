@@ -18,7 +18,7 @@ use crate::counter::{self, Counter};
 use crate::crypto::Direction;
 use crate::error::{Error, Result};
 use crate::import::{self, KeyMaterial};
-use crate::policy::{self, PcrSelection, PcrValues, Policy, PolicyUse};
+use crate::policy::{self, AuthorityKey, PcrSelection, PcrValues, Policy, PolicyUse};
 use crate::pool::{Pool, Shared, lock};
 use crate::primary::{self, Primary, PrimaryRequest};
 use crate::public::{Name, Wrapped};
@@ -139,12 +139,21 @@ impl Tpm {
         self.general(Repeat::Safe, |connection| policy::check(connection, policy))
     }
 
+    /// Whether this TPM can check what the authority signs: a policy that names one with another kind of key is never satisfied. Two
+    /// commands.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it cannot.
+    pub fn check_authority(&self, key: &AuthorityKey) -> Result<()> {
+        self.general(Repeat::Safe, |connection| policy::check_authority(connection, key))
+    }
+
     /// Makes a counter at a free NV index. Gives it with its first value, which is above that of any counter that was removed. Four commands; two more where the owner has an authorisation value.
     pub fn define_counter(&self, owner_auth: &Secret) -> Result<(Counter, u64)> {
         self.session(Repeat::Never, |connection| counter::define(connection, owner_auth))
     }
 
-    /// The value of a counter. One command.
+    /// The value of a counter. One command; one more where the connection has not seen the counter yet.
     ///
     /// # Errors
     /// [`Error::CounterMissing`]
@@ -152,8 +161,8 @@ impl Tpm {
         self.general(Repeat::Safe, |connection| counter::read(connection, counter))
     }
 
-    /// Counts by one, which makes void what is bound to the value before, and gives the new value. Two commands; two more where
-    /// the owner has an authorisation value.
+    /// Counts by one, which makes void what is bound to the value before, and gives the new value. Two commands; one more where
+    /// the connection has not seen the counter yet, and two where the owner has an authorisation value.
     ///
     /// # Errors
     /// [`Error::CounterMissing`]; [`Error::HierarchyAuth`] for a wrong value of the owner.
@@ -161,7 +170,8 @@ impl Tpm {
         self.session(Repeat::Never, |connection| counter::increment(connection, counter, owner_auth))
     }
 
-    /// Removes a counter: what is bound to it is void for ever. One command; two more where the owner has an authorisation value.
+    /// Removes a counter: what is bound to it is void for ever. What stands at its index instead stays. Two commands; two more where the
+    /// owner has an authorisation value.
     ///
     /// # Errors
     /// As [`Tpm::increment_counter`].

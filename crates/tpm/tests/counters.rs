@@ -163,6 +163,47 @@ fn the_other_ways_stay_open() {
     assert!(key.not_met(&tpm, &stage.primary).revoked);
 }
 
+/// Somebody else's index in the place of the counter, which asks for an authorisation value and counts wrong ones.
+fn foreign_index(swtpm: &SwTpm) {
+    let public =
+        [&0x0180_0000_u32.to_be_bytes()[..], &[0, 0x0b], &0x0006_0006_u32.to_be_bytes(), &[0, 0, 0, 8]].concat();
+    let parameters = [&[0, 4, 1, 2, 3, 4, 0, 14][..], &public].concat();
+    let code = command_code("NV_DefineSpace").unwrap();
+    let made = swtpm.connect().unwrap().command_with_empty_password(code, &[0x4000_0001], &parameters);
+    assert_eq!(made.unwrap().0, 0);
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_counter_is_left_alone() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let authority = Authority::ec();
+    let mut key =
+        Bound::make(&tpm, &stage.primary, vec![PolicyStep::authorize(authority.key()), PolicyStep::AuthValue]);
+    let selection = pcrs("sha256:11");
+    let values = tpm.pcr_read(&selection).unwrap();
+    let (counter, most) = tpm.define_counter(&nobody()).unwrap();
+    key.approvals =
+        vec![authority.approve_within(&selection, &values, CounterLimit { counter: counter.clone(), most })];
+    key.sign(&tpm, &stage.primary);
+    tpm.remove_counter(&counter, &nobody()).unwrap();
+    tpm.release();
+    foreign_index(&swtpm);
+    for _ in 0..3 {
+        assert!(key.not_met(&tpm, &stage.primary).revoked);
+        assert_eq!(tpm.read_counter(&counter), Err(Error::CounterMissing));
+        assert_eq!(tpm.increment_counter(&counter, &nobody()), Err(Error::CounterMissing));
+        assert_eq!(tpm.remove_counter(&counter, &nobody()), Err(Error::CounterMissing));
+        tpm.release();
+    }
+    assert_eq!(tpm.lockout().unwrap().counter, 0, "nothing was tried");
+    let (next, _) = tpm.define_counter(&nobody()).unwrap();
+    assert_ne!(next, counter, "the other one is still there");
+    tpm.release();
+    assert!(leftovers(&swtpm).is_clean());
+}
+
 #[test]
 fn counters_behind_a_resource_manager_and_on_connections_that_break() {
     let swtpm = SwTpm::start();

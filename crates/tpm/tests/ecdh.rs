@@ -32,6 +32,7 @@ fn agreed(curve: Curve, number: u8, point: &EcPublic) -> (EcPublic, Vec<u8>) {
     let mut scalar = vec![number; curve.field_len()];
     scalar[0] = 0;
     match curve {
+        Curve::P224 => other::<p224::NistP224>(curve, &scalar, point),
         Curve::P256 => other::<p256::NistP256>(curve, &scalar, point),
         Curve::P384 => other::<p384::NistP384>(curve, &scalar, point),
         Curve::P521 => other::<p521::NistP521>(curve, &scalar, point),

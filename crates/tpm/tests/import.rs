@@ -49,6 +49,7 @@ fn ec_material(curve: Curve) -> KeyMaterial {
     let mut scalar: Vec<u8> = (0..curve.field_len()).map(|index| index as u8).collect();
     scalar[1] = 0;
     match curve {
+        Curve::P224 => ec_material_of::<p224::NistP224>(curve, &scalar),
         Curve::P256 => ec_material_of::<p256::NistP256>(curve, &scalar),
         Curve::P384 => ec_material_of::<p384::NistP384>(curve, &scalar),
         Curve::P521 => ec_material_of::<p521::NistP521>(curve, &scalar),

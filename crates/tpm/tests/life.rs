@@ -48,7 +48,7 @@ fn what_is_sealed_comes_out_for_the_right_auth_only() {
 #[test]
 fn every_kind_of_key_signs() {
     let swtpm = SwTpm::start();
-    let curves = [Curve::P256, Curve::P384, Curve::P521];
+    let curves = Curve::ALL;
     let mut templates: Vec<KeyTemplate> = curves.iter().map(|&curve| KeyTemplate::Ecc { curve }).collect();
     templates.push(RSA);
     let stage = Stage::set(&swtpm, &templates);
@@ -60,7 +60,7 @@ fn every_kind_of_key_signs() {
                 let signature = tpm.sign(&stage.key(index), hash, &digest, SignScheme::Ecdsa).unwrap();
                 check_ecdsa(stage.key(index).wrapped, hash, &signature);
             }
-            let key = stage.key(3);
+            let key = stage.key(curves.len());
             let area = key.wrapped.public_area().unwrap();
             let (n, e) = area.rsa().unwrap();
             let public = RsaPublic::new(n, e.to_be_bytes()).unwrap();

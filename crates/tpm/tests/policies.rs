@@ -181,6 +181,21 @@ fn a_signed_policy_costs_three_commands_a_use() {
 }
 
 #[test]
+fn an_authority_that_the_tpm_cannot_check_is_known_before() {
+    let (swtpm, proxy) = counted();
+    let tpm = at(&proxy.tcti());
+    for authority in [Authority::rsa(), Authority::ec()] {
+        proxy.mark();
+        tpm.check_authority(&authority.key()).unwrap();
+        assert_sent(&proxy.mark(), "LoadExternal FlushContext");
+    }
+    let odd = Authority::Rsa(rsa::RsaPrivateKey::new(&mut rand_core::OsRng, 1536).unwrap());
+    assert!(matches!(tpm.check_authority(&odd.key()), Err(Error::Unsupported(_))));
+    tpm.release();
+    assert!(leftovers(&swtpm).is_clean());
+}
+
+#[test]
 fn an_approval_of_the_new_state_is_enough() {
     let (swtpm, proxy) = counted();
     let stage = Stage::set(&swtpm, &[]);

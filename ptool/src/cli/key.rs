@@ -59,6 +59,7 @@ pub(crate) enum KeyAlgorithm {
     Rsa2048,
     Rsa3072,
     Rsa4096,
+    Ecc224,
     Ecc256,
     Ecc384,
     Ecc521,

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn unknown_algorithm_is_answered_with_the_list() {
         let text = parse("ptool addkey --label l --algorithm aes192").unwrap_err().to_string();
-        for name in ["rsa1024", "rsa2048", "rsa3072", "rsa4096", "ecc256", "ecc384", "ecc521"] {
+        for name in ["rsa1024", "rsa2048", "rsa3072", "rsa4096", "ecc224", "ecc256", "ecc384", "ecc521"] {
             assert!(text.contains(name), "{text}");
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::import::Passphrase;
 use super::{Hidden, UserPin};
 
 /// The state of the machine that a new key or token is bound to.
@@ -100,6 +101,9 @@ pub(crate) struct Approve {
     /// Authorization of the TPM's owner hierarchy, for --counter: text, hex:..., file:PATH or `-` [default: empty]
     #[arg(long, value_name = "AUTH", alias = "owner-auth")]
     pub(crate) hierarchy_auth: Option<Hidden>,
+
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
 
     #[command(flatten)]
     pub(crate) user: UserPin,

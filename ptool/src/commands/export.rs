@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base::Secret;
-use keyfile::tss2::{Kind, TssKey};
+use keyfile::tss2::{Kind, PolicyCommand, TssKey};
 use keyfile::{Key, PublicKey, pem};
 use serde::Serialize;
 use token::admin::{Admin, ForeignKey, ParentKey, Which, wrap as wrap_for};
@@ -68,7 +68,8 @@ pub(super) fn export(context: &mut Context<'_>, options: &Export) -> Result<(), 
             let key = TssKey {
                 kind: Kind::Loadable,
                 empty_auth: auth.is_empty(),
-                has_policy: false,
+                policy: key.policy.into_iter().map(|(code, parameters)| PolicyCommand { code, parameters }).collect(),
+                auth_policies: Vec::new(),
                 secret: None,
                 // Readers of the first versions of the format know no such field.
                 description: None,
@@ -207,7 +208,8 @@ pub(super) fn wrap(context: &mut Context<'_>, options: &Wrap) -> Result<(), Fail
     let key = TssKey {
         kind: Kind::Importable,
         empty_auth: auth.is_empty(),
-        has_policy: false,
+        policy: Vec::new(),
+        auth_policies: Vec::new(),
         secret: Some(wrapped.secret),
         description: name,
         rsa_parent: false,

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use keyfile::Key;
-use keyfile::tss2::Kind;
+use keyfile::tss2::{Kind, PolicyCommand};
 use token::Error;
-use token::admin::{LinkRequest, TpmObject, handle_of_reference};
+use token::admin::{KeyFilePolicy, LinkRequest, TpmObject, handle_of_reference};
 
 use super::import::Arrived;
 use super::{Context, files, find_token, key_user, note_unused_auth};
@@ -18,7 +18,7 @@ pub(super) fn link(context: &mut Context<'_>, options: &Link) -> Result<(), Fail
     note_unused_auth(options.hierarchy_auth.as_ref());
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
-    let (key, name, needs_auth) = tpm_object(&options.key, options.parent)?;
+    let Found { key, name, needs_auth, policy } = tpm_object(&options.key, options.parent)?;
     let auth = pins::authorization(pins::KEY_AUTH, options.auth.as_ref(), context.around)?;
     if needs_auth && options.auth.is_none() {
         return Err(Failure::usage(
@@ -32,6 +32,7 @@ pub(super) fn link(context: &mut Context<'_>, options: &Link) -> Result<(), Fail
         pin,
         key,
         auth,
+        policy,
         key_label: options.names.key_label.clone().or(name),
         id: options.names.id.clone().map(|id| id.0),
         always_authenticate: options.names.attr_always_authenticate,
@@ -46,19 +47,34 @@ pub(super) fn link(context: &mut Context<'_>, options: &Link) -> Result<(), Fail
     output::print(context.format, &Arrived::new("link", linked))
 }
 
-/// The key, what its file calls it, and whether the file says that it has an authorisation value.
-fn tpm_object(key: &[PathBuf], parent: Option<u32>) -> Result<(TpmObject, Option<String>, bool), Failure> {
+/// A key of the TPM, as it was named or as its file has it.
+struct Found {
+    key: TpmObject,
+    /// What its file calls it.
+    name: Option<String>,
+    /// Its file says that it has an authorisation value.
+    needs_auth: bool,
+    policy: KeyFilePolicy,
+}
+
+impl Found {
+    fn new(key: TpmObject) -> Self {
+        Self { key, name: None, needs_auth: false, policy: KeyFilePolicy::default() }
+    }
+}
+
+fn tpm_object(key: &[PathBuf], parent: Option<u32>) -> Result<Found, Failure> {
     if let [public, private] = key {
         let [public, private] = [public, private].map(|path| files::read(path).map(|blob| blob.expose().to_vec()));
-        return Ok((TpmObject::Blob { public: tpm2b(public?), private: private?, parent }, None, false));
+        return Ok(Found::new(TpmObject::Blob { public: tpm2b(public?), private: private?, parent }));
     }
     let path = key.first().map(PathBuf::as_path).unwrap_or(Path::new("-"));
     if let Some(handle) = handle(path) {
-        return Ok((TpmObject::Persistent(handle), None, false));
+        return Ok(Found::new(TpmObject::Persistent(handle)));
     }
     let file = files::read(path)?;
     if let Ok(handle) = handle_of_reference(file.expose()) {
-        return Ok((TpmObject::Persistent(handle), None, false));
+        return Ok(Found::new(TpmObject::Persistent(handle)));
     }
     let read = keyfile::read(&file, None).map_err(|error| files::unreadable(path, &error))?;
     let Some(Key::Tss2(key)) = read.key else {
@@ -69,20 +85,28 @@ fn tpm_object(key: &[PathBuf], parent: Option<u32>) -> Result<(TpmObject, Option
     };
     let refused = |what: &str, advice: &str| Failure::general(format!("{}: {what}", path.display()), advice);
     match key.kind {
-        Kind::Loadable if key.has_policy => Err(refused(
-            "the key is used by a policy",
-            "A linked key is used by its authorization value; make a key with a policy in the token.",
-        )),
         Kind::Loadable => {
-            let needs_auth = !key.empty_auth;
+            let policy = KeyFilePolicy {
+                commands: plain(key.policy),
+                approvals: key.auth_policies.into_iter().map(plain).collect(),
+            };
             let parent = Some(parent.unwrap_or(key.parent));
-            Ok((TpmObject::Blob { public: key.public, private: key.private, parent }, key.description, needs_auth))
+            Ok(Found {
+                key: TpmObject::Blob { public: key.public, private: key.private, parent },
+                name: key.description,
+                needs_auth: !key.empty_auth,
+                policy,
+            })
         }
         Kind::Importable => {
             Err(refused("the key is wrapped for a TPM", "`ptool import` takes such a key into that TPM."))
         }
         Kind::Sealed => Err(refused("the file has sealed data, and no key", "")),
     }
+}
+
+fn plain(commands: Vec<PolicyCommand>) -> Vec<(u32, Vec<u8>)> {
+    commands.into_iter().map(|command| (command.code, command.parameters)).collect()
 }
 
 /// tpm2-tools write a public area with its size before it; some of their options leave that out.

@@ -1,7 +1,7 @@
 //! The `pcr` verbs, and what a new key or token is bound to.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -13,15 +13,13 @@ use token::admin::{
     check_pcrs,
 };
 
-use super::{Context, find_token, key_user};
+use super::import::read_key;
+use super::{Context, files, find_token, key_user};
 use crate::cli::SoPin;
 use crate::cli::pcr::{Approve, Binding, CheckPcrs, Pcr, Revoke, ShowPcrs};
 use crate::errors::Failure;
 use crate::output::{self, note};
 use crate::pins::{OWNER_AUTH, authorization};
-
-/// Longer than any key, certificate or list of PCR values.
-const LONGEST: u64 = 64 * 1024;
 
 pub(super) fn run(context: &mut Context<'_>, verb: &Pcr) -> Result<(), Failure> {
     match verb {
@@ -93,7 +91,7 @@ fn states(files: &[impl AsRef<Path>]) -> Result<Vec<PcrSource>, Failure> {
     }
     let source = |file: &Path| match file == Path::new("now") {
         true => Ok(PcrSource::Present),
-        false => read(file).map(|content| PcrSource::File(content.expose().to_vec())),
+        false => files::read(file).map(|content| PcrSource::File(content.expose().to_vec())),
     };
     files.iter().map(|file| source(file.as_ref())).collect()
 }
@@ -101,7 +99,14 @@ fn states(files: &[impl AsRef<Path>]) -> Result<Vec<PcrSource>, Failure> {
 fn public_source(key: &str) -> Result<PublicSource, Failure> {
     match uri(key)? {
         Some(uri) => Ok(PublicSource::Token(uri)),
-        None => Ok(PublicSource::File(read(Path::new(key))?.expose().to_vec())),
+        None => {
+            let path = Path::new(key);
+            let public = keyfile::read_public(&files::read(path)?).map_err(|error| files::unreadable(path, &error))?;
+            Ok(match public {
+                keyfile::PublicKey::Rsa(key) => PublicSource::Rsa(key),
+                keyfile::PublicKey::Ec(key) => PublicSource::Ec(key),
+            })
+        }
     }
 }
 
@@ -112,25 +117,6 @@ fn uri(key: &str) -> Result<Option<KeyUri>, Failure> {
         true => key.parse().map(Some).map_err(|what: &str| {
             Failure::usage(what, "A key is named as in pkcs11:token=LABEL;object=LABEL; quote it for the shell.")
         }),
-    }
-}
-
-fn read(path: &Path) -> Result<Secret, Failure> {
-    let fail = |why: String| Failure::usage(format!("{}: {why}", path.display()), "");
-    let file = File::open(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-    let mut content = Secret::zeroed(0);
-    let mut part = Secret::zeroed(4096);
-    let mut rest = file.take(LONGEST + 1);
-    loop {
-        match rest.read(part.expose_mut()) {
-            Ok(0) => break,
-            Ok(len) => content.extend(part.expose().get(..len).unwrap_or_default()),
-            Err(error) => return Err(fail(format!("cannot be read: {error}"))),
-        }
-    }
-    match content.len() as u64 > LONGEST {
-        true => Err(fail("is too long for a key, a certificate or PCR values".to_owned())),
-        false => Ok(content),
     }
 }
 
@@ -192,7 +178,13 @@ fn approve(context: &mut Context<'_>, options: &Approve) -> Result<(), Failure> 
 
 fn approver(context: &mut Context<'_>, options: &Approve) -> Result<(Approver, &'static str), Failure> {
     let Some(uri) = uri(&options.key)? else {
-        return Ok((Approver::File(read(Path::new(&options.key))?), ""));
+        let path = Path::new(&options.key);
+        let file = files::read(path)?;
+        let found = read_key(context.around, path, &options.passphrase, &file)?;
+        let Some(keyfile::Key::Private(key)) = found.key else {
+            return Err(files::unreadable(path, &keyfile::Error::Unknown));
+        };
+        return Ok((Approver::Key(key), ""));
     };
     let admin = context.admin()?;
     let token = find_token(&admin, &uri.token)?;

@@ -98,8 +98,9 @@ pub(super) fn module() -> PathBuf {
     })
 }
 
-/// One word for a shell.
+/// One word for a shell, on one line: some of them stand in comments, and a label is what anybody made it.
 fn quoted(text: &str) -> String {
+    let text = text.replace(char::is_control, "?");
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
@@ -130,5 +131,6 @@ mod tests {
     #[test]
     fn shells_get_one_word() {
         assert_eq!(quoted("it's mine"), r"'it'\''s mine'");
+        assert_eq!(quoted("mine\nreboot"), "'mine?reboot'");
     }
 }

@@ -153,3 +153,14 @@ fn nothing_is_left_of_an_approval_that_fails() {
     assert_eq!(tool(&world, "tpm2_nvreadpublic", &[]).text().matches("0x1800").count(), 0);
     assert_eq!(world.ptool_ok(&["pcr", "list"]).text(), "[]\n");
 }
+
+#[test]
+fn an_authority_that_the_tpm_does_not_know_makes_no_key() {
+    let world = world();
+    authority(&world, "odd", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1536"]);
+    let arguments = ["addkey", "--label=t", "--userpin", PIN, "--algorithm=ecc256", "--pcr-authority=odd.pub"];
+    let run = world.ptool(&arguments);
+    assert!(run.status == Some(1) && run.all().contains("this TPM cannot check"), "{run:?}");
+    assert!(!world.ptool_ok(&["listobjects", "--label=t"]).text().contains("CKO_PRIVATE_KEY"));
+    world.assert_clean();
+}

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod budgets;
+mod keyfiles;
 mod keys;
 mod machine;
 mod programs;

@@ -133,7 +133,7 @@ pub(crate) static ROWS: &[Row] = &[
         right: |s| vec![s.slot.into(), CKM_ECDSA.into(), words_place(3)],
         seen: |_, left| {
             let words = words_of(&left[2]);
-            assert_eq!((words[0], words[1], words[2] & CKF_SIGN), (256, 521, CKF_SIGN));
+            assert_eq!((words[0], words[1], words[2] & CKF_SIGN), (224, 521, CKF_SIGN));
         },
         order: NO_STATE,
         handles: &[CKR_SLOT_ID_INVALID],

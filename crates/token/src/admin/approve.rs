@@ -2,11 +2,10 @@
 //! work in that state from then on.
 
 use base::Secret;
-use base::keyfile;
 use base::private::PrivateKey;
 use model::{Mechanism, MechanismType, ObjectClass, Output};
 use serde::Serialize;
-use store::NewApproval;
+use store::{NewApproval, Store};
 
 use super::Admin;
 use super::policy::{PcrSource, authority_of, selection, state_of};
@@ -16,14 +15,15 @@ use crate::approvals::{Origin, Statement, to_json};
 use crate::config::Config;
 use crate::library::Library;
 use crate::object::hex;
+use crate::policy::BoundPolicy;
 use crate::public_key::PublicKey;
 use crate::{Error, Result};
 
 /// A private key that signs, as a person names it.
 #[derive(Clone, Debug)]
 pub enum Approver {
-    /// The contents of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
-    File(Secret),
+    /// RSA, or EC on P-256 or P-384.
+    Key(PrivateKey),
     /// A key of a token in the same store, and who uses it.
     Token(KeyUri, Pin),
 }
@@ -98,21 +98,12 @@ impl Admin {
         let mut store = self.library.writer()?;
         let statements = self.statements(request)?;
         let ids = store.transaction(|store| -> Result<Vec<i64>> {
-            let add = |statement: &Statement| {
-                let limit = statement.limit.as_ref().map(serde_json::to_string).transpose();
-                let limit = limit.map_err(|error| Error::General(error.to_string()))?;
-                Ok(store.add_approval(&NewApproval {
-                    authority: statement.authority,
-                    bank: &statement.bank(),
-                    pcrs: statement.pcr_bits(),
-                    policy_digest: &statement.policy_digest,
-                    signature: &statement.signature,
-                    limit: limit.as_deref(),
-                    comment: request.comment.as_deref(),
-                })?)
-            };
-            statements.iter().map(add).collect()
-        })?;
+            statements.iter().map(|statement| add(store, statement, request.comment.as_deref())).collect()
+        });
+        if ids.is_err() {
+            self.remove_counters(statements.iter(), request);
+        }
+        let ids = ids?;
         drop(store);
         self.library.changed()?;
         let info = |(statement, id)| ApprovalInfo {
@@ -123,6 +114,22 @@ impl Admin {
         Ok(statements.iter().zip(ids).map(info).collect())
     }
 
+    /// Stores approvals that came with a key of this policy, as far as an authority of it signed them.
+    pub(super) fn keep_approvals(&self, policy: &BoundPolicy, approvals: &[tpm::Approval]) -> Result<()> {
+        let by = |key: &tpm::AuthorityKey| -> Vec<Statement> {
+            let signed = approvals.iter().filter(|approval| approval.verify(key, &[]));
+            signed.filter_map(|approval| Statement::of_approval(approval, key)).collect()
+        };
+        let statements: Vec<Statement> = policy.policy().authorities().into_iter().flat_map(by).collect();
+        if statements.is_empty() {
+            return Ok(());
+        }
+        self.library.writer()?.transaction(|store| -> Result<()> {
+            statements.iter().try_for_each(|statement| add(store, statement, Some("from the file of a key")).map(drop))
+        })?;
+        self.library.changed()
+    }
+
     /// Approves of states, and returns the approvals and a file of them, in the format of `tpm2-pcr-signature.json`. Needs a
     /// store only for a key in a token, and a TPM only for that and for present values.
     ///
@@ -130,7 +137,7 @@ impl Admin {
     /// Those of [`Admin::approve`].
     pub fn approve_in_file(config: Config, request: &ApproveRequest) -> Result<(Vec<ApprovalInfo>, String)> {
         let admin = match &request.key {
-            Approver::File(_) => Self { library: Library::open(config)? },
+            Approver::Key(_) => Self { library: Library::open(config)? },
             Approver::Token(..) => Self::open(config)?,
         };
         let statements = admin.statements(request)?;
@@ -188,25 +195,32 @@ impl Admin {
         let mut statements = Vec::new();
         for (selection, values) in states {
             let limit = match &request.revocable {
-                Some(owner_auth) => {
-                    let (counter, most) = self.library.tpm()?.define_counter(owner_auth)?;
-                    Some(tpm::CounterLimit { counter, most })
-                }
+                Some(owner_auth) => match self.library.tpm()?.define_counter(owner_auth) {
+                    Ok((counter, most)) => Some(tpm::CounterLimit { counter, most }),
+                    Err(error) => {
+                        self.remove_counters(statements.iter(), request);
+                        return Err(error.into());
+                    }
+                },
                 None => None,
             };
             match signer.statement(selection, &values, limit.clone()) {
                 Ok(statement) => statements.push(statement),
                 Err(error) => {
-                    // Nothing is bound to the counters yet: they only take room.
-                    let made = statements.iter().filter_map(|statement: &Statement| statement.limit.as_ref());
-                    for limit in made.chain(&limit) {
-                        self.remove_counter(limit, request);
-                    }
+                    limit.iter().for_each(|limit| self.remove_counter(limit, request));
+                    self.remove_counters(statements.iter(), request);
                     return Err(error);
                 }
             }
         }
         Ok(statements)
+    }
+
+    /// Nothing was given away that is bound to them: they only take room.
+    fn remove_counters<'s>(&self, statements: impl Iterator<Item = &'s Statement>, request: &ApproveRequest) {
+        statements
+            .filter_map(|statement| statement.limit.as_ref())
+            .for_each(|limit| self.remove_counter(limit, request));
     }
 
     fn remove_counter(&self, limit: &tpm::CounterLimit, request: &ApproveRequest) {
@@ -217,6 +231,20 @@ impl Admin {
     }
 }
 
+fn add(store: &Store, statement: &Statement, comment: Option<&str>) -> Result<i64> {
+    let limit = statement.limit.as_ref().map(serde_json::to_string).transpose();
+    let limit = limit.map_err(|error| Error::General(error.to_string()))?;
+    Ok(store.add_approval(&NewApproval {
+        authority: statement.authority,
+        bank: &statement.bank(),
+        pcrs: statement.pcr_bits(),
+        policy_digest: &statement.policy_digest,
+        signature: &statement.signature,
+        limit: limit.as_deref(),
+        comment,
+    })?)
+}
+
 /// A key that can sign.
 struct Signer<'a> {
     authority: tpm::AuthorityKey,
@@ -224,22 +252,19 @@ struct Signer<'a> {
 }
 
 enum How<'a> {
-    File(PrivateKey),
+    Key(&'a PrivateKey),
     Token(&'a Admin, &'a KeyUri, &'a Pin),
 }
 
 impl<'a> Signer<'a> {
     fn new(admin: &'a Admin, key: &'a Approver) -> Result<Self> {
         Ok(match key {
-            Approver::File(file) => {
-                let key = PrivateKey::from_file(file).map_err(|_| {
-                    Error::ArgumentsBad("the key file has no RSA or EC private key in PEM or DER that is not encrypted")
-                })?;
-                let public = match key.public() {
-                    keyfile::PublicKey::Rsa(key) => PublicKey::Rsa(key),
-                    keyfile::PublicKey::Ec(key) => PublicKey::Ec(key),
+            Approver::Key(key) => {
+                let public = match key {
+                    PrivateKey::Rsa { public, .. } => PublicKey::Rsa(public.clone()),
+                    PrivateKey::Ec { public, .. } => PublicKey::Ec(public.clone()),
                 };
-                Self { authority: authority_of(&public)?, how: How::File(key) }
+                Self { authority: authority_of(&public)?, how: How::Key(key) }
             }
             Approver::Token(uri, pin) => {
                 let public = admin.find_key(uri, &[ObjectClass::PRIVATE_KEY])?;
@@ -274,7 +299,7 @@ impl<'a> Signer<'a> {
     /// As long as the modulus, or DER.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         let signature = match &self.how {
-            How::File(key) => key.sign_sha256(message).map_err(|_| {
+            How::Key(key) => key.sign_sha256(message).map_err(|_| {
                 Error::ArgumentsBad(
                     "this key cannot approve: an authority is an RSA key, or an EC key on P-256 or P-384",
                 )

@@ -8,6 +8,7 @@ use model::{AttributeType, ObjectClass};
 use super::{Admin, Pin};
 use crate::object::Object;
 use crate::parent;
+use crate::policy::BoundPolicy;
 use crate::slot::Token;
 use crate::{Error, Result};
 
@@ -43,6 +44,8 @@ pub struct ExportedKey {
     pub parent: u32,
     /// The parent is RSA.
     pub rsa_parent: bool,
+    /// The commands of its policy, by their TPM_CC, with their marshalled parameters; none for a key that has no policy.
+    pub policy: Vec<(u32, Vec<u8>)>,
 }
 
 impl Admin {
@@ -82,11 +85,11 @@ impl Admin {
     }
 
     /// A private key for other software that uses this TPM: wrapped anew, with an auth value of the caller's choice in the place of
-    /// the token's, which stays what it is. Nine commands.
+    /// the token's, which stays what it is. A policy goes with it; approvals do not, they have files of their own. Nine commands.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] without such a key, or where its parent has no handle that others could know it by;
-    /// [`Error::PinIncorrect`].
+    /// [`Error::ArgumentsBad`] without such a key, where its parent has no handle that others could know it by, for a policy with
+    /// alternatives, and for an auth value that nobody would ask for; [`Error::PinIncorrect`].
     pub fn export_wrapped(&self, label: &str, pin: &Pin, which: &Which, auth: &Secret) -> Result<ExportedKey> {
         let token = self.token(label)?;
         let session = self.log_in_as_user(&token, pin)?;
@@ -96,21 +99,34 @@ impl Admin {
             "the key's parent is made again at each use, from a template that files have no word for",
         ))?;
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NO_OBJECT) };
-        let own = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
-        if object.policy.is_some() {
-            return Err(Error::ArgumentsBad("the key is used by a policy, which the file could not tell to others"));
+        let policy = object.policy.as_deref();
+        let free = policy.is_some_and(BoundPolicy::is_free);
+        let own = match object.reveal(&keys)? {
+            Some(own) => own,
+            None if free => Secret::zeroed(0),
+            None => return Err(Error::KeyFunctionNotPermitted),
+        };
+        if free && !auth.is_empty() {
+            return Err(Error::ArgumentsBad("the policy of the key asks for no passphrase: the key cannot have one"));
         }
+        let commands = policy.map_or(Ok(Vec::new()), |policy| policy.policy().to_commands()).map_err(|_| {
+            Error::ArgumentsBad("a key file has no words for alternatives in a policy, or for other objects")
+        })?;
         if key.wrapped.handle().is_some() {
             return Err(Error::ArgumentsBad(
                 "the key is persistent in the TPM: there is nothing to export, its handle is all",
             ));
         }
         let key = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &own, policy: None };
-        let private = self.library.tpm()?.change_key_auth(&key, auth)?;
+        let private = match free {
+            true => key.wrapped.private.clone(),
+            false => self.library.tpm()?.change_key_auth(&key, auth)?,
+        };
         drop(session);
         let rsa_parent = parent == parent::OWNER && tpm::PublicArea::parse(&primary.public)?.rsa().is_some();
         let public = key.wrapped.public.clone();
-        Ok(ExportedKey { public, private, parent, rsa_parent })
+        let policy = commands.into_iter().map(|command| (command.code, command.parameters)).collect();
+        Ok(ExportedKey { public, private, parent, rsa_parent, policy })
     }
 
     /// A private or secret key in the TPM, once somebody is logged in.

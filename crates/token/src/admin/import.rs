@@ -6,7 +6,7 @@ use model::{AttributeType, KeyType, ObjectClass, ObjectHandle, Template, Value};
 use serde::Serialize;
 
 use super::session::AdminSession;
-use super::{Admin, Pin, PolicyRequest};
+use super::{Admin, Pin, PolicyRequest, link};
 use crate::arrival::{Arrival, CertificateParts, Look};
 use crate::info::ObjectSummary;
 use crate::keygen::AUTH_LEN;
@@ -171,7 +171,12 @@ impl Admin {
 
     /// Imports what was wrapped elsewhere, and gives it an auth value that nobody else knows.
     fn unwrapped(&self, token: &Token, key: &WrappedKey) -> Result<Arrival> {
-        let imported = self.library.tpm()?.import_wrapped(&token.primary, &key.importable()).map_err(not_for_us)?;
+        let importable = key.importable();
+        let area = importable.public_area().map_err(not_for_us)?;
+        if area.aes_bits().is_none() && area.hmac().is_none() {
+            link::check(&area)?;
+        }
+        let imported = self.library.tpm()?.import_wrapped(&token.primary, &importable).map_err(not_for_us)?;
         self.with_own_auth(token, imported, &key.auth)
     }
 

@@ -27,11 +27,12 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every name that [`Algorithm::from_str`] knows.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 15] = [
         "rsa1024",
         "rsa2048",
         "rsa3072",
         "rsa4096",
+        "ecc224",
         "ecc256",
         "ecc384",
         "ecc521",
@@ -60,6 +61,7 @@ impl FromStr for Algorithm {
             "rsa2048" => Self::Rsa(2048),
             "rsa3072" => Self::Rsa(3072),
             "rsa4096" => Self::Rsa(4096),
+            "ecc224" => Self::Ecc(Curve::P224),
             "ecc256" => Self::Ecc(Curve::P256),
             "ecc384" => Self::Ecc(Curve::P384),
             "ecc521" => Self::Ecc(Curve::P521),

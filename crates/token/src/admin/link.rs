@@ -7,6 +7,7 @@ use super::{Admin, Imported, Pin};
 use crate::arrival::{Arrival, Look};
 use crate::object::TpmKey;
 use crate::parent::{self, OWNER, TEMPLATES};
+use crate::policy::BoundPolicy;
 use crate::public_key::PublicKey;
 use crate::slot::Token;
 use crate::{Error, Result};
@@ -27,6 +28,15 @@ pub enum TpmObject {
     Persistent(u32),
 }
 
+/// The policy of a key as its file has it: commands by their TPM_CC, with their marshalled parameters.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFilePolicy {
+    /// The commands of the policy.
+    pub commands: Vec<(u32, Vec<u8>)>,
+    /// What its authority approved of, each as its commands.
+    pub approvals: Vec<Vec<(u32, Vec<u8>)>>,
+}
+
 /// What to link, and how to call it.
 #[derive(Clone, Debug)]
 pub struct LinkRequest {
@@ -38,6 +48,8 @@ pub struct LinkRequest {
     pub key: TpmObject,
     /// Its auth value; mostly empty.
     pub auth: Secret,
+    /// Its policy, if it is used by one.
+    pub policy: KeyFilePolicy,
     /// `CKA_LABEL` of its objects.
     pub key_label: Option<String>,
     /// `CKA_ID`; by default it is derived from the public key.
@@ -66,10 +78,24 @@ impl Admin {
             }
         };
         let name = key.name()?;
+        let (policy, approvals) = match policy_of(&key.public_area()?, &request.policy)? {
+            Some((policy, approvals)) => (Some(policy), approvals),
+            None => (None, Vec::new()),
+        };
+        if policy.as_ref().is_some_and(BoundPolicy::is_free)
+            && (!request.auth.is_empty() || request.always_authenticate)
+        {
+            return Err(Error::ArgumentsBad("the policy of the key asks for no authorization value, and for no PIN"));
+        }
         let primary = parent.as_ref().unwrap_or(&token.primary);
-        let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: None };
-        if !self.library.tpm()?.can_use(&in_tpm)? {
-            return Err(WRONG_AUTH);
+        let by = policy.as_ref().map(|policy| tpm::PolicyUse { policy: policy.policy(), approvals: &approvals });
+        let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: by };
+        match self.library.tpm()?.can_use(&in_tpm) {
+            Ok(true) => {}
+            Ok(false) => return Err(WRONG_AUTH),
+            // It is for another state of this machine; which may come.
+            Err(tpm::Error::PolicyNotMet(why)) => log::warn!("the linked key does not work now: {why}"),
+            Err(error) => return Err(error.into()),
         }
         let remarks = parent
             .map(|parent| (AttributeType::TPM_PARENT, Value::Bytes(parent::encode(&parent))))
@@ -83,6 +109,10 @@ impl Admin {
             usage: Vec::new(),
         };
         let session = self.library.session(session.handle())?;
+        if let Some(policy) = policy {
+            self.keep_approvals(&policy, &approvals)?;
+            session.bind_new_keys(policy)?;
+        }
         let handles = self.library.settle_arrival(&session, arrival, &look, &[])?;
         self.imported(&token, &handles)
     }
@@ -131,6 +161,42 @@ impl Admin {
     }
 }
 
+/// The key's policy and its approvals; none for a key that is used by its auth value.
+fn policy_of(area: &tpm::PublicArea, file: &KeyFilePolicy) -> Result<Option<(BoundPolicy, Vec<tpm::Approval>)>> {
+    if file.commands.is_empty() && file.approvals.is_empty() {
+        return match area.attributes().contains(tpm::Attributes::USER_WITH_AUTH) {
+            true => Ok(None),
+            false => Err(Error::ArgumentsBad("the key is used by a policy only, and nothing here says by which")),
+        };
+    }
+    let commands = |commands: &[(u32, Vec<u8>)]| -> Vec<tpm::PolicyCommand> {
+        commands
+            .iter()
+            .map(|(code, parameters)| tpm::PolicyCommand { code: *code, parameters: parameters.clone() })
+            .collect()
+    };
+    let approvals: Vec<_> = file.approvals.iter().map(|entry| commands(entry)).collect();
+    match tpm::Policy::from_key_file(area, &commands(&file.commands), &approvals) {
+        // No approval that is made or found here has one: the key would never work.
+        Ok((policy, _)) if has_reference(&policy) => Err(Error::ArgumentsBad(
+            "the policy of the key wants approvals for a policyRef, which those known here do not have",
+        )),
+        Ok((policy, approvals)) => Ok(Some((BoundPolicy::new(policy)?, approvals))),
+        Err(tpm::Error::Unsupported(what)) => {
+            log::warn!("a key is not linked: {what}");
+            Err(Error::ArgumentsBad("the policy of the key has something in it that is not known here"))
+        }
+        Err(_) => Err(Error::ArgumentsBad("the policy in the file is not that of the key")),
+    }
+}
+
+fn has_reference(policy: &tpm::Policy) -> bool {
+    policy
+        .steps()
+        .iter()
+        .any(|step| matches!(step, tpm::PolicyStep::Authorize { policy_ref, .. } if !policy_ref.is_empty()))
+}
+
 const NO_KEY: Error = Error::ArgumentsBad("the public part is not that of a key of a TPM");
 const WRONG_AUTH: Error =
     Error::ArgumentsBad("the key has another authorization value than the given one; --auth gives it");
@@ -139,15 +205,12 @@ const WRONG_AUTH: Error =
 pub(super) fn check(area: &tpm::PublicArea) -> Result<()> {
     let has = |attribute| area.attributes().contains(attribute);
     if PublicKey::from_area(area).is_err() {
-        return Err(Error::ArgumentsBad("the key is neither RSA nor on P-256, P-384 or P-521"));
+        return Err(Error::ArgumentsBad("the key is neither RSA nor on P-224, P-256, P-384 or P-521"));
     }
     if has(tpm::Attributes::RESTRICTED) {
         return Err(Error::ArgumentsBad(
             "the key is restricted: it works on what the TPM itself made, and on nothing else",
         ));
-    }
-    if !has(tpm::Attributes::USER_WITH_AUTH) {
-        return Err(Error::ArgumentsBad("the key is used by a policy only, which a linked key cannot have"));
     }
     if area.has_scheme() {
         return Err(Error::ArgumentsBad(

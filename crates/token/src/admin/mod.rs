@@ -37,7 +37,7 @@ pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, Sig
 pub use export::{ExportedKey, Which};
 pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
-pub use link::{LinkRequest, TpmObject};
+pub use link::{KeyFilePolicy, LinkRequest, TpmObject};
 pub use list::{PrimaryInfo, TokenSummary};
 pub use migrate::{MigrateReport, MigrateRequest, MigratedObject, MigratedToken, Outcome, handle_of_reference};
 pub use object::{Attribute, Change, Shown, Spelling, attribute_named, parse_changes};

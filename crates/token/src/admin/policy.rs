@@ -1,6 +1,7 @@
 //! Policies of new keys and tokens: from what a person says to what the TPM is given; and whether they are met.
 
-use base::keyfile;
+use base::curve::EcPublic;
+use base::rsa::RsaPublic;
 use model::{AttributeType, ObjectClass};
 use serde::Serialize;
 
@@ -17,8 +18,10 @@ use crate::{Error, Result};
 /// A public key, as a person names it.
 #[derive(Clone, Debug)]
 pub enum PublicSource {
-    /// The contents of a file: a public key or a certificate, PEM or DER.
-    File(Vec<u8>),
+    /// An RSA key.
+    Rsa(RsaPublic),
+    /// A key on a NIST curve.
+    Ec(EcPublic),
     /// A key of a token in the same store.
     Token(KeyUri),
 }
@@ -70,7 +73,7 @@ pub struct PolicyCheck {
 pub type PcrReport = std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>;
 
 impl Admin {
-    /// The policy that was asked for. One TPM command for each eight PCRs whose present values are wanted.
+    /// The policy that was asked for. One TPM command for each eight PCRs whose present values are wanted, two for each authority.
     pub(super) fn policy(&self, request: &PolicyRequest) -> Result<BoundPolicy> {
         let literal = request.authorities.is_empty();
         let mut alternatives = Vec::new();
@@ -86,6 +89,12 @@ impl Admin {
         }
         for source in request.authorities.iter().chain(&request.or_authorities) {
             let key = self.authority(source)?;
+            self.library.tpm()?.check_authority(&key).map_err(|error| match error {
+                tpm::Error::Unsupported(_) => Error::ArgumentsBad(
+                    "this TPM cannot check what the authority's key signs; any TPM can with RSA of 2048 bits, and on P-256",
+                ),
+                error => error.into(),
+            })?;
             alternatives.push(tpm::Policy::new(vec![tpm::PolicyStep::authorize(key)])?);
         }
         // Two that are alike would be one alternative that looks like two.
@@ -166,15 +175,8 @@ impl Admin {
     /// The authority with this public key.
     fn authority(&self, source: &PublicSource) -> Result<tpm::AuthorityKey> {
         let key = match source {
-            PublicSource::File(file) => match keyfile::PublicKey::from_file(file) {
-                Ok(keyfile::PublicKey::Rsa(key)) => PublicKey::Rsa(key),
-                Ok(keyfile::PublicKey::Ec(key)) => PublicKey::Ec(key),
-                Err(_) => {
-                    return Err(Error::ArgumentsBad(
-                        "the file of the authority has no RSA or EC public key or certificate in PEM or DER",
-                    ));
-                }
-            },
+            PublicSource::Rsa(key) => PublicKey::Rsa(key.clone()),
+            PublicSource::Ec(key) => PublicKey::Ec(key.clone()),
             PublicSource::Token(uri) => self.find_key(uri, &[ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY])?,
         };
         authority_of(&key)

@@ -92,15 +92,25 @@ pub(super) fn ecdsa_digest(curve: Curve, can_hash: impl Fn(Hash) -> bool, input:
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     let significant = number.get(zeros..).unwrap_or_default();
     let preferred = match curve {
-        Curve::P256 => Hash::Sha256,
+        Curve::P224 | Curve::P256 => Hash::Sha256,
         Curve::P384 => Hash::Sha384,
         Curve::P521 => Hash::Sha512,
     };
     let hash = [preferred, Hash::Sha256, Hash::Sha384, Hash::Sha512]
         .into_iter()
         .find(|hash| can_hash(*hash) && significant.len() <= hash.len() && hash.len() <= order_len)
-        .ok_or(Error::DataLenRange)?;
-    Ok((hash, left_pad(significant, hash.len())))
+        .map(|hash| (hash, left_pad(significant, hash.len())));
+    // No hash of a TPM is as short as the order of P-224. Of a longer one the TPM takes the leftmost bits.
+    let longer = || {
+        let hash = Hash::Sha256;
+        let fits = can_hash(hash) && hash.len() > order_len;
+        fits.then(|| {
+            let mut digest = left_pad(significant, order_len);
+            digest.resize(hash.len(), 0);
+            (hash, digest)
+        })
+    };
+    hash.or_else(longer).ok_or(Error::DataLenRange)
 }
 
 /// Takes off the padding of a decrypted block, in constant time.
@@ -160,6 +170,14 @@ mod tests {
         let only_256 = |hash| hash == Hash::Sha256;
         assert_eq!(ecdsa_digest(Curve::P384, only_256, &[7; 32]).unwrap(), (Hash::Sha256, vec![7; 32]));
         assert_eq!(ecdsa_digest(Curve::P384, only_256, &[7; 48]), Err(Error::DataLenRange));
+    }
+
+    #[test]
+    fn p224_is_shorter_than_any_hash() {
+        let (hash, digest) = ecdsa_digest(Curve::P224, all, &[7; 32]).unwrap();
+        assert_eq!((hash, digest), (Hash::Sha256, [[7; 28].to_vec(), vec![0; 4]].concat()));
+        let (_, digest) = ecdsa_digest(Curve::P224, all, &[7; 20]).unwrap();
+        assert_eq!(digest, [vec![0; 8], vec![7; 20], vec![0; 4]].concat());
     }
 
     #[test]

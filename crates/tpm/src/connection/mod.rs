@@ -67,7 +67,7 @@ pub(crate) struct Connection {
     keys: Vec<Loaded>,
     /// A transient primary.
     primary: Option<Loaded>,
-    /// Persistent keys that were seen to be where they should be.
+    /// Persistent keys, and counters, that were seen to be where they should be.
     seen: Vec<Loaded>,
     /// Objects and sessions of the present operation.
     temporaries: Vec<Loaded>,

@@ -48,13 +48,30 @@ impl Connection {
     /// The handle of a persistent key, after one look at what is there: an authorisation for another object could count towards
     /// lockout, and a password would go with any.
     pub(crate) fn persistent_key(&mut self, handle: u32, name: &Name) -> Result<Handle> {
-        if !self.seen.iter().any(|key| key.handle == handle && key.name == *name) {
+        if !self.has_seen(handle, name) {
             match primary::read_public(self, handle)? {
-                Some(area) if area.name()? == *name => self.seen.push(Loaded { name: name.clone(), handle }),
+                Some(area) if area.name()? == *name => self.remember_seen(handle, name),
                 _ => return Err(Error::NameMismatch),
             }
         }
         Ok(Handle::object(handle, name))
+    }
+
+    /// Whether this was found behind the handle by this connection.
+    pub(crate) fn has_seen(&self, handle: u32, name: &Name) -> bool {
+        self.seen.iter().any(|seen| seen.handle == handle && seen.name == *name)
+    }
+
+    /// Remembers what was found behind a handle.
+    pub(crate) fn remember_seen(&mut self, handle: u32, name: &Name) {
+        if !self.has_seen(handle, name) {
+            self.seen.push(Loaded { name: name.clone(), handle });
+        }
+    }
+
+    /// Looks again before the handle is used the next time.
+    pub(crate) fn forget_seen(&mut self, handle: u32) {
+        self.seen.retain(|seen| seen.handle != handle);
     }
 
     /// Keeps a loaded key until room is needed.

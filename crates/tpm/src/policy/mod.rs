@@ -22,7 +22,7 @@ pub use pcr::{PcrSelection, PcrValues, pcr_policy_digest};
 pub(crate) use admin::user_policy;
 pub(crate) use pcr::write_list;
 pub(crate) use plan::Means;
-pub(crate) use satisfy::{Choice, Memory, SecretProof, check};
+pub(crate) use satisfy::{Choice, Memory, SecretProof, check, check_authority};
 
 use crate::error::{Error, Result};
 use crate::public::Name;

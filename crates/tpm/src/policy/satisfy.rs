@@ -437,28 +437,29 @@ fn authorize(
     })
 }
 
-/// PolicyNV.
+/// PolicyNV; NV_ReadPublic before it where the counter was not seen before.
 fn check_limit(
     connection: &mut Connection,
     session: &Handle,
     limit: &CounterLimit,
 ) -> std::result::Result<(), (Option<Failure>, Error)> {
+    counter::find(connection, &limit.counter).map_err(|error| {
+        let void = error == Error::CounterMissing;
+        (void.then_some(Failure::Revoked), error)
+    })?;
     let (operand, offset, operation) = limit.operand();
     let parameters = Writer::new().tpm2b(&operand).u16(offset).u16(operation);
     let handles = vec![limit.counter.handle(), limit.counter.handle(), session.clone()];
     let command = connection.command(cc::POLICY_NV, handles, parameters).map_err(|error| (None, error))?;
     let none = Secret::zeroed(0);
     connection.execute(&command, &mut [Authorization::Password(&none)]).map(drop).map_err(|error| {
-        // Above the limit; or removed: the first two handles are those of the counter.
-        let void = match error {
-            Error::Response(code) => {
-                code == ResponseCode::POLICY
-                    || code == ResponseCode::NV_UNINITIALIZED
-                    || code.is_handle(ResponseCode::HANDLE, 1)
-                    || code.is_handle(ResponseCode::HANDLE, 2)
-            }
-            _ => false,
+        // Above the limit; or removed: the first two handles are those of the counter, the third is the session's.
+        let another = |code: &ResponseCode| (1..=2).all(|number| !code.is_handle(ResponseCode::HANDLE, number));
+        let error = match error {
+            Error::Response(code) if code.base() == ResponseCode::HANDLE && another(&code) => error,
+            error => counter::lost(connection, &limit.counter, error),
         };
+        let void = matches!(error, Error::CounterMissing | Error::Response(ResponseCode::POLICY));
         (void.then_some(Failure::Revoked), error)
     })
 }
@@ -479,16 +480,7 @@ fn verify_signature(
     policy_ref: &[u8],
     approval: &Approval,
 ) -> Result<Vec<u8>> {
-    // inPrivate: there is none. A ticket is made for a hierarchy only.
-    let parameters = Writer::new().tpm2b(&[]).tpm2b(key.public()).u32(rh::OWNER).finish()?;
-    let deadline = connection.options().deadline;
-    let command = Command { code: cc::LOAD_EXTERNAL, handles: Vec::new(), parameters, returns_handle: true, deadline };
-    let response = connection.execute(&command, &mut []).map_err(|error| unsupported(error, key))?;
-    let handle = response.handle()?;
-    connection.add_temporary(handle, key.name());
-    if response.reader().tpm2b()? != key.name().as_bytes() {
-        return Err(Error::NameMismatch);
-    }
+    let handle = load_authority(connection, key)?;
     let hash = key.hash();
     let digest = hash.digest(&[&approval.policy_digest, policy_ref]);
     let parameters = Writer::new().tpm2b(&digest);
@@ -509,6 +501,26 @@ fn verify_signature(
     // The key that is used next may need the place.
     connection.end_temporary(handle)?;
     Ok(ticket)
+}
+
+/// Whether the TPM takes the key of an authority: LoadExternal, FlushContext. What it does not, no policy should name.
+pub(crate) fn check_authority(connection: &mut Connection, key: &AuthorityKey) -> Result<()> {
+    let handle = load_authority(connection, key)?;
+    connection.end_temporary(handle)
+}
+
+fn load_authority(connection: &mut Connection, key: &AuthorityKey) -> Result<u32> {
+    // inPrivate: there is none. A ticket is made for a hierarchy only.
+    let parameters = Writer::new().tpm2b(&[]).tpm2b(key.public()).u32(rh::OWNER).finish()?;
+    let deadline = connection.options().deadline;
+    let command = Command { code: cc::LOAD_EXTERNAL, handles: Vec::new(), parameters, returns_handle: true, deadline };
+    let response = connection.execute(&command, &mut []).map_err(|error| unsupported(error, key))?;
+    let handle = response.handle()?;
+    connection.add_temporary(handle, key.name());
+    if response.reader().tpm2b()? != key.name().as_bytes() {
+        return Err(Error::NameMismatch);
+    }
+    Ok(handle)
 }
 
 /// Signatures were checked before: what the TPM refuses is the kind of key.

@@ -1,3 +1,4 @@
+//! Policies in their stored form, and in key files.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must fail")]
 
 use base::digest::Hash;

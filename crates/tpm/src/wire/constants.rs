@@ -27,6 +27,7 @@ pub(crate) mod cc {
     pub(crate) const UNSEAL: u32 = 0x15e;
     pub(crate) const FLUSH_CONTEXT: u32 = 0x165;
     pub(crate) const LOAD_EXTERNAL: u32 = 0x167;
+    pub(crate) const NV_READ_PUBLIC: u32 = 0x169;
     pub(crate) const POLICY_AUTHORIZE: u32 = 0x16a;
     pub(crate) const POLICY_AUTH_VALUE: u32 = 0x16b;
     pub(crate) const POLICY_COMMAND_CODE: u32 = 0x16c;
@@ -49,6 +50,7 @@ pub(crate) mod cc {
 pub(crate) fn command_name(code: u32) -> &'static str {
     match code {
         cc::NV_READ => "NV_Read",
+        cc::NV_READ_PUBLIC => "NV_ReadPublic",
         cc::EVICT_CONTROL => "EvictControl",
         cc::NV_UNDEFINE_SPACE => "NV_UndefineSpace",
         cc::NV_DEFINE_SPACE => "NV_DefineSpace",
@@ -121,6 +123,7 @@ pub(crate) mod alg {
 
 /// TPM_ECC_CURVE.
 pub(crate) mod ecc {
+    pub(crate) const NIST_P224: u16 = 0x0002;
     pub(crate) const NIST_P256: u16 = 0x0003;
     pub(crate) const NIST_P384: u16 = 0x0004;
     pub(crate) const NIST_P521: u16 = 0x0005;

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use super::Report;
 use crate::config::environment_is_trusted;
 
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
     "TPM2_CRYPTOKI_TCTI",
     "TPM2_CRYPTOKI_STORE",
     "TPM2_CRYPTOKI_CONFIG",
     "TPM2_CRYPTOKI_LOG",
     "TPM2_CRYPTOKI_USERPIN",
     "TPM2_CRYPTOKI_SOPIN",
+    "TPM2_CRYPTOKI_PASSPHRASE",
 ];
 
 /// Those of tpm2-pkcs11 that count where ours is not set.
@@ -38,6 +39,11 @@ pub(super) fn examine(report: &mut Report, variables: &[(String, OsString)]) {
                 "environment",
                 format!("{name} holds a PIN, which every program of this user can read"),
                 "A file (--userpin-file) or a systemd credential is read by ptool alone.",
+            ),
+            "TPM2_CRYPTOKI_PASSPHRASE" => report.warn(
+                "environment",
+                format!("{name} holds a passphrase, which every program of this user can read"),
+                "A file (--passphrase-file) or a systemd credential is read by ptool alone.",
             ),
             "TPM2_CRYPTOKI_LOG" if !LEVELS.contains(&text.split(':').next().unwrap_or_default()) => report.warn(
                 "environment",
@@ -80,13 +86,14 @@ mod tests {
     fn what_nobody_reads_and_what_shows_a_pin_is_named() {
         let all = found(&[
             ("TPM2_CRYPTOKI_USERPIN", "geheim"),
+            ("TPM2_CRYPTOKI_PASSPHRASE", "geheimer"),
             ("TPM2_CRYPTOKI_STOER", "/x"),
             ("TPM2_CRYPTOKI_LOG", "loud"),
             ("TPM2_PKCS11_STORE", "/y"),
             ("HOME", "/h"),
         ]);
         let warnings = all.iter().filter(|(level, _)| *level == Level::Warn).count();
-        assert_eq!(warnings, 3, "{all:?}");
+        assert_eq!(warnings, 4, "{all:?}");
         assert!(all.iter().any(|(_, text)| text.contains("TPM2_CRYPTOKI_STOER")), "{all:?}");
         assert!(all.contains(&(Level::Ok, "TPM2_PKCS11_STORE=/y".to_owned())), "{all:?}");
         assert!(all.iter().all(|(_, text)| !text.contains("geheim")), "{all:?}");

@@ -133,13 +133,15 @@ impl Admin {
         let peer = PeerStore::read(&source).map_err(|error| explain(&source, error))?;
         let library = Library::open(config)?;
         let primaries = primary::find(&library, &peer)?;
-        let known: Vec<(String, String)> =
+        let mut known: Vec<(String, String)> =
             library.tokens().iter().map(|token| token.row()).map(|row| (row.serial, row.label)).collect();
         let mut tokens = Vec::new();
         let mut arrivals = Vec::new();
         for token in &peer.tokens {
             let (report, arrival) = judge(&library, token, &primaries, &known)?;
             tokens.push(report);
+            // Labels that differ there in the spaces at their end are one here.
+            known.extend(arrival.iter().map(|arrival| (arrival.serial.clone(), arrival.label.clone())));
             arrivals.extend(arrival);
         }
         let report = MigrateReport {

@@ -93,7 +93,10 @@ fn row(source: &Source<'_>, id: i64, so_name: &tpm::Name, tpm: &tpm::Tpm) -> Res
     let rest = attributes.iter().filter(|(ty, _)| !COLUMNS.contains(ty));
     row.attributes = rest.map(|(ty, value)| (ty.0, value.encode())).collect();
     // What would not be served is not taken over either.
-    Object::from_row(&crate::change::with_id(row.clone(), 1)).map_err(|error| error.to_string())?;
+    let object = Object::from_row(&crate::change::with_id(row.clone(), 1)).map_err(|error| error.to_string())?;
+    if !object.may_have_come_over() {
+        return Err("it has attributes that only this software writes".to_owned());
+    }
     Ok(row)
 }
 
