@@ -99,6 +99,7 @@ fn level(failure: &Failure) -> Level {
             | Error::FunctionNotSupported
             | Error::SavedStateInvalid
             | Error::StateUnsaveable
+            | Error::TokenNotRecognized
             | Error::UserAlreadyLoggedIn,
         ) => Level::Info,
         Failure::Panicked

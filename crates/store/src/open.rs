@@ -8,7 +8,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use store_schema::{APPLICATION_ID, MIGRATIONS};
 
-use crate::files::Place;
+use crate::files::{Draft, Place};
 use crate::{Error, Result, Store};
 
 /// How long to wait for another process's lock.
@@ -200,7 +200,7 @@ fn upgrade(conn: &Connection, place: &Place, found: u32, migrations: &Migrations
     let known = newest(migrations);
     loop {
         let before: i64 = pragma(conn, "data_version")?;
-        copy(conn, place, found)?;
+        let copy = copy(conn, place)?;
         let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
         if pragma::<i64>(conn, "data_version")? != before {
             // Somebody wrote after the copy was made, perhaps the upgrade itself.
@@ -213,6 +213,8 @@ fn upgrade(conn: &Connection, place: &Place, found: u32, migrations: &Migrations
             }
             continue;
         }
+        // Only now is it sure of which version the copy is.
+        copy.replace(&place.beside(&format!(".v{found}.bak")))?;
         run(conn, found, migrations)?;
         transaction.commit()?;
         log::info!("store upgraded from version {found} to {known}");
@@ -220,14 +222,14 @@ fn upgrade(conn: &Connection, place: &Place, found: u32, migrations: &Migrations
     }
 }
 
-/// Writes a copy beside the store, named after its version.
-fn copy(conn: &Connection, place: &Place, version: u32) -> Result<()> {
+/// Writes a copy beside the store, which has no name yet.
+fn copy(conn: &Connection, place: &Place) -> Result<Draft> {
     let draft = place.draft(".bak")?;
     // Through SQLite, not by reading the file: closing it would drop the locks of other threads.
     let path = draft.path().to_str();
     let path = path.ok_or_else(|| Error::Io("the path of the store is not UTF-8".to_owned()))?;
     conn.execute("VACUUM INTO ?1", [path])?;
-    draft.replace(&place.beside(&format!(".v{version}.bak")))
+    Ok(draft)
 }
 
 fn run(conn: &Connection, from: u32, migrations: &Migrations) -> Result<()> {
