@@ -164,9 +164,9 @@ pub(crate) fn in_files(places: &[PathBuf]) -> Vec<(Origin, Statement)> {
 fn files_of(place: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(place) else { return vec![place.to_owned()] };
     let paths = entries.flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|end| end == "json")).take(MOST_FILES).collect();
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
     files.sort();
+    files.truncate(MOST_FILES);
     files
 }
 

@@ -162,7 +162,9 @@ impl Tpm {
         });
         match loaded {
             Ok(()) => Ok(true),
-            Err(Error::Integrity | Error::NameMismatch | Error::Response(_) | Error::Malformed(_)) => Ok(false),
+            Err(Error::Integrity | Error::NameMismatch | Error::Malformed(_)) => Ok(false),
+            // What it says of the blobs; what it says of itself, such as that it has no room, is another matter.
+            Err(Error::Response(code)) if code.is_format_one() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -59,7 +59,8 @@ impl ResponseCode {
     pub(crate) const RETRY: ResponseCode = ResponseCode(RC_WARN + 0x22);
     pub(crate) const NV_UNAVAILABLE: ResponseCode = ResponseCode(RC_WARN + 0x23);
 
-    fn is_format_one(self) -> bool {
+    /// Whether it is about a handle, parameter or session of the command, and not about the TPM's own state (Part 2, 6.6).
+    pub(crate) fn is_format_one(self) -> bool {
         self.0 & RC_FMT1 != 0
     }
 

@@ -213,10 +213,12 @@ fn append<'a>(plans: Vec<Plan<'a>>, action: Action<'a>) -> Vec<Plan<'a>> {
     plans.into_iter().map(|plan| plan.then(action)).collect()
 }
 
-/// What has to be read to tell which plans will succeed: a selection for each bank.
+/// What has to be read to tell which plans will succeed: a selection for each bank. What was not signed has no say: with a PCR
+/// that this TPM lacks it would keep all others from being read.
 pub(crate) fn selections(plans: &[Plan<'_>]) -> Result<Vec<PcrSelection>> {
     let mut banks: BTreeMap<Hash, BTreeSet<u8>> = BTreeMap::new();
-    for selection in plans.iter().flat_map(|plan| plan.actions.iter().filter_map(Action::selection)) {
+    let signed = plans.iter().filter(|plan| plan.is_signed());
+    for selection in signed.flat_map(|plan| plan.actions.iter().filter_map(Action::selection)) {
         banks.entry(selection.bank()).or_default().extend(selection.indices());
     }
     banks.into_iter().map(|(bank, pcrs)| PcrSelection::new(bank, pcrs)).collect()
