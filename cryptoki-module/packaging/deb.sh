@@ -64,15 +64,10 @@ documents() {
     install -m 644 "$SOURCE"/README.md "$SOURCE"/docs/*.md "$doc"
     install -m 644 "$SOURCE"/docs/clients/*.md "$doc/clients"
     {
-        echo 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/'
-        echo "Upstream-Name: $NAME"
+        echo "$NAME is under the Apache License 2.0 or the MIT licence, at your choice."
+        echo 'The Apache License 2.0 stands in /usr/share/common-licenses/Apache-2.0; the other one is this:'
         echo
-        echo 'Files: *'
-        echo "Copyright: the authors of $NAME"
-        echo 'License: Apache-2.0 or MIT'
-        echo ' The Apache License 2.0 stands in /usr/share/common-licenses/Apache-2.0; the other one is this:'
-        echo ' .'
-        sed 's/^$/./; s/^/ /' "$SOURCE/LICENSE-MIT"
+        cat "$SOURCE/LICENSE-MIT"
     } >"$doc/copyright"
     printf '%s (%s) unstable; urgency=medium\n\n  * The release of this version.\n\n -- %s <%s@localhost>  %s\n' \
         "$NAME" "$version" "$NAME" "$NAME" "$(date -R -u -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.Debian.gz"
