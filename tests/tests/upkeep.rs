@@ -2,7 +2,7 @@
 //! the TPM is done by tpm2-tools.
 
 use serde_json::Value;
-use tests::desk::{Desk, PIN};
+use tests::desk::Desk;
 use tests::world::{Run, World};
 
 /// A command of tpm2-tools on the world's TPM.
