@@ -1,5 +1,6 @@
 //! What came over, used for the first time in the ways that people use it; and stores in which something is not as it should be.
 
+use rusqlite::params;
 use serde_json::Value;
 use tests::world::Run;
 
@@ -49,4 +50,80 @@ fn nothing_that_came_over_is_said_to_be_altered() {
         }
         std::fs::remove_dir_all(world.store()).unwrap();
     }
+}
+
+/// One token with something wrong in its rows beside one that is whole: what the damage is, what is then said of the token, and
+/// of its only object.
+const DAMAGE: &[(&str, &str, &str)] = &[
+    ("UPDATE pobjects SET objauth = 'wrong' WHERE id = 2", "another authorization", ""),
+    ("UPDATE pobjects SET objauth = zeroblob(2000000) WHERE id = 2", "too long", ""),
+    ("UPDATE pobjects SET config = x'ff' WHERE id = 2", "UTF-8", ""),
+    ("UPDATE pobjects SET config = zeroblob(2000000) WHERE id = 2", "too long", ""),
+    ("UPDATE pobjects SET hierarchy = x'ff' WHERE id = 2", "hierarchy", ""),
+    ("UPDATE tokens SET pid = 'two' WHERE id = 2", "primary key is not in the store", ""),
+    ("UPDATE tokens SET config = x'ff' WHERE id = 2", "UTF-8", ""),
+    ("UPDATE sealobjects SET userpriv = NULL WHERE tokid = 2", "PIN is incomplete", ""),
+    ("UPDATE sealobjects SET sopub = 1.5 WHERE tokid = 2", "PINs cannot be read", ""),
+    ("UPDATE sealobjects SET soauthsalt = zeroblob(2000000) WHERE tokid = 2", "PINs cannot be read", ""),
+    ("UPDATE tobjects SET attrs = zeroblob(2000000) WHERE tokid = 2", "", "too long"),
+    ("UPDATE tobjects SET attrs = x'ff' WHERE tokid = 2", "", "UTF-8"),
+];
+
+#[test]
+fn what_is_wrong_with_one_row_leaves_the_others_alone() {
+    let workshop = Workshop::new();
+    let world = &workshop.world;
+    let store = workshop.store(9, "two");
+    store.conn.execute("INSERT INTO pobjects SELECT 2, hierarchy, config, objauth FROM pobjects", []).unwrap();
+    for (token, label) in [(1, "whole"), (2, "other")] {
+        store.token(token, Some(label), INITIALIZED);
+        store.pins(token, true);
+        store.object(token, &workshop.private_key("key", &mechanisms(9), false));
+    }
+    store.conn.execute("UPDATE tokens SET pid = id", []).unwrap();
+    drop(store);
+    let file = |name: &str| workshop.directory(name).join("tpm2_pkcs11.sqlite3");
+    std::fs::create_dir(workshop.directory("spoiled")).unwrap();
+    for (damage, of_token, of_object) in DAMAGE {
+        std::fs::copy(file("two"), file("spoiled")).unwrap();
+        let store = rusqlite::Connection::open(file("spoiled")).unwrap();
+        store.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        assert_eq!(store.execute(damage, []).unwrap(), 1, "{damage}");
+        drop(store);
+        let (status, report) = workshop.migrate("spoiled", &[]);
+        assert_eq!(status, Some(1), "{damage}: {report:#}");
+        let token = |number: usize| &report["tokens"][number];
+        assert_eq!(token(0)["action"], "migrate", "{damage}: {report:#}");
+        assert_eq!(token(0)["objects"][0]["action"], "migrate", "{damage}: {report:#}");
+        let (action, said) = match of_object.is_empty() {
+            true => (("skip", of_token), token(1)),
+            false => (("skip", of_object), &token(1)["objects"][0]),
+        };
+        assert_eq!(said["action"], action.0, "{damage}: {report:#}");
+        assert!(said["why"].as_str().is_some_and(|why| why.contains(action.1)), "{damage}: {report:#}");
+        workshop.assert_signs("whole", "key");
+        std::fs::remove_dir_all(world.store()).unwrap();
+    }
+}
+
+#[test]
+fn a_label_in_latin_1_comes_over() {
+    let workshop = Workshop::new();
+    let store = workshop.store(9, "latin");
+    store.token(1, Some("whole"), INITIALIZED);
+    store.token(2, Some("other"), INITIALIZED);
+    for token in [1, 2] {
+        store.pins(token, true);
+        store.object(token, &workshop.private_key("key", &mechanisms(9), false));
+    }
+    // "Büro" and the spaces that C_InitToken has behind it, as a program in such an environment gives it.
+    let label = "CAST(x'42fc726f2020' AS TEXT)";
+    store.conn.execute(&format!("UPDATE tokens SET label = {label} WHERE id = 2"), params![]).unwrap();
+    drop(store);
+    let (status, report) = workshop.migrate("latin", &[]);
+    assert_eq!(status, Some(0), "{report:#}");
+    assert_eq!(report["tokens"][1]["label"], "B\u{fc}ro");
+    assert!(report["tokens"][1]["notes"].to_string().contains("Latin-1"), "{report:#}");
+    workshop.assert_signs("whole", "key");
+    workshop.assert_signs("B\u{fc}ro", "key");
 }

@@ -193,7 +193,7 @@ fn judge(
 ) -> Result<(MigratedToken, Option<Arrival>)> {
     let mut report = MigratedToken {
         id: token.id,
-        label: token.label.as_deref().map(|label| label.trim_end_matches(' ').to_owned()),
+        label: token.label.as_ref().map(|label| label_of(label).trim_end_matches(' ').to_owned()),
         action: Outcome::Skip,
         why: None,
         login_required: true,
@@ -203,7 +203,7 @@ fn judge(
     };
     let mut arrived = arrive(library.tpm()?, token, primaries, known, &mut report);
     if arrived.is_ok()
-        && let (Some(primary::Found::There(primary)), Some(seals)) = (primaries.get(&token.primary), &token.seals)
+        && let (Some(primary::Found::There(primary)), Ok(Some(seals))) = (below(token, primaries), &token.seals)
         && !primary::owns(library, primary, &seals.so)?
     {
         arrived = Err(No::Because("its PIN's object was not made under its primary key, or was damaged".to_owned()));
@@ -236,7 +236,8 @@ fn arrive(
     let because = |why: &str| No::Because(why.to_owned());
     let settings = token.settings.as_ref().map_err(|why| No::Because(format!("its settings cannot be read: {why}")))?;
     let is_true = |key: &str| settings.find(key).and_then(PeerValue::truth).unwrap_or(false);
-    let (Some(seals), Some(label)) = (&token.seals, report.label.clone()) else {
+    let seals = token.seals.as_ref().map_err(|why| No::Because(format!("its PINs cannot be read: {why}")))?;
+    let (Some(seals), Some(label)) = (seals, report.label.clone()) else {
         report.empty = true;
         return Err(because("it was never initialized: there is nothing in it"));
     };
@@ -261,10 +262,13 @@ fn arrive(
     if label.len() > 32 || label.contains('\0') {
         return Err(because("its label is longer than the 32 bytes that PKCS#11 has for it"));
     }
-    match primaries.get(&token.primary) {
-        Some(primary::Found::There(_)) => {}
-        Some(primary::Found::Lost(why)) => return Err(No::Because(why.clone())),
-        None => return Err(because("its primary key is not in the store")),
+    let primary = match (token.primary, below(token, primaries)) {
+        (Some(primary), Some(primary::Found::There(_))) => primary,
+        (_, Some(primary::Found::Lost(why))) => return Err(No::Because(why.clone())),
+        _ => return Err(because("its primary key is not in the store")),
+    };
+    if matches!(token.label, Some(Err(_))) {
+        report.notes.push("its label is not UTF-8: it was taken for Latin-1".to_owned());
     }
     note_settings(settings, &mut report.notes);
     if user.is_none() {
@@ -277,7 +281,20 @@ fn arrive(
         objects.extend(translated);
     }
     let login_required = report.login_required;
-    Ok(Arrival { primary: token.primary, label, serial, login_required, so, user, objects })
+    Ok(Arrival { primary, label, serial, login_required, so, user, objects })
+}
+
+fn below<'a>(token: &PeerToken, primaries: &'a BTreeMap<i64, primary::Found>) -> Option<&'a primary::Found> {
+    primaries.get(&token.primary?)
+}
+
+/// A label as text. The other software keeps the bytes that it was given; those that are not UTF-8 come from a program that spoke
+/// the encoding of its time, in most places Latin-1, where each byte is a character.
+fn label_of(label: &std::result::Result<String, Vec<u8>>) -> String {
+    match label {
+        Ok(label) => label.clone(),
+        Err(bytes) => bytes.iter().copied().map(char::from).collect(),
+    }
 }
 
 /// Settings that have no place here.
