@@ -1,5 +1,7 @@
 //! What came over, used for the first time in the ways that people use it; and stores in which something is not as it should be.
 
+use std::path::Path;
+
 use rusqlite::params;
 use serde_json::Value;
 use tests::world::Run;
@@ -126,4 +128,46 @@ fn a_label_in_latin_1_comes_over() {
     assert!(report["tokens"][1]["notes"].to_string().contains("Latin-1"), "{report:#}");
     workshop.assert_signs("whole", "key");
     workshop.assert_signs("B\u{fc}ro", "key");
+}
+
+/// A directory that cannot be entered, by the superuser neither: a link to itself.
+fn close(directory: &Path) {
+    std::os::unix::fs::symlink(directory, directory).unwrap();
+}
+
+#[test]
+fn a_store_that_cannot_be_looked_at_is_not_said_to_be_none() {
+    const WHY: &str = "Too many levels of symbolic links";
+    let workshop = Workshop::new();
+    two_tokens(&workshop);
+    workshop.tpm.release();
+    let world = &workshop.world;
+    std::fs::create_dir_all(world.path(".local/share")).unwrap();
+    let (first, second) = (world.path(".local/share/tpm2-pkcs11"), world.path(".tpm2_pkcs11"));
+    let file = |directory: &Path| directory.join("tpm2_pkcs11.sqlite3").to_str().unwrap().to_owned();
+    close(&first);
+    let run = world.ptool(&["migrate", "--dry-run"]);
+    assert!(run.status == Some(5) && run.stderr.contains(WHY), "{run:?}");
+    let doctor = world.ptool(&["doctor", "--root", "/nowhere"]);
+    assert!(doctor.text().contains("`ptool migrate` takes over"), "{doctor:?}");
+
+    // The next place counts, and what was passed over is said.
+    std::fs::rename(world.path("two"), &second).unwrap();
+    let dry = ["migrate", "--dry-run", "--output=json"];
+    let report = json(&world.ptool_ok(&dry));
+    assert_eq!(report["from"], file(&second));
+    assert!(report["others"][0].as_str().unwrap().contains(WHY), "{report:#}");
+    std::fs::remove_file(&first).unwrap();
+    std::fs::create_dir(&first).unwrap();
+    std::fs::copy(file(&second), file(&first)).unwrap();
+    let report = json(&world.ptool_ok(&dry));
+    assert_eq!((&report["from"], &report["others"]), (&Value::from(file(&first)), &Value::from(vec![file(&second)])));
+    // The file itself does for a directory.
+    let report = json(&world.ptool_ok(&[&dry[..], &["--from", &file(&second)]].concat()));
+    assert_eq!((report["tokens"].as_array().unwrap().len(), &report["others"]), (2, &Value::Null));
+
+    // And of ours.
+    close(&world.path("loop"));
+    let run = world.ptool(&["listtokens", "--path=loop"]);
+    assert!(run.status == Some(5) && !run.stderr.contains("there is no store"), "{run:?}");
 }

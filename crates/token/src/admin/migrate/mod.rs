@@ -10,6 +10,7 @@ pub(super) use object::unhex;
 pub use primary::handle_of_reference;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use base::digest::Hash;
@@ -29,7 +30,7 @@ use crate::{Error, Result};
 /// What to take over.
 #[derive(Clone, Debug, Default)]
 pub struct MigrateRequest {
-    /// The directory of the store; by default the first that tpm2-pkcs11 itself would look in and that has one.
+    /// The store, or its directory; by default the first in which tpm2-pkcs11 itself would look and find one.
     pub from: Option<PathBuf>,
     /// Only say what would come over.
     pub dry_run: bool,
@@ -44,6 +45,9 @@ pub struct MigrateReport {
     pub schema: u32,
     /// Nothing was written.
     pub dry_run: bool,
+    /// Other places in which tpm2-pkcs11 would look, and that have a store too, or may not be looked into.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// The tokens, in their order there.
     pub tokens: Vec<MigratedToken>,
 }
@@ -129,7 +133,7 @@ impl Admin {
     /// # Errors
     /// [`Error::Store`] if there is no such store or it cannot be read, [`Error::DeviceRemoved`] without a TPM.
     pub fn migrate(config: Config, request: &MigrateRequest) -> Result<MigrateReport> {
-        let source = source(request)?;
+        let (source, others) = source(request)?;
         let peer = PeerStore::read(&source).map_err(|error| explain(&source, error))?;
         let library = Library::open(config)?;
         let primaries = primary::find(&library, &peer)?;
@@ -148,6 +152,7 @@ impl Admin {
             from: source.display().to_string(),
             schema: peer.version,
             dry_run: request.dry_run,
+            others,
             tokens,
         };
         if !request.dry_run && !arrivals.is_empty() {
@@ -158,14 +163,40 @@ impl Admin {
     }
 }
 
-/// The file to read.
-fn source(request: &MigrateRequest) -> Result<PathBuf> {
-    let directories = request.from.clone().map_or_else(peer_directories, |directory| vec![directory]);
-    let mut files = directories.iter().map(|directory| directory.join(PEER_FILE));
-    files.find(|file| file.exists()).ok_or_else(|| {
-        let places: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
-        Error::Store(format!("there is no {PEER_FILE} in {}", places.join(", ")))
-    })
+/// The file to read, and what was passed over for it.
+fn source(request: &MigrateRequest) -> Result<(PathBuf, Vec<String>)> {
+    if let Some(from) = &request.from {
+        return match from.is_file() {
+            true => Ok((from.clone(), Vec::new())),
+            false => first_of(std::slice::from_ref(from)),
+        };
+    }
+    first_of(&peer_directories())
+}
+
+/// The first file that is there. Like tpm2-pkcs11, it goes on where it may not look; unlike that, it says so.
+fn first_of(directories: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
+    let (mut found, mut others, mut closed) = (None, Vec::new(), None);
+    for file in directories.iter().map(|directory| directory.join(PEER_FILE)) {
+        match file.metadata() {
+            Ok(_) if found.is_none() => found = Some(file),
+            Ok(_) => others.push(file.display().to_string()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => {
+                let why = format!("{}: {error}", file.display());
+                closed.get_or_insert_with(|| why.clone());
+                others.push(why);
+            }
+        }
+    }
+    match (found, closed) {
+        (Some(found), _) => Ok((found, others)),
+        (None, Some(why)) => Err(Error::Store(why)),
+        (None, None) => {
+            let places: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
+            Err(Error::Store(format!("there is no {PEER_FILE} in {}", places.join(", "))))
+        }
+    }
 }
 
 fn explain(file: &std::path::Path, error: store::Error) -> Error {
