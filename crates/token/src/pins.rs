@@ -228,7 +228,7 @@ impl Library {
             Some(id) => store
                 .primary(id)?
                 .ok_or(Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`"))?,
-            None => match store.primaries()?.into_iter().next() {
+            None => match self.first_primary(&store)? {
                 Some(row) => row,
                 None => {
                     let keeping = tpm::Keeping::PersistentIfPossible;
@@ -257,6 +257,22 @@ impl Library {
         drop(store);
         self.changed()?;
         Ok(id)
+    }
+
+    /// The first primary of the store that is still in the TPM: after a clear it may have others, which nothing can be made below. Where
+    /// there is only one, its use will tell; else one TPM command for each.
+    pub(crate) fn first_primary(&self, store: &Store) -> Result<Option<PrimaryRow>> {
+        let mut rows = store.primaries()?;
+        if rows.len() > 1 {
+            for (index, row) in rows.iter().enumerate() {
+                match self.tpm()?.check_primary(&parent(row)?) {
+                    Ok(()) => return Ok(Some(rows.swap_remove(index))),
+                    Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(rows.into_iter().next())
     }
 
     /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store.
