@@ -77,8 +77,9 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let what = match error {
-            // "Argument" is a word of the C interface.
+            // Arguments and handles are words of the C interface.
             Error::ArgumentsBad(what) => what.to_owned(),
+            Error::ObjectHandleInvalid => "there is no such object, or it is not for this user".to_owned(),
             _ => error.to_string(),
         };
         let (status, advice) = advise(&error);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base::Secret;
+use base::curve::Curve;
 use keyfile::tss2::{Kind, PolicyCommand, TssKey};
 use keyfile::{Key, PublicKey, pem};
 use serde::Serialize;
@@ -53,7 +54,7 @@ pub(super) fn export(context: &mut Context<'_>, options: &Export) -> Result<(), 
         ExportFormat::Der => (public()?.spki(), Readers::All),
         ExportFormat::Ssh => {
             let comment = options.which.key_label.as_deref().unwrap_or_default();
-            (format!("{}\n", public()?.to_openssh(comment)).into_bytes(), Readers::All)
+            (format!("{}\n", openssh(&public()?, comment)?).into_bytes(), Readers::All)
         }
         ExportFormat::Cert => {
             let der = admin.export_certificate(&label, &which)?;
@@ -82,6 +83,17 @@ pub(super) fn export(context: &mut Context<'_>, options: &Export) -> Result<(), 
         }
     };
     deliver(context, "export", &file, &content, readers)
+}
+
+/// The key as a line of `authorized_keys`.
+pub(super) fn openssh(key: &PublicKey, comment: &str) -> Result<String, Failure> {
+    match key {
+        PublicKey::Ec(point) if point.curve() == Curve::P224 => Err(Failure::general(
+            "OpenSSH has no type for keys on P-224",
+            "It knows P-256, P-384 and P-521, and RSA; --format=pem writes this key for other programs.",
+        )),
+        key => Ok(key.to_openssh(comment)),
+    }
 }
 
 /// Writes a file and says so, or standard output and nothing else.

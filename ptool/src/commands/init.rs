@@ -46,7 +46,7 @@ fn handle_in(path: &Path) -> Result<u32, Failure> {
     let bytes = std::fs::read(path).map_err(|error| {
         let what =
             format!("--primary-handle is neither a handle such as 0x81000001 nor a file: {}: {error}", path.display());
-        Failure::usage(what, "")
+        Failure::usage(what, "Give a persistent handle, or a file that `tpm2_evictcontrol -o` wrote.")
     })?;
     Ok(handle_of_reference(&bytes)?)
 }

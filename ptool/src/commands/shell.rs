@@ -23,8 +23,12 @@ const LABEL: &str = "demo";
 const SO_PIN: &str = "12345678";
 const USER_PIN: &str = "1234";
 
+/// As much as a socket's address has room for (unix(7)), with a longer name beside it.
+const LONGEST_SOCKET: usize = 107 - ("control.sock".len() - "tpm.sock".len());
+
 /// How long swtpm may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
+const STARTS: &str = "`swtpm socket --help` shows whether it runs at all.";
 /// After how long what it says is taken for the reason that it does not.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -141,8 +145,15 @@ impl SoftwareTpm {
             Failure::general(format!("{}: {error}", directory.display()), "--state names another directory.")
         };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory.join("tpm")).map_err(failed)?;
+        let socket = directory.join("tpm.sock");
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            return Err(Failure::general(
+                format!("{} is too long for the name of a socket", socket.display()),
+                "--state names another directory, TMPDIR the one for what is not kept.",
+            ));
+        }
         // A socket of a TPM that runs, or ran, there.
-        if UnixStream::connect(directory.join("tpm.sock")).is_ok() {
+        if UnixStream::connect(socket).is_ok() {
             return Err(Failure::general(
                 format!("a TPM is running in {} already", directory.display()),
                 "Leave the other shell first, or name another directory with --state.",
@@ -185,11 +196,11 @@ impl SoftwareTpm {
             }
             // It may say something and start all the same.
             if let (true, Some(line)) = (start.elapsed() > GRACE, said.lines().next()) {
-                return Err(Failure::general(format!("swtpm says: {line}"), ""));
+                return Err(Failure::general(format!("swtpm does not start: {line}"), STARTS));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Err(Failure::general("swtpm does not start", "Try again; `swtpm socket --help` shows whether it runs at all."))
+        Err(Failure::general("swtpm does not start", STARTS))
     }
 
     fn end(mut self) {
@@ -210,12 +221,12 @@ fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::general(format!("{}: {error}", directory.display()), "Name another directory."))
 }
 
-/// A new directory for this user alone, with a short path: that of a socket has at most 107 bytes.
+/// A new directory for this user alone.
 fn temporary() -> Result<PathBuf, Failure> {
     tempfile::Builder::new().prefix("ptool-").tempdir().map(tempfile::TempDir::keep).map_err(|error| {
         Failure::general(
-            format!("there is no room for temporary files: {error}"),
-            "TMPDIR names another directory for them.",
+            format!("a temporary directory cannot be made: {error}"),
+            "TMPDIR names another directory to make it in.",
         )
     })
 }

@@ -47,7 +47,7 @@ pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
 pub use uri::KeyUri;
-pub use verify::VerifyReport;
+pub use verify::{VerifiedObject, VerifyReport};
 
 pub use crate::arrival::CertificateParts;
 pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
