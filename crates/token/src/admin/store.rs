@@ -33,8 +33,8 @@ impl Admin {
         Ok((found, known))
     }
 
-    /// Removes a primary key and every token below it from the store and, unless it is to be kept for others, from the TPM. 1
-    /// TPM command. The keys of the tokens are gone for ever.
+    /// Removes a primary key and every token below it from the store and, unless it is to be kept for others, from the TPM. 2
+    /// TPM commands. The keys of the tokens are gone for ever.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] if there is no such primary; [`Error::HierarchyAuth`] when the owner's auth value is wrong:
