@@ -87,6 +87,11 @@ fn backup() {
     replay("backup.txt");
 }
 
+#[test]
+fn files() {
+    replay("files.txt");
+}
+
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);
