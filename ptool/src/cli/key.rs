@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::values::parse_id;
-use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Binding, KeyId, SoPin, TokenLabel, UnusedAuth, UserPin};
 
 /// `addkey`
 #[derive(Debug, Args)]
@@ -47,9 +47,8 @@ pub(crate) struct AddKey {
     #[command(flatten)]
     pub(crate) so: SoPin,
 
-    /// Accepted for scripts written for tpm2_ptool; making a key needs no owner authorization
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// The kinds of key `addkey` makes, under tpm2_ptool's names.

@@ -49,7 +49,7 @@ impl Arrived {
 }
 
 pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let file = files::read(&options.privkey)?;
