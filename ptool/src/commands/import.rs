@@ -20,12 +20,10 @@ use crate::pins::{self, Surroundings};
 #[derive(Serialize)]
 pub(super) struct Arrived {
     action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    private: Option<Half>,
+    /// Secret keys too.
+    private: Half,
     #[serde(skip_serializing_if = "Option::is_none")]
     public: Option<Half>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<Half>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<Half>,
 }
@@ -39,12 +37,8 @@ struct Half {
 impl Arrived {
     pub(super) fn new(action: &'static str, imported: Imported) -> Arrived {
         let half = |summary: token::info::ObjectSummary| Half { cka_id: summary.cka_id };
-        let (private, secret) = match imported.public.is_some() {
-            true => (Some(half(imported.key)), None),
-            false => (None, Some(half(imported.key))),
-        };
         let certificates = imported.certificates.into_iter().map(half).collect();
-        Arrived { action, private, public: imported.public.map(half), secret, certificates }
+        Arrived { action, private: half(imported.key), public: imported.public.map(half), certificates }
     }
 }
 
