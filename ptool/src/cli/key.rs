@@ -17,11 +17,11 @@ pub(crate) struct AddKey {
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     pub(crate) algorithm: KeyAlgorithm,
 
-    /// CKA_LABEL of the new objects [default: a number]
+    /// CKA_LABEL of the new objects [default: none]
     #[arg(long, value_name = "LABEL")]
     pub(crate) key_label: Option<String>,
 
-    /// CKA_ID of the new objects: text, or hex:... for bytes [default: random]
+    /// CKA_ID of the new objects: text, or hex:... for bytes [default: derived from the public key; random for a secret key]
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     pub(crate) id: Option<KeyId>,
 
