@@ -92,6 +92,11 @@ fn backup() {
 }
 
 #[test]
+fn files() {
+    replay("files.txt");
+}
+
+#[test]
 fn options() {
     replay("options.txt");
 }
