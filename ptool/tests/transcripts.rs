@@ -97,6 +97,11 @@ fn import_secret() {
     replay("import-secret.txt");
 }
 
+#[test]
+fn first_pin() {
+    replay("first-pin.txt");
+}
+
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);
