@@ -9,6 +9,7 @@
 //! - [`migrant`]: tpm2-pkcs11 beside it, on the same TPM.
 //! - [`desk`]: where real programs work; [`sshd`]: one to log in to.
 //! - [`programs`]: the page about other programs, from the texts that `ptool` prints.
+//! - [`fuzz`]: random input, random calls, and many processes at once.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
 
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@
 pub mod call;
 pub mod desk;
 mod functions;
+pub mod fuzz;
 pub mod math;
 pub mod migrant;
 pub mod names;
