@@ -48,12 +48,12 @@ fn running(home: &Path) -> bool {
 fn everything_is_set_up_and_nothing_is_left() {
     let home = tempfile::tempdir().unwrap();
     let line = "ptool addkey --label=demo --userpin=1234 --algorithm=ecc256 --key-label=ssh && ptool listtokens && \
-                echo \"module $MODULE\" && exit 7";
+                echo \"module $MODULE\" && cat $TPM2_CRYPTOKI_CONFIG && exit 7";
     let output = shell(&home, line);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert!(
-        said.contains("action: add") && said.contains("label: demo") && said.contains("libtpm2_cryptoki.so"),
+        ["action: add", "label: demo", "libtpm2_cryptoki.so", "idle-ms = 50\n"].iter().all(|part| said.contains(part)),
         "{said}"
     );
     assert_eq!((leftovers(&home), running(home.path())), (Vec::new(), false));

@@ -92,6 +92,21 @@ fn backup() {
 }
 
 #[test]
+fn files() {
+    replay("files.txt");
+}
+
+#[test]
+fn import_secret() {
+    replay("import-secret.txt");
+}
+
+#[test]
+fn first_pin() {
+    replay("first-pin.txt");
+}
+
+#[test]
 fn options() {
     replay("options.txt");
 }
