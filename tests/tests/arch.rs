@@ -64,7 +64,7 @@ const ROOMS: &[Room] = &[
 const WORKSHOP: &[&str] = &["swtpm-fixtures", "tests"];
 
 /// The files in which `unsafe` may stand.
-const UNSAFE: &[&str] = &["cryptoki-module/src/raw.rs", "crates/tpm/src/tcti.rs"];
+const UNSAFE: &[&str] = &["cryptoki-module/src/published.rs", "cryptoki-module/src/raw.rs", "crates/tpm/src/tcti.rs"];
 
 /// The file in which return values are assigned.
 const RETURN_VALUES: &str = "cryptoki-module/src/rv.rs";
@@ -124,7 +124,7 @@ fn imports_keep_to_the_plan() {
 }
 
 #[test]
-fn unsafe_stands_in_two_files() {
+fn unsafe_stands_in_three_files() {
     let mut faults = Vec::new();
     let mut found = BTreeSet::new();
     for (path, source) in sources() {

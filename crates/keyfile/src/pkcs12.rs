@@ -7,7 +7,7 @@ use base::private::PrivateKey;
 use crate::certificate::Certificate;
 use crate::der::{Element, Reader, only_sequence, tag};
 use crate::error::{Error, Result};
-use crate::pbe::{self, Purpose, derive};
+use crate::pbe::{self, Purpose, Work, derive};
 use crate::public::PublicKey;
 use crate::read::{Key, KeyFile, foreign};
 
@@ -58,17 +58,18 @@ impl Pfx<'_> {
                 "the PKCS#12 file is protected by a public key, which is left out here".into(),
             ));
         };
+        let mut work = Work::of_file();
         if let Some(mac) = self.mac {
-            check_mac(mac.children(), safe, passphrase.ok_or(Error::PassphraseNeeded)?)?;
+            check_mac(mac.children(), safe, passphrase.ok_or(Error::PassphraseNeeded)?, &mut work)?;
         }
         let mut found = Found::default();
         let mut infos = only_sequence(safe).ok_or(BROKEN)?;
         while !infos.is_empty() {
             match content_info(infos.sequence().ok_or(BROKEN)?)? {
-                Content::Data(bags) => found.bags(bags, passphrase)?,
+                Content::Data(bags) => found.bags(bags, passphrase, &mut work)?,
                 Content::Encrypted { algorithm, ciphertext } => {
-                    let bags = pbe::decrypt(algorithm, passphrase, ciphertext)?;
-                    found.bags(bags.expose(), passphrase)?;
+                    let bags = pbe::decrypt(algorithm, passphrase, ciphertext, &mut work)?;
+                    found.bags(bags.expose(), passphrase, &mut work)?;
                 }
             }
         }
@@ -77,7 +78,7 @@ impl Pfx<'_> {
 }
 
 impl Found {
-    fn bags(&mut self, contents: &[u8], passphrase: Option<&Secret>) -> Result<()> {
+    fn bags(&mut self, contents: &[u8], passphrase: Option<&Secret>, work: &mut Work) -> Result<()> {
         let mut bags = only_sequence(contents).ok_or(BROKEN)?;
         while !bags.is_empty() {
             let mut bag = bags.sequence().ok_or(BROKEN)?;
@@ -85,7 +86,7 @@ impl Found {
             let value = bag.expect(tag::context(0)).ok_or(BROKEN)?.content;
             match id.split_last() {
                 Some((&KEY, BAG)) => self.key(Secret::copy_from(value), bag),
-                Some((&SHROUDED_KEY, BAG)) => self.key(pbe::private_key_info(value, passphrase)?, bag),
+                Some((&SHROUDED_KEY, BAG)) => self.key(pbe::private_key_info(value, passphrase, work)?, bag),
                 Some((&CERTIFICATE, BAG)) => {
                     if let Some(der) = certificate(value) {
                         self.certificates.push(Certificate::from_der(der)?);
@@ -167,7 +168,7 @@ fn friendly_name(mut rest: Reader<'_>) -> Option<String> {
 }
 
 /// MacData: who does not know the passphrase cannot make one (RFC 7292, 4).
-fn check_mac(mut mac: Reader<'_>, safe: &[u8], passphrase: &Secret) -> Result<()> {
+fn check_mac(mut mac: Reader<'_>, safe: &[u8], passphrase: &Secret, work: &mut Work) -> Result<()> {
     let mut digest = mac.sequence().ok_or(BROKEN)?;
     let algorithm = digest.sequence().and_then(|mut algorithm| algorithm.expect(tag::OID)).ok_or(BROKEN)?;
     let hash = hash_of(algorithm.content).ok_or_else(|| {
@@ -179,8 +180,7 @@ fn check_mac(mut mac: Reader<'_>, safe: &[u8], passphrase: &Secret) -> Result<()
         None => 1,
         Some(rounds) => rounds.number().ok_or(BROKEN)?,
     };
-    pbe::check_rounds(rounds)?;
-    let key = derive(hash, passphrase, salt, rounds, Purpose::Mac, hash.len())?;
+    let key = derive(hash, passphrase, salt, rounds, Purpose::Mac, hash.len(), work)?;
     if hash.hmac(key.expose(), &[safe]) == expected { Ok(()) } else { Err(Error::PassphraseWrong) }
 }
 

@@ -15,6 +15,8 @@ pub(crate) mod pcr;
 mod rebuild;
 pub(crate) mod settings;
 pub(crate) mod shell;
+#[cfg(test)]
+mod shown;
 pub(crate) mod snippet;
 mod store;
 mod token;
@@ -277,7 +279,6 @@ mod tests {
             "ptool config --label l --key tcti --snippet ssh",
             "ptool addkey --label l --algorithm ecc256 --id hex:123",
             "ptool addkey --label l --algorithm ecc256 --id hex:",
-            "ptool objdel",
             "ptool objdel 1 --id 2",
             "ptool addkey --label l --algorithm ecc256 --pcr-values f",
             "ptool addkey --label l --algorithm ecc256 --pcr-authority k --pcr sha256:1 --pcr-values f",

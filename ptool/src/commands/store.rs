@@ -76,7 +76,9 @@ fn agreed(context: &mut Context<'_>, question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         let _ = writeln!(stderr);
     }
-    let answer = answer.map_err(|error| Failure::general(format!("the answer cannot be read: {error}"), ""))?;
+    let answer = answer.map_err(|error| {
+        Failure::general(format!("the answer cannot be read: {error}"), "--yes says it beforehand.")
+    })?;
     Ok(answer.is_some_and(|answer| {
         let answer = answer.expose().trim_ascii();
         answer.eq_ignore_ascii_case(b"y") || answer.eq_ignore_ascii_case(b"yes")
