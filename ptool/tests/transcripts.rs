@@ -102,6 +102,14 @@ fn import_secret() {
 }
 
 #[test]
+fn export_parity() {
+    replay_with(&["tpm2_load", "tpm2_sign"], "export-parity.txt");
+}
+
+#[test]
+}
+
+#[test]
 fn first_pin() {
     replay("first-pin.txt");
 }
