@@ -92,6 +92,11 @@ fn backup() {
 }
 
 #[test]
+fn files() {
+    replay("files.txt");
+}
+
+#[test]
 fn options() {
     replay("options.txt");
 }
@@ -194,7 +199,8 @@ fn replay_on(machine: &Machine, name: &str) {
                 .unwrap();
         }
         for line in &seen {
-            let known = wanted.iter().find(|wanted| matches(wanted, line));
+            // Of patterns that fit, the one that says most.
+            let known = wanted.iter().filter(|wanted| matches(wanted, line)).max_by_key(|wanted| wanted.len());
             writeln!(anew, "{}", known.copied().unwrap_or(line)).unwrap();
         }
     }

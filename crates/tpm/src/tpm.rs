@@ -110,7 +110,8 @@ impl Tpm {
         self.general(Repeat::Safe, primary::list_persistent)
     }
 
-    /// Removes a persistent primary from the TPM. One command. Everything under it becomes useless.
+    /// Removes a persistent primary from the TPM. Two commands. Everything under it becomes useless. What else is at its handle
+    /// stays: [`Error::WrongPrimary`].
     pub fn evict(&self, primary: &Primary, owner_auth: &Secret) -> Result<()> {
         self.general(Repeat::Never, |connection| primary::evict(connection, primary, owner_auth))
     }

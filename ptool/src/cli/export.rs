@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::import::{KeyNames, Passphrase};
 use super::values::parse_id;
-use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Hidden, KeyId, SoPin, TokenLabel, UnusedAuth, UserPin};
 
 /// Names an object of a token.
 #[derive(Debug, Args)]
@@ -63,6 +63,9 @@ pub(crate) struct Export {
 
     #[command(flatten)]
     pub(crate) so: SoPin,
+
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// What is written.
@@ -214,9 +217,8 @@ pub(crate) struct Link {
     #[command(flatten)]
     pub(crate) so: SoPin,
 
-    /// Accepted for scripts written for tpm2_ptool; linking a key needs no owner authorization
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// A persistent handle.

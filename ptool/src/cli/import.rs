@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::values::parse_id;
-use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UnusedAuth, UserPin};
 
 /// `import`
 #[derive(Debug, Args)]
@@ -46,9 +46,8 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) so: SoPin,
 
-    /// Accepted for scripts written for tpm2_ptool; importing a key needs no owner authorization
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// How the objects of a key are called.

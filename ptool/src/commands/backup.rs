@@ -3,6 +3,7 @@
 use keyfile::tss2::{self, Kind, TssKey};
 use keyfile::{Key, pem};
 use serde::Serialize;
+use token::Error;
 use token::admin::{RestoreRequest, WrappedKey};
 
 use super::export::object;
@@ -80,6 +81,12 @@ pub(super) fn restore(context: &mut Context<'_>, options: &Restore) -> Result<()
         key_label: options.key_label.clone(),
         id: options.id.clone().map(|id| id.0),
     };
-    let restored = admin.restore(&request).map_err(|error| Failure::with_pin(error, pin_name))?;
+    let restored = admin.restore(&request).map_err(|error| match error {
+        Error::ArgumentsBad(what) if !what.contains("; ") => Failure::general(
+            what,
+            "Nothing was restored; the backup and the recovery key must be those that `addkey --backup` and `backup` had.",
+        ),
+        error => Failure::with_pin(error, pin_name),
+    })?;
     output::print(context.format, &Arrived::new("restore", restored))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use token::admin::{Admin, ForeignKey, ParentKey, Which, wrap as wrap_for};
 
 use super::files::{self, Readers};
-use super::{Context, find_token, import, key_user};
+use super::{Context, find_token, import, key_user, note_unused_auth};
 use crate::cli::export::{Export, ExportFormat, Srk, SrkFormat, WhichObject, Wrap};
 use crate::cli::import::{ImportAlgorithm, Passphrase};
 use crate::errors::Failure;
@@ -28,6 +28,7 @@ struct Written {
 }
 
 pub(super) fn export(context: &mut Context<'_>, options: &Export) -> Result<(), Failure> {
+    note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let (label, which) = object(&admin, &options.which)?;
     let token = find_token(&admin, &label)?;

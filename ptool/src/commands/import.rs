@@ -20,12 +20,10 @@ use crate::pins::{self, Surroundings};
 #[derive(Serialize)]
 pub(super) struct Arrived {
     action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    private: Option<Half>,
+    /// Secret keys too.
+    private: Half,
     #[serde(skip_serializing_if = "Option::is_none")]
     public: Option<Half>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<Half>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<Half>,
 }
@@ -39,17 +37,13 @@ struct Half {
 impl Arrived {
     pub(super) fn new(action: &'static str, imported: Imported) -> Arrived {
         let half = |summary: token::info::ObjectSummary| Half { cka_id: summary.cka_id };
-        let (private, secret) = match imported.public.is_some() {
-            true => (Some(half(imported.key)), None),
-            false => (None, Some(half(imported.key))),
-        };
         let certificates = imported.certificates.into_iter().map(half).collect();
-        Arrived { action, private, public: imported.public.map(half), secret, certificates }
+        Arrived { action, private: half(imported.key), public: imported.public.map(half), certificates }
     }
 }
 
 pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let file = files::read(&options.privkey)?;

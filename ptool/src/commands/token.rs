@@ -28,7 +28,7 @@ struct PinSet<'a> {
 }
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddToken) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     if options.label.label.is_empty() {
         return Err(Failure::usage("the label is empty", "Programs find a token by its label; give it one."));
     }
@@ -64,6 +64,7 @@ impl From<TokenSummary> for Added {
 }
 
 pub(super) fn init_pin(context: &mut Context<'_>, options: &InitPin) -> Result<(), Failure> {
+    note_unused_auth(&options.unused);
     let label = &options.label.label;
     let admin = context.admin()?;
     find_token(&admin, label)?;
@@ -74,6 +75,7 @@ pub(super) fn init_pin(context: &mut Context<'_>, options: &InitPin) -> Result<(
 }
 
 pub(super) fn change_pin(context: &mut Context<'_>, options: &ChangePin) -> Result<(), Failure> {
+    note_unused_auth(&options.unused);
     let label = &options.label.label;
     let admin = context.admin()?;
     find_token(&admin, label)?;

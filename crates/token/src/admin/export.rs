@@ -96,7 +96,7 @@ impl Admin {
         let object = self.private_key(&token, which)?;
         let primary = object.parent()?.unwrap_or_else(|| token.primary.clone());
         let parent = parent::handle(&primary).ok_or(Error::ArgumentsBad(
-            "the key's parent is made again at each use, from a template that files have no word for",
+            "the key's parent is made again at each use, from a template that files have no word for; the key is used through the module",
         ))?;
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NO_OBJECT) };
         let policy = object.policy.as_deref();
@@ -107,14 +107,16 @@ impl Admin {
             None => return Err(Error::KeyFunctionNotPermitted),
         };
         if free && !auth.is_empty() {
-            return Err(Error::ArgumentsBad("the policy of the key asks for no passphrase: the key cannot have one"));
+            return Err(Error::ArgumentsBad(
+                "the policy of the key asks for no passphrase, so it cannot have one; --no-passphrase exports it without",
+            ));
         }
         let commands = policy.map_or(Ok(Vec::new()), |policy| policy.policy().to_commands()).map_err(|_| {
-            Error::ArgumentsBad("a key file has no words for alternatives in a policy, or for other objects")
+            Error::ArgumentsBad("a key file has no words for alternatives in a policy, or for other objects; such a key is used through the module")
         })?;
         if key.wrapped.handle().is_some() {
             return Err(Error::ArgumentsBad(
-                "the key is persistent in the TPM: there is nothing to export, its handle is all",
+                "the key is persistent in the TPM; there is nothing to export, its handle is all that other software needs",
             ));
         }
         let key = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &own, policy: None };

@@ -42,13 +42,14 @@ impl Admin {
         let token = self.token(label)?;
         self.library.tpm()?.check_primary(&token.primary)?;
         let so_pin = so_pin.map(|pin| self.library.unlock_officer(&token, pin)).transpose()?.map(|_| true);
-        let store = self.reader()?;
-        store.check()?;
-        let rows = store.objects(token.id)?;
         let user_pin = match user_pin {
             Some(pin) => Some(self.library.unlock_user(&token, pin)?),
             None => None,
         };
+        // Only now: the first use of a token that was taken over writes its rows anew.
+        let store = self.reader()?;
+        store.check()?;
+        let rows = store.objects(token.id)?;
         let is_whole = |row| {
             Object::from_row(row).is_ok_and(|object| {
                 // What a row hides must open, too.

@@ -22,8 +22,11 @@ pub(super) enum Found {
 pub(super) fn find(library: &Library, peer: &PeerStore) -> Result<BTreeMap<i64, Found>> {
     let mut found = BTreeMap::new();
     for primary in &peer.primaries {
-        let below =
-            peer.tokens.iter().filter(|token| token.primary == primary.id).find_map(|token| token.seals.as_ref());
+        let below = peer
+            .tokens
+            .iter()
+            .filter(|token| token.primary == Some(primary.id))
+            .find_map(|token| token.seals.as_ref().ok()?.as_ref());
         let outcome = match places(primary) {
             Ok(places) => first(library, primary, places, below.map(|seals| &seals.so))?,
             Err(why) => Found::Lost(format!("its primary key: {why}")),
@@ -39,8 +42,14 @@ fn first(library: &Library, primary: &PeerPrimary, places: Vec<Place>, seal: Opt
     for place in places {
         outcome = look(library, primary, place)?;
         let (Found::There(found), Some(seal)) = (&outcome, seal) else { continue };
-        if owns(library, found, seal)? {
-            return Ok(outcome);
+        match owns(library, found, seal) {
+            Ok(true) => return Ok(outcome),
+            Ok(false) => {}
+            // Each try may count towards lockout: one is enough for all that is below.
+            Err(Error::HierarchyAuth(_)) => {
+                return Ok(Found::Lost("its primary key has another authorization than the store says".to_owned()));
+            }
+            Err(error) => return Err(error),
         }
         outcome = Found::Lost("its primary key is not the one that it was made under".to_owned());
     }
