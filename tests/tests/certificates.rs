@@ -2,6 +2,7 @@
 
 use pkcs11_sys::{CKA_CERTIFICATE_CATEGORY, CKA_ID, CKA_SUBJECT, CKA_TRUSTED, CKU_USER};
 use tests::desk::{Desk, PIN};
+use tests::openssl::assert_request_verifies;
 use tests::world::Run;
 
 const LOGIN: [&str; 4] = ["--label", "alpha", "--userpin", PIN];
@@ -39,7 +40,7 @@ fn requests_of_every_key_verify() {
         ];
         let run = ptool(&desk, "csr", &[&common[..], options].concat());
         assert!(run.success(), "{key} {options:?}: {run:?}");
-        desk.openssl(&["req", "-in", "web.csr", "-verify", "-noout"]);
+        assert_request_verifies(&desk.world, "web.csr");
         let text =
             desk.openssl(&["req", "-in", "web.csr", "-noout", "-text", "-nameopt", "RFC2253,-esc_msb,utf8"]).text();
         for part in [
@@ -283,5 +284,5 @@ fn a_token_without_pin_needs_none() {
     let desk = Desk::new();
     let run = desk.world.ptool_ok(&["csr", "--label=open", "--subject=/O=Example/CN=open"]);
     desk.write("open.csr", &run.stdout);
-    desk.openssl(&["req", "-in", "open.csr", "-verify", "-noout"]);
+    assert_request_verifies(&desk.world, "open.csr");
 }

@@ -8,8 +8,8 @@ mod guest;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use tests::openssl::assert_request_verifies;
 use tests::product;
 use tests::world::{ALPHA, Run, World};
 
@@ -17,7 +17,7 @@ const PIN: &str = "user-alpha";
 const LETTER: &[u8] = b"Dear reader, whoever offers every hash to the token must answer for every hash.\n";
 
 /// No command takes this long unless it hangs.
-const SECONDS: &str = "60";
+const SECONDS: &str = "300";
 
 /// A world that programs in the trixie tree see as `/world`.
 struct Desk {
@@ -200,17 +200,17 @@ fn the_snippets_work_as_they_are_printed() {
     );
     desk.write("openssl.cnf", config);
     desk.openssl(&arguments);
-    desk.plain(&["req", "-in", "web.csr", "-verify", "-noout"]);
+    assert_request_verifies(&desk.world, "web.csr");
     desk.write("uri.pem", snippet("uri-pem"));
     desk.openssl(&["req", "-new", "-key", "uri.pem", "-subj", "/CN=other.example", "-out", "other.csr"]);
-    desk.plain(&["req", "-in", "other.csr", "-verify", "-noout"]);
+    assert_request_verifies(&desk.world, "other.csr");
 }
 
 #[test]
 fn storeutl_lists() {
     let Some(desk) = Desk::new() else { return };
     let count = |kind: &[&str], uri: &str| {
-        let run = desk.try_openssl(&[&["storeutl", "-noout"], kind, &[uri]].concat());
+        let run = desk.openssl(&[&["storeutl", "-noout"], kind, &[uri]].concat());
         let said = run.text();
         let total = said.lines().find_map(|line| line.strip_prefix("Total found: "));
         // Where there is nothing, it says nothing else.
@@ -466,8 +466,7 @@ fn req_makes_certificates_and_requests() {
         let pem = desk.plain(&["x509", "-in", "certificate", "-noout", "-pubkey"]).stdout;
         assert_eq!(pem, desk.read(&desk.public_key(label)), "{label}");
         desk.openssl(&["req", "-new", hash, "-key", &key, "-subj", "/CN=applicant", "-out", "request"]);
-        let verified = desk.plain(&["req", "-in", "request", "-verify", "-noout"]);
-        assert!(verified.all().contains("verify OK"), "{label}: {verified:?}");
+        assert_request_verifies(&desk.world, "request");
     }
     // The token as a certification authority.
     desk.openssl(&[
@@ -593,7 +592,7 @@ impl Drop for Server {
 }
 
 #[test]
-fn tls_1_3_handshakes() {
+fn tls_handshakes() {
     let Some(mut desk) = Desk::new() else { return };
     desk.detailed = true;
     shake_hands(&desk);
@@ -604,7 +603,7 @@ fn tls_1_3_handshakes() {
 
 /// The same where only what needs the key is asked of the token.
 #[test]
-fn tls_1_3_handshakes_of_a_modest_configuration() {
+fn tls_handshakes_of_a_modest_configuration() {
     if let Some(desk) = Desk::new() {
         desk.be_modest();
         shake_hands(&desk);
@@ -616,7 +615,7 @@ fn shake_hands(desk: &Desk) {
         let key = private(label);
         let host = ["-addext", "subjectAltName=DNS:reader.example", "-days", "2", "-out", "certificate"];
         desk.openssl(&[&["req", "-new", "-x509", "-key", &key, "-subj", "/CN=reader.example"], &host[..]].concat());
-        let server = Server::start(desk, &["-key", &key, "-cert", "certificate", "-tls1_3"]);
+        let server = Server::start(desk, &["-key", &key, "-cert", "certificate"]);
         let to = format!("127.0.0.1:{}", server.port);
         let client = [
             "s_client",
@@ -628,15 +627,18 @@ fn shake_hands(desk: &Desk) {
             "-verify_hostname",
             "reader.example",
         ];
-        // One client without the provider, one with everything asked of the token first; more than one on the same server.
-        for shake in [desk.try_plain(&client), desk.try_openssl(&client), desk.try_plain(&client)] {
-            let said = shake.all();
-            let server = String::from_utf8_lossy(&desk.read("server.log")).into_owned();
-            assert!(
-                shake.success() && said.contains("New, TLSv1.3") && said.contains("Verify return code: 0 (ok)"),
-                "{label}: {said}\n--- server\n{server}\n--- log\n{}",
-                desk.world.log()
-            );
+        for (version, option) in [("New, TLSv1.3", "-tls1_3"), ("New, TLSv1.2", "-tls1_2")] {
+            let client = [&client[..], &[option]].concat();
+            // One client without the provider, one with everything asked of the token first; more than one on the same server.
+            for shake in [desk.try_plain(&client), desk.try_openssl(&client), desk.try_plain(&client)] {
+                let said = shake.all();
+                let server = String::from_utf8_lossy(&desk.read("server.log")).into_owned();
+                assert!(
+                    shake.success() && said.contains(version) && said.contains("Verify return code: 0 (ok)"),
+                    "{label}: {said}\n--- server\n{server}\n--- log\n{}",
+                    desk.world.log()
+                );
+            }
         }
     }
     desk.world.assert_clean();
@@ -677,7 +679,7 @@ fn prove_clients(desk: &Desk) {
         "-out",
         "server",
     ]);
-    for label in ["rsa", "p256"] {
+    for label in ["rsa", "rsa3072", "p256", "p384", "p521"] {
         let key = private(label);
         desk.openssl(&[
             "req",
@@ -741,10 +743,12 @@ fn prove_clients(desk: &Desk) {
 #[test]
 fn genpkey_makes_keys_on_the_token() {
     let Some(desk) = Desk::new() else { return };
-    let cases: [(&str, [&str; 4]); 3] = [
+    let cases: [(&str, [&str; 4]); 5] = [
         ("made-rsa", ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
+        ("made-rsa3072", ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"]),
         ("made-p256", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
         ("made-p384", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]),
+        ("made-p521", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]),
     ];
     for (label, algorithm) in cases {
         let uri = format!("pkcs11_uri:pkcs11:token=alpha;object={label}");
@@ -759,11 +763,12 @@ fn genpkey_makes_keys_on_the_token() {
         }
     }
     let listed = desk.tool(&["--token-label", "alpha", "--login", "--pin", PIN, "--list-objects"]).text();
-    assert_eq!(listed.lines().filter(|line| line.contains("label:") && line.contains("made-")).count(), 6, "{listed}");
+    assert_eq!(listed.lines().filter(|line| line.contains("label:") && line.contains("made-")).count(), 10, "{listed}");
     assert!(listed.contains("never extractable"), "{listed}");
 }
 
-/// What has nothing to do with the token goes on working under a configuration that asks the token first, and fast.
+/// What has nothing to do with the token goes on working under a configuration that asks the token first, and without the TPM as far
+/// as no private key is used.
 #[test]
 fn plain_work_is_not_disturbed() {
     let Some(desk) = Desk::new() else { return };
@@ -774,15 +779,22 @@ fn plain_work_is_not_disturbed() {
     desk.plain(&["genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256", "-out", "ec.key"]);
     let big: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
     desk.write("big", big);
-    let start = Instant::now();
+    desk.world.proxy.mark();
+    // OpenSSL may seed its random numbers by the TPM; hashing is not its work.
+    let is_at_rest = || {
+        let asked = desk.world.proxy.mark();
+        assert!(asked.names().iter().all(|name| *name == "GetRandom") && asked.len() < 40, "{asked}");
+    };
     for hash in ["-sha1", "-sha224", "-sha256", "-sha384", "-sha512", "-sha3-256", "-md5", "-blake2b512"] {
         let (ours, theirs) = (desk.openssl(&["dgst", "-r", hash, "big"]), desk.plain(&["dgst", "-r", hash, "big"]));
         assert_eq!(ours.text(), theirs.text(), "{hash}");
     }
+    is_at_rest();
     let mac = ["dgst", "-r", "-sha256", "-hmac", "a key from the command line", "letter"];
     assert_eq!(desk.openssl(&mac).text(), desk.plain(&mac).text());
     assert!(desk.openssl(&["verify", "-CAfile", "file.crt", "file.crt"]).text().contains("file.crt: OK"));
     desk.openssl(&["x509", "-in", "file.crt", "-noout", "-text"]);
+    is_at_rest();
     for key in ["file.key", "ec.key"] {
         desk.plain(&["pkey", "-in", key, "-pubout", "-out", "file.pub"]);
         desk.write("exported", desk.openssl(&["pkey", "-in", key, "-pubout"]).stdout);
@@ -823,7 +835,6 @@ fn plain_work_is_not_disturbed() {
         "HKDF",
     ];
     assert_eq!(desk.openssl(&kdf).text(), desk.plain(&kdf).text());
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     desk.world.assert_clean();
 }
 

@@ -41,8 +41,8 @@ pub(crate) fn provider(bench: &mut Bench) {
     bench.set("OPENSSL_CONF", &config);
 }
 
-/// In the provider's section: hashes are not the token's business. Without it, a client that breaks off its handshake leaves a hash
-/// behind that was begun and not finished; the provider gives that session to the next one, and no handshake succeeds any more.
+/// In the provider's section: hashes are not the token's business. Without it, a client that breaks off its handshake in TLS 1.2
+/// leaves a hash behind that was begun and not finished; the provider gives that session to the next handshake, which fails.
 pub(crate) const NO_DIGESTS: &str = "pkcs11-module-block-operations = digest";
 
 /// Makes `openssl.cnf` with the provider and the PIN's file, with whatever OpenSSL needs asked of the token first, and uses it from
