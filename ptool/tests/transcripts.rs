@@ -97,6 +97,16 @@ fn files() {
 }
 
 #[test]
+fn import_secret() {
+    replay("import-secret.txt");
+}
+
+#[test]
+fn first_pin() {
+    replay("first-pin.txt");
+}
+
+#[test]
 fn options() {
     replay("options.txt");
 }

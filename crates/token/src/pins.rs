@@ -109,10 +109,14 @@ impl Library {
         }
     }
 
-    /// Changes the user's PIN by the user's PIN; a token without one has one afterwards.
+    /// Changes the user's PIN by the user's PIN, which is empty for a token without one: it has one afterwards.
     pub(crate) fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let row = token.row();
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        // Without a PIN, none is right: a try would cost one of the TPM's few.
+        if !row.login_required && !old.is_empty() {
+            return Err(Error::PinIncorrect);
+        }
         let so_name = seal_of(row.so.as_ref().ok_or(Error::TokenNotRecognized)?).name()?;
         let policy = token_policy(row.policy.as_deref())?;
         check_pin_counts(policy.as_ref())?;

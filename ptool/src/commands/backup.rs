@@ -19,8 +19,11 @@ const ABOUT: &str = "TPM2 CRYPTOKI BACKUP";
 
 #[derive(Serialize)]
 struct BackedUp {
+    #[serde(rename = "CKA_ID")]
+    cka_id: Option<String>,
     action: &'static str,
     file: String,
+    id: i64,
     key: Option<String>,
 }
 
@@ -37,7 +40,7 @@ pub(super) fn backup(context: &mut Context<'_>, options: &Backup) -> Result<(), 
         policy: Vec::new(),
         auth_policies: Vec::new(),
         secret: Some(backup.key.secret),
-        description: backup.label.clone(),
+        description: backup.of.label.clone(),
         rsa_parent: false,
         parent: tss2::OWNER,
         public: backup.key.public,
@@ -45,7 +48,9 @@ pub(super) fn backup(context: &mut Context<'_>, options: &Backup) -> Result<(), 
     };
     let content = key.to_pem() + &pem::encode(ABOUT, &backup.about);
     files::write(&options.out, content.as_bytes(), Readers::Owner)?;
-    let result = BackedUp { action: "backup", file: options.out.display().to_string(), key: backup.label };
+    let file = options.out.display().to_string();
+    let of = backup.of;
+    let result = BackedUp { cka_id: of.cka_id, action: "backup", file, id: of.id, key: of.label };
     output::print(context.format, &result)
 }
 

@@ -191,7 +191,13 @@ pub(super) fn wrap(context: &mut Context<'_>, options: &Wrap) -> Result<(), Fail
     let mut name = None;
     let key = match options.algorithm {
         Some(ImportAlgorithm::Aes) => ForeignKey::Aes(secret()?),
-        Some(ImportAlgorithm::Hmac) => ForeignKey::Hmac(secret()?),
+        Some(ImportAlgorithm::Hmac(None)) => ForeignKey::Hmac(secret()?),
+        Some(ImportAlgorithm::Hmac(Some(_))) => {
+            return Err(Failure::usage(
+                "a wrapped key serves with every hash",
+                "Say --algorithm hmac; only `ptool import` of the key in clear, and `ptool addkey`, make one for a single hash.",
+            ));
+        }
         Some(ImportAlgorithm::Rsa | ImportAlgorithm::Ecc) | None => {
             let found = import::read_key(context.around, &options.key, &options.passphrase, &file)?;
             if !found.certificates.is_empty() {

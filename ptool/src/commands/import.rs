@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use base::Secret;
+use base::digest::Hash;
 use base::private::PrivateKey;
 use keyfile::tss2::{Kind, TssKey};
 use keyfile::{Certificate, Key, KeyFile};
@@ -11,7 +12,7 @@ use token::Error;
 use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, WrappedKey};
 
 use super::{Context, files, find_token, key_user, note_unused_auth, pcr};
-use crate::cli::import::{Import, ImportAlgorithm};
+use crate::cli::import::{HmacHash, Import, ImportAlgorithm};
 use crate::errors::Failure;
 use crate::output;
 use crate::pins::{self, Surroundings};
@@ -67,9 +68,22 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
         id: options.names.id.clone().map(|id| id.0),
         always_authenticate: options.names.attr_always_authenticate,
         certificates: certificates.into_iter().map(parts).collect(),
+        hash: match options.algorithm {
+            Some(ImportAlgorithm::Hmac(hash)) => hash.map(named),
+            _ => None,
+        },
     };
     let imported = admin.import_bound(&request, policy.as_ref()).map_err(|error| refused(error, pin_name))?;
     output::print(context.format, &Arrived::new("import", imported))
+}
+
+fn named(hash: HmacHash) -> Hash {
+    match hash {
+        HmacHash::Sha1 => Hash::Sha1,
+        HmacHash::Sha256 => Hash::Sha256,
+        HmacHash::Sha384 => Hash::Sha384,
+        HmacHash::Sha512 => Hash::Sha512,
+    }
 }
 
 pub(super) fn parts(certificate: Certificate) -> CertificateParts {
@@ -91,7 +105,7 @@ fn foreign_key(
     let secret = || keyfile::read_secret(file).map_err(|error| files::unreadable(&options.privkey, &error));
     match options.algorithm {
         Some(ImportAlgorithm::Aes) => return Ok((ForeignKey::Aes(secret()?), nothing())),
-        Some(ImportAlgorithm::Hmac) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
+        Some(ImportAlgorithm::Hmac(_)) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
         Some(ImportAlgorithm::Rsa | ImportAlgorithm::Ecc) | None => {}
     }
     let mut found = read_key(around, &options.privkey, &options.passphrase, file)?;

@@ -26,7 +26,7 @@ pub enum Which {
 impl Which {
     fn is(&self, object: &Object) -> bool {
         match self {
-            Self::Number(number) => object.handle.0 == number.unsigned_abs(),
+            Self::Number(number) => object.handle.0.cast_signed() == *number,
             Self::Label(label) => object.attributes.bytes(AttributeType::LABEL) == Some(label.as_bytes()),
             Self::Id(id) => object.attributes.bytes(AttributeType::ID) == Some(id.as_slice()),
         }
@@ -52,24 +52,24 @@ impl Admin {
     /// SubjectPublicKeyInfo in DER of a key, by either half. Neither PIN nor TPM.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] without such a key.
+    /// [`Error::ArgumentsBad`] without such a key, [`Error::General`] if there are several.
     pub fn export_public(&self, label: &str, which: &Which) -> Result<Vec<u8>> {
         let token = self.token(label)?;
-        let classes = [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY];
-        classes
-            .into_iter()
-            .find_map(|class| find(&token, which, class)?.public_key().ok())
-            .map(|key| key.key_info())
-            .ok_or(Error::ArgumentsBad("there is no such public key; see `ptool listobjects`"))
+        for class in [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY] {
+            if let Some(key) = find(&token, which, class)?.and_then(|object| object.public_key().ok()) {
+                return Ok(key.key_info());
+            }
+        }
+        Err(Error::ArgumentsBad("there is no such public key; see `ptool listobjects`"))
     }
 
     /// A certificate in DER. Neither PIN nor TPM.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] without such a certificate.
+    /// [`Error::ArgumentsBad`] without such a certificate, [`Error::General`] if there are several.
     pub fn export_certificate(&self, label: &str, which: &Which) -> Result<Vec<u8>> {
         let token = self.token(label)?;
-        let found = find(&token, which, ObjectClass::CERTIFICATE);
+        let found = find(&token, which, ObjectClass::CERTIFICATE)?;
         let value = found.and_then(|object| object.attributes.bytes(AttributeType::VALUE).map(<[u8]>::to_vec));
         value.ok_or(Error::ArgumentsBad("there is no such certificate; see `ptool listobjects`"))
     }
@@ -134,8 +134,10 @@ impl Admin {
     /// A private or secret key in the TPM, once somebody is logged in.
     pub(super) fn private_key(&self, token: &Token, which: &Which) -> Result<Arc<Object>> {
         self.library.keys(token)?;
-        let classes = [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY];
-        let found = classes.into_iter().find_map(|class| find(token, which, class)).ok_or(NO_KEY)?;
+        let found = match find(token, which, ObjectClass::PRIVATE_KEY)? {
+            Some(found) => found,
+            None => find(token, which, ObjectClass::SECRET_KEY)?.ok_or(NO_KEY)?,
+        };
         // Through the token's own eyes: an altered row is not served.
         token.object(found.handle).filter(|object| object.key.is_some()).ok_or(NO_KEY)
     }
@@ -144,6 +146,16 @@ impl Admin {
 const NO_OBJECT: Error = Error::ArgumentsBad("there is no such object; see `ptool listobjects`");
 const NO_KEY: Error = Error::ArgumentsBad("there is no such private key in the TPM; see `ptool listobjects`");
 
-fn find(token: &Token, which: &Which, class: ObjectClass) -> Option<Arc<Object>> {
-    token.catalog().values().find(|object| object.class() == class && which.is(object)).cloned()
+/// The one that is meant: labels and ids may be given twice, and a backup of the wrong key is found out too late.
+fn find(token: &Token, which: &Which, class: ObjectClass) -> Result<Option<Arc<Object>>> {
+    let catalog = token.catalog();
+    let mut found = catalog.values().filter(|object| object.class() == class && which.is(object));
+    let (first, second) = (found.next(), found.next());
+    let Some(second) = second else { return Ok(first.cloned()) };
+    let numbers: Vec<String> =
+        first.into_iter().chain([second]).chain(found).map(|object| object.handle.0.to_string()).collect();
+    Err(Error::General(format!(
+        "it is not clear which object is meant: {} are called so; --id names one of them",
+        numbers.join(", ")
+    )))
 }
