@@ -5,18 +5,25 @@ use std::path::PathBuf;
 use pkcs11_sys::*;
 use rusqlite::{Connection, params};
 
-use crate::workshop::{INITIALIZED, SO_PIN, USER_PIN, Workshop, hex, int, map, mechanisms, text, truth};
+use crate::workshop::{INITIALIZED, SO_PIN, Store, USER_PIN, Workshop, hex, int, map, mechanisms, text, truth};
 
-#[test]
-fn the_security_officer_gives_the_wrapping_key_up() {
+/// A store of version 8, with the token `old`, its PINs, its key and what `more` adds, that has come over.
+fn taken_over(more: impl FnOnce(&Workshop, &Store<'_>)) -> Workshop {
     let workshop = Workshop::new();
     let store = workshop.store(8, "old");
     store.token(1, Some("old"), INITIALIZED);
     store.pins(1, true);
     store.object(1, &workshop.private_key("key", &mechanisms(8), false));
+    more(&workshop, &store);
     drop(store);
-    let world = &workshop.world;
     assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    workshop
+}
+
+#[test]
+fn the_security_officer_gives_the_wrapping_key_up() {
+    let workshop = taken_over(|_, _| ());
+    let world = &workshop.world;
     let seals = || {
         let store = Connection::open(world.store_file()).unwrap();
         let mut statement = store.prepare("SELECT derivation || length(private) FROM pins ORDER BY role").unwrap();
@@ -57,14 +64,7 @@ fn the_security_officer_gives_the_wrapping_key_up() {
 #[test]
 fn a_store_that_cannot_be_written_is_served_as_it_came() {
     use std::os::unix::fs::PermissionsExt;
-    let workshop = Workshop::new();
-    let store = workshop.store(8, "old");
-    store.token(1, Some("old"), INITIALIZED);
-    store.pins(1, true);
-    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
-    store.object(1, &workshop.public_key("key"));
-    drop(store);
-    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let workshop = taken_over(|workshop, store| store.object(1, &workshop.public_key("key")));
     let world = &workshop.world;
     let before = world.store_bytes();
     // The superuser may write what nobody may: so the file is the journal's that it may not make.
@@ -95,13 +95,7 @@ fn a_store_that_cannot_be_written_is_served_as_it_came() {
 
 #[test]
 fn a_changed_row_is_found_once_the_token_is_bound_to_its_pin() {
-    let workshop = Workshop::new();
-    let store = workshop.store(8, "old");
-    store.token(1, Some("old"), INITIALIZED);
-    store.pins(1, true);
-    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
-    drop(store);
-    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let workshop = taken_over(|_, _| ());
     workshop.assert_signs("old", "key");
     let store = Connection::open(workshop.world.store_file()).unwrap();
     store.execute("UPDATE objects SET label = x'6f74686572', mac = NULL", []).unwrap();
@@ -113,25 +107,20 @@ fn a_changed_row_is_found_once_the_token_is_bound_to_its_pin() {
 /// Before the first login rows have no codes; but none can say then what the other software has no word for.
 #[test]
 fn nobody_trusts_a_certificate_because_a_row_says_so() {
-    let workshop = Workshop::new();
-    let store = workshop.store(8, "old");
-    store.token(1, Some("old"), INITIALIZED);
-    store.pins(1, true);
-    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
-    for label in ["one", "two"] {
-        store.object(
-            1,
-            &map(&[
-                (CKA_CLASS, int(CKO_CERTIFICATE)),
-                (CKA_CERTIFICATE_TYPE, int(0)),
-                (CKA_LABEL, text(&hex(label.as_bytes()))),
-                (CKA_TRUSTED, truth(true)),
-                (CKA_VALUE, text("3000")),
-            ]),
-        );
-    }
-    drop(store);
-    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let workshop = taken_over(|_, store| {
+        for label in ["one", "two"] {
+            store.object(
+                1,
+                &map(&[
+                    (CKA_CLASS, int(CKO_CERTIFICATE)),
+                    (CKA_CERTIFICATE_TYPE, int(0)),
+                    (CKA_LABEL, text(&hex(label.as_bytes()))),
+                    (CKA_TRUSTED, truth(true)),
+                    (CKA_VALUE, text("3000")),
+                ]),
+            );
+        }
+    });
     let world = &workshop.world;
     let store = Connection::open(world.store_file()).unwrap();
     let changed = store
@@ -156,14 +145,7 @@ fn nobody_trusts_a_certificate_because_a_row_says_so() {
 
 #[test]
 fn a_token_is_bound_to_its_pin_once() {
-    let workshop = Workshop::new();
-    let store = workshop.store(8, "old");
-    store.token(1, Some("old"), INITIALIZED);
-    store.pins(1, true);
-    store.object(1, &workshop.private_key("key", &mechanisms(8), false));
-    store.object(1, &workshop.public_key("key"));
-    drop(store);
-    assert_eq!(workshop.migrate("old", &[]).0, Some(0));
+    let workshop = taken_over(|workshop, store| store.object(1, &workshop.public_key("key")));
     let world = &workshop.world;
     let config = |text: &str| {
         let store = Connection::open(world.store_file()).unwrap();
