@@ -1,62 +1,14 @@
-//! What a transcript cannot show: the terminal, and pipes that close.
+//! What a transcript cannot show: the terminal, pipes that close, and TPMs that fail.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod common;
 
-use std::io::{BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::process::Stdio;
 
 use common::Machine;
+use common::session::Session;
 use swtpm_fixtures::{Fault, Proxy};
-
-/// A shell line on a terminal of its own.
-struct Session {
-    child: Child,
-    keys: ChildStdin,
-    output: Receiver<u8>,
-    seen: String,
-}
-
-impl Session {
-    fn start(machine: &Machine, line: &str) -> Session {
-        let mut child = machine
-            .command("script")
-            .args(["--quiet", "--return", "--command", line, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let keys = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, output) = channel();
-        std::thread::spawn(move || stdout.bytes().map_while(Result::ok).try_for_each(|byte| sender.send(byte)));
-        Session { child, keys, output, seen: String::new() }
-    }
-
-    /// Waits until `text` is printed anew.
-    fn wait_for(&mut self, text: &str) {
-        let start = self.seen.len();
-        while !self.seen[start..].contains(text) {
-            match self.output.recv_timeout(Duration::from_secs(60)) {
-                Ok(byte) => self.seen.push(char::from(byte)),
-                Err(error) => panic!("{error} while waiting for {text:?} after {:?}", self.seen),
-            }
-        }
-    }
-
-    fn type_keys(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// The exit status and all that was on the screen.
-    fn end(mut self) -> (Option<i32>, String) {
-        self.seen.extend(self.output.iter().map(char::from));
-        (self.child.wait().unwrap().code(), self.seen)
-    }
-}
 
 #[test]
 fn pins_are_prompted_for_without_echo() {

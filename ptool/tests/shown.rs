@@ -74,6 +74,8 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("tpm2-pkcs11 token", Silent("what a digest begins with")),
     ("tpm2-pkcs11 object", Silent("what a digest begins with")),
     ("TPM2 CRYPTOKI BACKUP", Silent("the label of a PEM block")),
+    ("\n_ptool_by_words()", Silent("a script for the shell, not a text")),
+    ("complete -F _ptool_by_words", Silent("a script for the shell, not a text")),
     ("\nswtpm socket", Silent("a script for the shell, not a text")),
 ];
 
@@ -121,9 +123,16 @@ fn shown_lines() -> Vec<String> {
     let transcripts = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap();
     let texts = transcripts.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
     let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
-    let printed = lines.filter(|line| !line.starts_with(['$', '#', '%']));
-    // YAML doubles the quotes in what it quotes.
-    printed.flat_map(|line| [line.replace("''", "'"), line]).collect()
+    let printed: Vec<String> = lines.filter(|line| !line.starts_with(['$', '#', '%'])).collect();
+    // YAML doubles the quotes in what it quotes, and a failure is two lines where the token's error is one.
+    let quoted = printed.iter().map(|line| line.replace("''", "'"));
+    let pairs = printed.windows(2).filter_map(|pair| {
+        let advice = pair[1].strip_prefix("!   ")?;
+        let (first, rest) = advice.split_at_checked(1)?;
+        Some(format!("{}; {}{rest}", pair[0], first.to_lowercase()))
+    });
+    let all: Vec<String> = quoted.chain(pairs).collect();
+    [printed, all].concat()
 }
 
 /// Every text in the sources: file, line, what it says.

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 const MOST_ROUNDS: u64 = 10_000_000;
 /// Bytes of memory that scrypt may ask for.
 const MOST_MEMORY: u64 = 1 << 28;
+/// A block of DES.
+const SHORTEST_IV: usize = 8;
 /// Cost of scrypt beyond its memory.
 const MOST_PARALLEL: u16 = 16;
 /// Bytes that scrypt fills and reads again in about the time of a round: so the most that it may ask for is within [`MOST_ROUNDS`].
@@ -72,9 +74,13 @@ pub(crate) fn decrypt(
 const BROKEN: Error = Error::Malformed("the parameters of the encryption are not what they should be");
 
 fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &mut Work) -> Result<Secret> {
+    let left_out = || Error::Unsupported("the file is encrypted with a cipher or a hash that is left out here".into());
+    // The crate takes the first bytes of it without looking how many there are.
+    if initialisation_vector(algorithm).ok_or_else(left_out)?.len() < SHORTEST_IV {
+        return Err(BROKEN);
+    }
     let complete = with_parameters_of_prf(algorithm);
     let algorithm = complete.as_deref().unwrap_or(algorithm.whole);
-    let left_out = || Error::Unsupported("the file is encrypted with a cipher or a hash that is left out here".into());
     let scheme = pkcs5::EncryptionScheme::try_from(algorithm).map_err(|_| left_out())?;
     let parameters = scheme.pbes2().ok_or(BROKEN)?;
     match &parameters.kdf {
@@ -90,6 +96,17 @@ fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &
         _ => return Err(left_out()),
     }
     scheme.decrypt(passphrase.expose(), ciphertext).map(Secret::new).map_err(|_| Error::PassphraseWrong)
+}
+
+/// The parameters of the cipher, where they are an initialisation vector and nothing else (RFC 8018, A.4).
+fn initialisation_vector(algorithm: Element<'_>) -> Option<&[u8]> {
+    let mut fields = algorithm.children();
+    fields.any()?;
+    let mut parameters = fields.sequence()?;
+    parameters.any()?;
+    let mut cipher = parameters.sequence()?;
+    cipher.any()?;
+    Some(cipher.expect(tag::OCTET_STRING)?.content)
 }
 
 /// The scheme with the NULL that belongs to the pseudorandom function of PBKDF2 (RFC 8018, B.1.1), if that is all that is missing:

@@ -109,10 +109,14 @@ impl Library {
         }
     }
 
-    /// Changes the user's PIN by the user's PIN; a token without one has one afterwards.
+    /// Changes the user's PIN by the user's PIN, which is empty for a token without one: it has one afterwards.
     pub(crate) fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let row = token.row();
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        // Without a PIN, none is right: a try would cost one of the TPM's few.
+        if !row.login_required && !old.is_empty() {
+            return Err(Error::PinIncorrect);
+        }
         let so_name = seal_of(row.so.as_ref().ok_or(Error::TokenNotRecognized)?).name()?;
         let policy = token_policy(row.policy.as_deref())?;
         check_pin_counts(policy.as_ref())?;
@@ -259,19 +263,25 @@ impl Library {
         Ok(id)
     }
 
-    /// The first primary of the store that is still in the TPM: after a clear it may have others, which nothing can be made below. Where
-    /// there is only one, its use will tell; else one TPM command for each.
+    /// The primary that is meant where none is named: the first of the store, and of several the first that is in the TPM. What
+    /// a TPM that was cleared has lost stays in the store as long as its tokens do. No TPM command if the store has one alone,
+    /// else at least one.
+    ///
+    /// # Errors
+    /// Those of the store and, for several, of the TPM.
     pub(crate) fn first_primary(&self, store: &Store) -> Result<Option<PrimaryRow>> {
         let mut rows = store.primaries()?;
         if rows.len() > 1 {
+            let tpm = self.tpm()?;
             for (index, row) in rows.iter().enumerate() {
-                match self.tpm()?.check_primary(&parent(row)?) {
+                match tpm.check_primary(&parent(row)?) {
                     Ok(()) => return Ok(Some(rows.swap_remove(index))),
                     Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
         }
+        // If none is there, the first says so when it is used.
         Ok(rows.into_iter().next())
     }
 

@@ -1,6 +1,6 @@
 //! `csr`, `selfsign` and `addcert`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -8,6 +8,7 @@ use base::digest::Hash;
 use serde::Serialize;
 use token::admin::{Admin, Issued, KeySelector, Pin, Profile, SignatureChoice, SigningKey};
 
+use super::files::{self, Readers};
 use super::{Context, find_token, key_user};
 use crate::cli::SoPin;
 use crate::cli::certificate::{AddCert, Contents, Csr, HashName, SelfSign, Signing, WhichKey};
@@ -75,9 +76,13 @@ struct Signer {
     how: SignatureChoice,
 }
 
-/// What is wrong with the options is said before the token is looked for, and that before a PIN is asked for.
+/// What is wrong with the options is said before the token is looked for, and that before a PIN is asked for. A file that
+/// cannot be written is among it: `selfsign --store` would leave a certificate in the token at each try.
 fn signer(context: &mut Context<'_>, options: &Signing) -> Result<Signer, Failure> {
     let (profile, how) = contents(&options.contents)?;
+    if let Some(path) = &options.contents.out {
+        files::check_new(path)?;
+    }
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let key = admin.signing_key(&token.label, &selector(&options.key))?;
@@ -184,9 +189,7 @@ fn deliver(context: &Context<'_>, action: &'static str, out: Option<&Path>, issu
     let Some(path) = out.filter(|path| *path != Path::new("-")) else {
         return output::print_text(&issued.pem);
     };
-    std::fs::File::create(path).and_then(|mut file| file.write_all(issued.pem.as_bytes())).map_err(|error| {
-        Failure::general(format!("{} cannot be written: {error}", path.display()), "Name another file with -o.")
-    })?;
+    files::write(path, issued.pem.as_bytes(), Readers::All)?;
     let file = path.display().to_string();
     let result = Written { action, algorithm: &issued.algorithm, file, id: issued.id, subject: &issued.subject };
     output::print(context.format, &result)

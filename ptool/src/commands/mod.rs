@@ -26,7 +26,7 @@ mod verify;
 use ::token::admin::{Admin, Pin, TokenSummary};
 use ::token::{Config, Error};
 
-use crate::cli::{Cli, Command, Format, Hidden, SoPin, UserPin};
+use crate::cli::{Cli, Command, Format, Hidden, SoPin, UnusedAuth, UserPin};
 use crate::errors::{Failure, Status};
 use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN, Surroundings, USER_PIN};
@@ -136,8 +136,8 @@ fn key_user(
 }
 
 /// tpm2_ptool wants the owner authorization again for a primary key that it makes at each use.
-fn note_unused_auth(auth: Option<&Hidden>) {
-    if auth.is_some_and(|Hidden(value)| !value.is_empty()) {
+fn note_unused_auth(unused: &UnusedAuth) {
+    if unused.hierarchy_auth.as_ref().is_some_and(|Hidden(value)| !value.is_empty()) {
         note("--hierarchy-auth is not needed here and was not used");
     }
 }

@@ -1,8 +1,9 @@
 //! `shell --swtpm`: a place to try everything without a TPM, which is gone afterwards.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,10 @@ const USER_PIN: &str = "1234";
 
 /// As much as a socket's address has room for (unix(7)), with a longer name beside it.
 const LONGEST_SOCKET: usize = 107 - ("control.sock".len() - "tpm.sock".len());
+
+/// The module's settings. There is no resource manager before this TPM, and it has room for three sessions: a program that is killed
+/// should not have had any for long.
+const SETTINGS: &str = "idle-ms = 50\n";
 
 /// How long swtpm may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,7 +57,8 @@ pub(super) fn shell(context: &Context<'_>, options: &Shell) -> Result<(), Failur
         ..context.config.clone()
     };
     set_up(&config)?;
-    let status = run(&config, &options.command)?;
+    let settings = software.settings()?;
+    let status = run(&config, &settings, &options.command)?;
     // Its directory is gone before the shell's prompt is back.
     software.end();
     leave(status)
@@ -71,7 +77,7 @@ fn set_up(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(config: &Config, command: &[OsString]) -> Result<ExitStatus, Failure> {
+fn run(config: &Config, settings: &Path, command: &[OsString]) -> Result<ExitStatus, Failure> {
     let module = snippet::module();
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let shell = variable("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
@@ -87,6 +93,7 @@ fn run(config: &Config, command: &[OsString]) -> Result<ExitStatus, Failure> {
         .args(arguments)
         .env("TPM2_CRYPTOKI_STORE", &config.store_dir)
         .env("TPM2_CRYPTOKI_TCTI", config.tcti.as_deref().unwrap_or_default())
+        .env("TPM2_CRYPTOKI_CONFIG", settings)
         .env("MODULE", &module)
         .env("PATH", path_with_this_program(variable("PATH").as_deref()))
         .env_remove("TPM2_CRYPTOKI_USERPIN")
@@ -176,6 +183,18 @@ impl SoftwareTpm {
 
     fn socket(&self) -> PathBuf {
         self.directory.join("tpm.sock")
+    }
+
+    /// The configuration file; of another time's, what somebody made of it stays.
+    fn settings(&self) -> Result<PathBuf, Failure> {
+        let path = self.directory.join("config.toml");
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match made.and_then(|mut file| file.write_all(SETTINGS.as_bytes())) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(Failure::general(format!("{}: {error}", path.display()), "--state names another directory."))
+            }
+            _ => Ok(path),
+        }
     }
 
     /// Until it can be connected to.

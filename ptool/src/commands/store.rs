@@ -91,7 +91,7 @@ pub(super) fn upgrade(context: &Context<'_>) -> Result<(), Failure> {
 }
 
 pub(super) fn add_empty(context: &Context<'_>, options: &AddEmptyToken) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let slot = context.admin()?.empty_slot(options.pid)?;
     note("a store has an empty slot for C_InitToken at all times: nothing had to be added");
     output::print(context.format, &Empty { action: "Existing", pid: options.pid, slot })

@@ -6,7 +6,7 @@ use base::Secret;
 use serde::Serialize;
 use token::admin::{TokenSummary, VerifyReport};
 
-use super::{Context, find_token, settings};
+use super::{Context, find_token, note_unused_auth, settings};
 use crate::cli::Verify;
 use crate::errors::{Failure, Status};
 use crate::output;
@@ -34,6 +34,7 @@ impl<'a> Verified<'a> {
 
 /// Without any PIN, what can be checked without one is; so this never asks, and suits a monitoring job.
 pub(super) fn verify(context: &mut Context<'_>, options: &Verify) -> Result<(), Failure> {
+    note_unused_auth(&options.unused);
     let label = &options.label.label;
     let admin = context.admin()?;
     let token = find_token(&admin, label)?;

@@ -1,5 +1,8 @@
 //! One software TPM, one empty home, and `ptool` in them, for one test.
 
+#[allow(dead_code, reason = "not every test types")]
+pub(crate) mod session;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 

@@ -47,11 +47,11 @@ pub struct StorageKey {
 }
 
 impl Admin {
-    /// The storage key of a primary in the store, or of the first one that the TPM has. It was pinned when the store was made; one TPM
-    /// command tells that the TPM still has it, for what is wrapped for a lost one is lost.
+    /// The storage key of a primary in the store, or of the first one. One TPM command: a key that is wrapped for what this TPM
+    /// does not have any more is lost.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] without such a primary; [`Error::WrongTpm`] if it is not in the TPM.
+    /// [`Error::ArgumentsBad`] without such a primary, [`Error::WrongTpm`] if it is not in the TPM.
     pub fn storage_key(&self, pid: Option<i64>) -> Result<StorageKey> {
         let store = self.reader()?;
         let row = match pid {

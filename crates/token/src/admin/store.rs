@@ -86,7 +86,8 @@ impl Admin {
         }
     }
 
-    /// The slot in which `C_InitToken` makes the next token, below the store's first primary key that the TPM has.
+    /// The slot in which `C_InitToken` makes the next token, below the store's first primary key that is in the TPM. No TPM
+    /// command if the store has one alone.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] if there is no such primary, or the configuration hides the slot.
