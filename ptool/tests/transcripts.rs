@@ -107,9 +107,6 @@ fn export_parity() {
 }
 
 #[test]
-}
-
-#[test]
 fn first_pin() {
     replay("first-pin.txt");
 }
