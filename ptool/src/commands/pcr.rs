@@ -163,7 +163,10 @@ fn approve(context: &mut Context<'_>, options: &Approve) -> Result<(), Failure> 
         comment: options.comment.clone(),
         revocable,
     };
-    let fail = |error: Error| Failure::with_pin(error, pin_name);
+    let fail = |error: Error| match error {
+        Error::PinIncorrect => Failure::with_pin(error, pin_name),
+        error => Failure::with_owner_auth(error),
+    };
     let approvals = match &options.output_file {
         None => context.admin()?.approve(&request).map_err(fail)?,
         Some(path) => {
@@ -225,7 +228,7 @@ struct Revoked {
 
 fn revoke(context: &mut Context<'_>, options: &Revoke) -> Result<(), Failure> {
     let owner_auth = authorization(OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
-    let void = context.admin()?.revoke(options.id, &owner_auth)?;
+    let void = context.admin()?.revoke(options.id, &owner_auth).map_err(Failure::with_owner_auth)?;
     if !void {
         note(
             "copies of the approval that others have stay good: only keys for another authority refuse that state for ever",
