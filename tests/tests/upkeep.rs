@@ -143,3 +143,30 @@ fn destroy_takes_all_or_nothing() {
     assert!(handles(world).is_empty());
     world.assert_clean();
 }
+
+#[test]
+fn an_init_that_fails_leaves_nothing() {
+    let desk = Desk::of(World::empty());
+    let world = &desk.world;
+    tool(world, "tpm2_changeauth", &["-c", "owner", "chef"]);
+    let refused = world.ptool(&["init"]);
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(!world.store_file().exists(), "an empty store was left behind");
+    // A store that cannot be made.
+    let refused = world.ptool(&["init", "--hierarchy-auth=chef", "--path=letter/store"]);
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(handles(world).is_empty(), "a key that no store knows was left in the TPM");
+    assert_eq!(json(world, &["init", "--hierarchy-auth=chef"])["action"], "Created");
+    world.assert_clean();
+}
+
+#[test]
+fn many_at_once_enter_one_primary() {
+    let world = World::empty().managed();
+    world.ptool_ok(&["init", "--path=other"]);
+    let inits: Vec<_> = (0..6).map(|_| world.command(tests::product::ptool()).arg("init").spawn().unwrap()).collect();
+    for mut init in inits {
+        assert!(init.wait().unwrap().success());
+    }
+    assert_eq!(json(&world, &["listprimaries"]).as_array().unwrap().len(), 1);
+}
