@@ -47,9 +47,15 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("for example: ptool addkey", Shown("ptool/tests/shell.rs", "user PIN 1234")),
     ("             ssh-keygen -D $MODULE", Shown("ptool/tests/shell.rs", "user PIN 1234")),
     ("{MODULE} is not installed yet", Never("whether it is said depends on what the machine has installed")),
-    ("the policy of the key has something in it", Shown("tests/tests/policies/keyfiles.rs", "\"not known\"")),
-    ("the policy in the file is not that", Shown("tests/tests/policies/keyfiles.rs", "not that of the key")),
-    ("the policy of the key wants approvals for a policyRef", Never("no program here writes such a file")),
+    (
+        "the policy of the key has something in it",
+        Shown("ptool/tests/foreign_policies.rs", "something in it that is not known here"),
+    ),
+    ("the policy in the file is not that", Shown("ptool/tests/foreign_policies.rs", "not that of the key")),
+    (
+        "the policy of the key wants approvals for a policyRef",
+        Shown("ptool/tests/foreign_policies.rs", "wants approvals for a policyRef"),
+    ),
     ("this TPM cannot check what the authority's key", Never("the software TPM has all curves that are known here")),
     ("from the file of a key", Silent("a comment, which `ptool pcr list` shows")),
     ("{file} was changed while it was read", Never("nobody can be made to write in the very moment")),
