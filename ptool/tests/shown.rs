@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 /// Where texts stand, below the workspace.
-const SOURCES: [&str; 2] = ["ptool/src", "crates/token/src/admin"];
+const SOURCES: [&str; 3] = ["ptool/src", "crates/token/src/admin", "crates/token/src/x509"];
 
 /// What stands there and is no text of a verb.
 const OTHERS: [&str; 2] = ["ptool/src/cli", "crates/token/src/admin/doctor"];
@@ -73,6 +73,10 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("a fingerprint has 32 bytes", Never("SHA-256 makes no other length")),
     ("the certificate cannot be read", Never("what was decoded can be encoded again")),
     ("the new certificate cannot be read back", Never("what was encoded can be decoded again")),
+    ("the certificate cannot be encoded", Never("it has no more than what was checked before")),
+    ("a certificate needs a subject or another name", Never("the tool says before that it has no name")),
+    ("certificates are signed with SHA-256", Never("the command line knows no other hash")),
+    ("the certificate would be valid", Never("a hundred years are the most that the command line takes")),
     ("the URI cannot be encoded", Never("it has no more than a string in it")),
     ("PKCS#11 Provider URI v1.0", Silent("of the file format of pkcs11-provider")),
     ("PKCS#11 PROVIDER URI", Silent("of the file format of pkcs11-provider")),
