@@ -12,7 +12,7 @@ pub(crate) const PIN: &str = "user-alpha";
 pub(crate) const LETTER: &[u8] = b"Dear reader, whoever offers every hash to the token must answer for every hash.\n";
 
 /// No command takes this long unless it hangs.
-pub(crate) const SECONDS: &str = "60";
+pub(crate) const SECONDS: &str = "300";
 
 /// A world that programs in the trixie tree see as `/world`.
 pub(crate) struct Desk {

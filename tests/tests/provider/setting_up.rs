@@ -1,8 +1,8 @@
 //! The way there: instructions, snippets, PINs, and what has nothing to do with the token.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
+use tests::openssl::assert_request_verifies;
 use tests::product;
 use tests::world::World;
 
@@ -64,10 +64,10 @@ fn the_snippets_work_as_they_are_printed() {
     );
     desk.write("openssl.cnf", config);
     desk.openssl(&arguments);
-    desk.plain(&["req", "-in", "web.csr", "-verify", "-noout"]);
+    assert_request_verifies(&desk.world, "web.csr");
     desk.write("uri.pem", snippet("uri-pem"));
     desk.openssl(&["req", "-new", "-key", "uri.pem", "-subj", "/CN=other.example", "-out", "other.csr"]);
-    desk.plain(&["req", "-in", "other.csr", "-verify", "-noout"]);
+    assert_request_verifies(&desk.world, "other.csr");
 }
 
 /// What has nothing to do with the token goes on working under a configuration that asks the token first, and fast.
@@ -81,15 +81,22 @@ fn plain_work_is_not_disturbed() {
     desk.plain(&["genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256", "-out", "ec.key"]);
     let big: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
     desk.write("big", big);
-    let start = Instant::now();
+    desk.world.proxy.mark();
+    // OpenSSL may seed its random numbers by the TPM; hashing is not its work.
+    let is_at_rest = || {
+        let asked = desk.world.proxy.mark();
+        assert!(asked.names().iter().all(|name| *name == "GetRandom") && asked.len() < 40, "{asked}");
+    };
     for hash in ["-sha1", "-sha224", "-sha256", "-sha384", "-sha512", "-sha3-256", "-md5", "-blake2b512"] {
         let (ours, theirs) = (desk.openssl(&["dgst", "-r", hash, "big"]), desk.plain(&["dgst", "-r", hash, "big"]));
         assert_eq!(ours.text(), theirs.text(), "{hash}");
     }
+    is_at_rest();
     let mac = ["dgst", "-r", "-sha256", "-hmac", "a key from the command line", "letter"];
     assert_eq!(desk.openssl(&mac).text(), desk.plain(&mac).text());
     assert!(desk.openssl(&["verify", "-CAfile", "file.crt", "file.crt"]).text().contains("file.crt: OK"));
     desk.openssl(&["x509", "-in", "file.crt", "-noout", "-text"]);
+    is_at_rest();
     for key in ["file.key", "ec.key"] {
         desk.plain(&["pkey", "-in", key, "-pubout", "-out", "file.pub"]);
         desk.write("exported", desk.openssl(&["pkey", "-in", key, "-pubout"]).stdout);
@@ -130,7 +137,6 @@ fn plain_work_is_not_disturbed() {
         "HKDF",
     ];
     assert_eq!(desk.openssl(&kdf).text(), desk.plain(&kdf).text());
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     desk.world.assert_clean();
 }
 

@@ -48,7 +48,7 @@ impl Drop for Server {
 }
 
 #[test]
-fn tls_1_3_handshakes() {
+fn tls_handshakes() {
     let Some(mut desk) = Desk::new() else { return };
     desk.detailed = true;
     shake_hands(&desk);
@@ -59,7 +59,7 @@ fn tls_1_3_handshakes() {
 
 /// The same where only what needs the key is asked of the token.
 #[test]
-fn tls_1_3_handshakes_of_a_modest_configuration() {
+fn tls_handshakes_of_a_modest_configuration() {
     if let Some(desk) = Desk::new() {
         desk.be_modest();
         shake_hands(&desk);
@@ -71,7 +71,7 @@ fn shake_hands(desk: &Desk) {
         let key = private(label);
         let host = ["-addext", "subjectAltName=DNS:reader.example", "-days", "2", "-out", "certificate"];
         desk.openssl(&[&["req", "-new", "-x509", "-key", &key, "-subj", "/CN=reader.example"], &host[..]].concat());
-        let server = Server::start(desk, &["-key", &key, "-cert", "certificate", "-tls1_3"]);
+        let server = Server::start(desk, &["-key", &key, "-cert", "certificate"]);
         let to = format!("127.0.0.1:{}", server.port);
         let client = [
             "s_client",
@@ -83,15 +83,18 @@ fn shake_hands(desk: &Desk) {
             "-verify_hostname",
             "reader.example",
         ];
-        // One client without the provider, one with everything asked of the token first; more than one on the same server.
-        for shake in [desk.try_plain(&client), desk.try_openssl(&client), desk.try_plain(&client)] {
-            let said = shake.all();
-            let server = String::from_utf8_lossy(&desk.read("server.log")).into_owned();
-            assert!(
-                shake.success() && said.contains("New, TLSv1.3") && said.contains("Verify return code: 0 (ok)"),
-                "{label}: {said}\n--- server\n{server}\n--- log\n{}",
-                desk.world.log()
-            );
+        for (version, option) in [("New, TLSv1.3", "-tls1_3"), ("New, TLSv1.2", "-tls1_2")] {
+            let client = [&client[..], &[option]].concat();
+            // One client without the provider, one with everything asked of the token first; more than one on the same server.
+            for shake in [desk.try_plain(&client), desk.try_openssl(&client), desk.try_plain(&client)] {
+                let said = shake.all();
+                let server = String::from_utf8_lossy(&desk.read("server.log")).into_owned();
+                assert!(
+                    shake.success() && said.contains(version) && said.contains("Verify return code: 0 (ok)"),
+                    "{label}: {said}\n--- server\n{server}\n--- log\n{}",
+                    desk.world.log()
+                );
+            }
         }
     }
     desk.world.assert_clean();
@@ -132,7 +135,7 @@ fn prove_clients(desk: &Desk) {
         "-out",
         "server",
     ]);
-    for label in ["rsa", "p256"] {
+    for label in ["rsa", "rsa3072", "p256", "p384", "p521"] {
         let key = private(label);
         desk.openssl(&[
             "req",
