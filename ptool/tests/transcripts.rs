@@ -175,6 +175,16 @@ fn migrate() {
     }
 }
 
+#[test]
+fn every_option() {
+    replay("every-option.txt");
+}
+
+#[test]
+fn names() {
+    replay("names.txt");
+}
+
 /// As `replay`, where these programs are. A machine without them is told which to install; in CI that is a failure.
 fn replay_with(programs: &[&str], name: &str) {
     if common::are_installed(programs) {
