@@ -21,6 +21,8 @@ help:
 	@echo 'make deb       a Debian package of them; make check-deb installs and tries it on two releases, in trees'
 	@echo 'make static    a ptool and a module that need no library of the system but, for the module, the C library'
 	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
+	@echo 'make fuzz      hostile files, responses and calls, for SECONDS=60 each, from SEED=1'
+	@echo 'make soak      many processes on one store, some of them killed, for SECONDS=60'
 	@echo 'make docs      regenerate the tables in docs/'
 	@echo 'make fmt lint clean'
 
@@ -56,6 +58,7 @@ lint:
 	else echo 'clippy is not installed: lints are not checked'; fi
 
 build:
+	@tests/scripts/packages.sh build
 	$(CARGO) build --release $(SHIPPED)
 
 # Under sudo, what the user has built is installed as it is: root has no business in somebody's target directory.
@@ -104,6 +107,16 @@ bench:
 	$(CARGO) build --release $(SHIPPED)
 	TPM2_CRYPTOKI_MODULE='$(TARGET)/release/libtpm2_cryptoki.so' $(CARGO) bench -p tests --bench throughput
 
+# Ends with an error when anything was found; what it was is in files in target/fuzz, which `fuzz replay` takes.
+SECONDS = 60
+SEED = 1
+FUZZ = $(CARGO) run --quiet -p tests --bin fuzz --
+fuzz soak:
+	@tests/scripts/packages.sh check
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures -p tests
+	@if [ $@ = fuzz ]; then $(FUZZ) bytes --seconds $(SECONDS) --seed $(SEED) && $(FUZZ) calls --seconds $(SECONDS) --seed $(SEED); \
+	else $(FUZZ) soak --seconds $(SECONDS) --seed $(SEED); fi
+
 docs:
 	$(CARGO) run -p tests --bin docs-tables
 
@@ -113,4 +126,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check check-clients check-deb deb static lint build install bench docs fmt clean
+.PHONY: help demo check check-clients check-deb deb static lint build install bench fuzz soak docs fmt clean

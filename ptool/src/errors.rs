@@ -36,8 +36,16 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Without advice of its own, what stands behind the first semicolon is the advice: so the token's errors have it, which are
+    /// one line in a log.
     pub(crate) fn new(status: Status, what: impl Into<String>, advice: impl Into<String>) -> Failure {
-        Failure { status, what: what.into(), advice: advice.into() }
+        let (what, advice) = (what.into(), advice.into());
+        match what.split_once("; ") {
+            Some((first, rest)) if advice.is_empty() => {
+                Failure { status, what: first.to_owned(), advice: sentence(rest) }
+            }
+            _ => Failure { status, what, advice },
+        }
     }
 
     pub(crate) fn usage(what: impl Into<String>, advice: impl Into<String>) -> Failure {
@@ -64,6 +72,13 @@ impl Failure {
     }
 }
 
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    let end = if text.ends_with(['.', '?', '!']) { None } else { Some('.') };
+    first.into_iter().chain(chars).chain(end).collect()
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ptool: {}", self.what)?;
@@ -77,8 +92,9 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let what = match error {
-            // "Argument" is a word of the C interface.
+            // Arguments and handles are words of the C interface.
             Error::ArgumentsBad(what) => what.to_owned(),
+            Error::ObjectHandleInvalid => "there is no such object, or it is not for this user".to_owned(),
             _ => error.to_string(),
         };
         let (status, advice) = advise(&error);
@@ -97,8 +113,10 @@ fn advise(error: &Error) -> (Status, &'static str) {
         }
         Error::PinLenRange => (Status::Usage, "Nothing was changed; choose another PIN."),
         Error::PinInvalid(_) => (Status::Usage, ""),
-        // What to do is in the text: it depends on how the TPM was to be reached, and on what it lacks.
-        Error::DeviceRemoved(_) | Error::DeviceMemory(_) => (Status::Tpm, ""),
+        // What to do is in the text as well: it depends on how the TPM was to be reached.
+        Error::DeviceRemoved(_) => (Status::Tpm, "`ptool doctor` says what is in the way."),
+        // And on what the TPM lacks.
+        Error::DeviceMemory(_) => (Status::Tpm, ""),
         Error::WrongTpm(_) => (
             Status::Tpm,
             "Keys can be used only in the TPM that made them, and not after it was cleared. --path names another store.",
@@ -204,6 +222,8 @@ mod tests {
         let failure = Failure::general("it broke", "Mend it.");
         assert_eq!(failure.to_string(), "ptool: it broke\n  Mend it.");
         assert_eq!(Failure::general("it broke", "").to_string(), "ptool: it broke");
+        assert_eq!(Failure::general("it broke; mend it", "").to_string(), "ptool: it broke\n  Mend it.");
+        assert_eq!(Failure::general("a; b", "Mend it.").to_string(), "ptool: a; b\n  Mend it.");
     }
 
     #[test]

@@ -23,7 +23,7 @@ const DELETE: u8 = 0x7F;
 /// The answer to `question` from the process's terminal, whatever standard input and output are.
 ///
 /// # Errors
-/// There is no terminal; `UnexpectedEof` when the answer is refused with Ctrl-D. Ctrl-C ends the process, as it would
+/// There is no terminal; `InvalidData` for an answer that is too long; `UnexpectedEof` when it is refused with Ctrl-D. Ctrl-C ends the process, as it would
 /// elsewhere, with the echo on again.
 pub(crate) fn ask(question: &str) -> io::Result<Secret> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
@@ -105,8 +105,10 @@ fn read_answer(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Resu
             }
             (Keys::Plain, ..0x20) => Keys::Plain,
             (Keys::Plain, key) => {
-                let place =
-                    answer.expose_mut().get_mut(length).ok_or_else(|| io::Error::other("the answer is too long"))?;
+                let place = answer
+                    .expose_mut()
+                    .get_mut(length)
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"))?;
                 *place = key;
                 length += 1;
                 Keys::Plain
@@ -153,6 +155,6 @@ mod tests {
         assert_eq!(typed("\x04").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(typed("pin").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(typed("pin\x03").unwrap_err().kind(), io::ErrorKind::Interrupted);
-        assert!(typed(&"x".repeat(LONGEST + 1)).is_err());
+        assert_eq!(typed(&"x".repeat(LONGEST + 1)).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

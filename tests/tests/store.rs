@@ -339,6 +339,35 @@ fn pins_that_were_swapped_open_nothing() {
     }
 }
 
+/// A process that is killed while it writes leaves the file half written, and a journal that takes it back. Who has the store open, and
+/// only ever reads it, finds both.
+#[test]
+fn an_interrupted_write_is_taken_back_by_who_was_there_before() {
+    let world = World::new();
+    let probe = world.probe().initialized();
+    let session = probe.user_session(&ALPHA);
+    let objects = probe.find(session, &[]).unwrap();
+    let journal = world.store().join("tpm2_cryptoki.sqlite3-journal");
+    let before = world.store_bytes();
+    let (half, taken_back_by) = {
+        let mut store = Connection::open(world.store_file()).unwrap();
+        // So that it is written before its time.
+        store.pragma_update(None, "cache_size", 2).unwrap();
+        let change = store.transaction().unwrap();
+        assert_ne!(change.execute("UPDATE attributes SET value = zeroblob(3000)", []).unwrap(), 0);
+        (world.store_bytes(), std::fs::read(&journal).unwrap())
+    };
+    assert_eq!(world.store_bytes(), before);
+    assert_ne!(half, before);
+    std::fs::write(&journal, taken_back_by).unwrap();
+    std::fs::set_permissions(&journal, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(world.store_file(), half).unwrap();
+    assert_eq!(probe.find(session, &[]).unwrap(), objects);
+    assert!(!journal.exists());
+    assert_eq!(world.store_bytes(), before);
+    probe.sign(session, CKM_ECDSA_SHA256, probe.private_key(session, "p256"), b"message").unwrap();
+}
+
 #[test]
 fn killed_while_it_makes_keys() {
     let world = World::new().managed();

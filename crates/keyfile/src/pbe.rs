@@ -2,6 +2,7 @@
 
 use aes::{Aes128, Aes192, Aes256};
 use base::Secret;
+use base::der::sequence;
 use base::digest::Hash;
 use cbc::Decryptor;
 use cbc::cipher::block_padding::Pkcs7;
@@ -14,24 +15,55 @@ use rc2::Rc2;
 use crate::der::{Element, Reader, only_sequence, tag};
 use crate::error::{Error, Result};
 
-/// No honest file asks for more rounds; it would be a way to keep somebody's machine busy.
-const MOST_ROUNDS: u32 = 10_000_000;
+/// No honest file asks for more rounds, with all that is in it; it would be a way to keep somebody's machine busy.
+const MOST_ROUNDS: u64 = 10_000_000;
 /// Bytes of memory that scrypt may ask for.
 const MOST_MEMORY: u64 = 1 << 28;
+/// A block of DES.
+const SHORTEST_IV: usize = 8;
 /// Cost of scrypt beyond its memory.
 const MOST_PARALLEL: u16 = 16;
+/// Bytes that scrypt fills and reads again in about the time of a round: so the most that it may ask for is within [`MOST_ROUNDS`].
+const SCRYPT_PER_ROUND: u64 = 512;
+/// Bytes of the shortest block that PBKDF2 makes, of SHA-1.
+const SHORTEST_PRF: usize = 20;
 
 const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d];
 /// 1.2.840.113549.1.12.1; the schemes are below it.
 const PKCS12_PBE: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
 
+/// What the derivations of one file may still cost, in rounds. A file can have many things that are encrypted, each with rounds of
+/// its own: what counts is how long the whole of it takes.
+#[derive(Debug)]
+pub(crate) struct Work {
+    left: u64,
+}
+
+impl Work {
+    /// That of one file.
+    pub(crate) fn of_file() -> Work {
+        Work { left: MOST_ROUNDS }
+    }
+
+    /// Before a derivation: would it end within the patience of a person, after all that was done before?
+    fn take(&mut self, rounds: u64) -> Result<()> {
+        self.left = self.left.checked_sub(rounds).ok_or_else(too_costly)?;
+        Ok(())
+    }
+}
+
 /// Opens what was encrypted by an AlgorithmIdentifier.
-pub(crate) fn decrypt(algorithm: Element<'_>, passphrase: Option<&Secret>, ciphertext: &[u8]) -> Result<Secret> {
+pub(crate) fn decrypt(
+    algorithm: Element<'_>,
+    passphrase: Option<&Secret>,
+    ciphertext: &[u8],
+    work: &mut Work,
+) -> Result<Secret> {
     let passphrase = passphrase.ok_or(Error::PassphraseNeeded)?;
     let oid = algorithm.children().expect(tag::OID).ok_or(BROKEN)?.content;
     match (oid, oid.split_last()) {
-        (PBES2, _) => pbes2(algorithm.whole, passphrase, ciphertext),
-        (_, Some((scheme, PKCS12_PBE))) => pkcs12(*scheme, algorithm, passphrase, ciphertext),
+        (PBES2, _) => pbes2(algorithm, passphrase, ciphertext, work),
+        (_, Some((scheme, PKCS12_PBE))) => pkcs12(*scheme, algorithm, passphrase, ciphertext, work),
         _ => Err(Error::Unsupported(
             "the file is encrypted in a way that is left out here; `openssl pkcs8 -topk8 -v2 aes-256-cbc` converts it"
                 .into(),
@@ -41,22 +73,61 @@ pub(crate) fn decrypt(algorithm: Element<'_>, passphrase: Option<&Secret>, ciphe
 
 const BROKEN: Error = Error::Malformed("the parameters of the encryption are not what they should be");
 
-fn pbes2(algorithm: &[u8], passphrase: &Secret, ciphertext: &[u8]) -> Result<Secret> {
+fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &mut Work) -> Result<Secret> {
     let left_out = || Error::Unsupported("the file is encrypted with a cipher or a hash that is left out here".into());
+    // The crate takes the first bytes of it without looking how many there are.
+    if initialisation_vector(algorithm).ok_or_else(left_out)?.len() < SHORTEST_IV {
+        return Err(BROKEN);
+    }
+    let complete = with_parameters_of_prf(algorithm);
+    let algorithm = complete.as_deref().unwrap_or(algorithm.whole);
     let scheme = pkcs5::EncryptionScheme::try_from(algorithm).map_err(|_| left_out())?;
     let parameters = scheme.pbes2().ok_or(BROKEN)?;
-    let modest = match &parameters.kdf {
-        Kdf::Pbkdf2(kdf) => kdf.iteration_count <= MOST_ROUNDS,
+    match &parameters.kdf {
+        Kdf::Pbkdf2(kdf) => {
+            let blocks = parameters.encryption.key_size().div_ceil(SHORTEST_PRF);
+            work.take(u64::from(kdf.iteration_count) * blocks as u64)?;
+        }
         Kdf::Scrypt(kdf) => {
             let memory = kdf.cost_parameter.checked_mul(128 * u64::from(kdf.block_size));
-            memory.is_some_and(|memory| memory <= MOST_MEMORY) && kdf.parallelization <= MOST_PARALLEL
+            let memory = memory.filter(|memory| *memory <= MOST_MEMORY && kdf.parallelization <= MOST_PARALLEL);
+            work.take(memory.ok_or_else(too_costly)? * u64::from(kdf.parallelization) / SCRYPT_PER_ROUND)?;
         }
         _ => return Err(left_out()),
-    };
-    if !modest {
-        return Err(too_costly());
     }
     scheme.decrypt(passphrase.expose(), ciphertext).map(Secret::new).map_err(|_| Error::PassphraseWrong)
+}
+
+/// The parameters of the cipher, where they are an initialisation vector and nothing else (RFC 8018, A.4).
+fn initialisation_vector(algorithm: Element<'_>) -> Option<&[u8]> {
+    let mut fields = algorithm.children();
+    fields.any()?;
+    let mut parameters = fields.sequence()?;
+    parameters.any()?;
+    let mut cipher = parameters.sequence()?;
+    cipher.any()?;
+    Some(cipher.expect(tag::OCTET_STRING)?.content)
+}
+
+/// The scheme with the NULL that belongs to the pseudorandom function of PBKDF2 (RFC 8018, B.1.1), if that is all that is missing:
+/// NSS leaves it out.
+fn with_parameters_of_prf(algorithm: Element<'_>) -> Option<Vec<u8>> {
+    const NULL: [u8; 2] = [0x05, 0];
+    let mut scheme = algorithm.children();
+    let (scheme_oid, mut parameters) = (scheme.expect(tag::OID)?, scheme.sequence()?);
+    let (mut derivation, encryption) = (parameters.sequence()?, parameters.expect(tag::SEQUENCE)?);
+    let (derivation_oid, mut fields) = (derivation.expect(tag::OID)?, derivation.sequence()?);
+    let (salt, rounds) = (fields.expect(tag::OCTET_STRING)?, fields.expect(tag::INTEGER)?);
+    let len = fields.optional(tag::INTEGER).map(|len| len.whole).unwrap_or_default();
+    let mut prf = fields.sequence()?;
+    let prf_oid = prf.expect(tag::OID)?;
+    if !prf.is_empty() || !fields.is_empty() {
+        return None;
+    }
+    let prf = sequence(&[prf_oid.whole, &NULL]);
+    let fields = sequence(&[salt.whole, rounds.whole, len, &prf]);
+    let derivation = sequence(&[derivation_oid.whole, &fields]);
+    Some(sequence(&[scheme_oid.whole, &sequence(&[&derivation, encryption.whole])]))
 }
 
 fn too_costly() -> Error {
@@ -64,11 +135,17 @@ fn too_costly() -> Error {
 }
 
 /// pbeWithSHAAnd...; the numbers are the last arc of the scheme's identifier.
-fn pkcs12(scheme: u8, algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8]) -> Result<Secret> {
+fn pkcs12(
+    scheme: u8,
+    algorithm: Element<'_>,
+    passphrase: &Secret,
+    ciphertext: &[u8],
+    work: &mut Work,
+) -> Result<Secret> {
     let mut fields = algorithm.children();
     let parameters = fields.any().and_then(|_| fields.sequence()).ok_or(BROKEN)?;
     let (salt, rounds) = salt_and_rounds(parameters)?;
-    let derive = |purpose, len| derive(Hash::Sha1, passphrase, salt, rounds, purpose, len);
+    let mut derive = |purpose, len| derive(Hash::Sha1, passphrase, salt, rounds, purpose, len, work);
     let iv = derive(Purpose::Iv, 8)?;
     match scheme {
         3 => cbc::<TdesEde3>(&derive(Purpose::Key, 24)?, iv.expose(), ciphertext),
@@ -81,13 +158,7 @@ fn pkcs12(scheme: u8, algorithm: Element<'_>, passphrase: &Secret, ciphertext: &
 fn salt_and_rounds(mut parameters: Reader<'_>) -> Result<(&[u8], u32)> {
     let salt = parameters.expect(tag::OCTET_STRING).ok_or(BROKEN)?.content;
     let rounds = parameters.any().and_then(Element::number).ok_or(BROKEN)?;
-    check_rounds(rounds)?;
     Ok((salt, rounds))
-}
-
-/// Would so many rounds end within the patience of a person?
-pub(crate) fn check_rounds(rounds: u32) -> Result<()> {
-    if rounds > MOST_ROUNDS { Err(too_costly()) } else { Ok(()) }
 }
 
 /// What is derived from a passphrase (RFC 7292, B.3): its ID.
@@ -106,7 +177,9 @@ pub(crate) fn derive(
     rounds: u32,
     purpose: Purpose,
     len: usize,
+    work: &mut Work,
 ) -> Result<Secret> {
+    work.take(u64::from(rounds) * len.div_ceil(hash.len()) as u64)?;
     let block = hash.block_len();
     let password = bmp_string(passphrase)?;
     let mut state = repeated(salt, block);
@@ -217,11 +290,11 @@ where
 }
 
 /// An EncryptedPrivateKeyInfo (RFC 5958, 3).
-pub(crate) fn private_key_info(der: &[u8], passphrase: Option<&Secret>) -> Result<Secret> {
+pub(crate) fn private_key_info(der: &[u8], passphrase: Option<&Secret>, work: &mut Work) -> Result<Secret> {
     let mut fields = only_sequence(der).ok_or(BROKEN)?;
     let algorithm = fields.expect(tag::SEQUENCE).ok_or(BROKEN)?;
     let ciphertext = fields.expect(tag::OCTET_STRING).ok_or(BROKEN)?;
-    let plain = decrypt(algorithm, passphrase, ciphertext.content)?;
+    let plain = decrypt(algorithm, passphrase, ciphertext.content, work)?;
     // A wrong passphrase passes the padding once in 256 times: what comes out of it is no PrivateKeyInfo then.
     match only_sequence(plain.expose()) {
         Some(_) => Ok(plain),

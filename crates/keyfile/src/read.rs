@@ -6,6 +6,7 @@ use base::private::PrivateKey;
 use crate::certificate::{self, Certificate};
 use crate::der::{only_sequence, tag};
 use crate::error::{Error, Result};
+use crate::pbe::Work;
 use crate::pem::{self, Block};
 use crate::public::PublicKey;
 use crate::tss2::TssKey;
@@ -52,7 +53,9 @@ fn read_pem(blocks: &[Block], passphrase: Option<&Secret>) -> Result<KeyFile> {
                 continue;
             }
             "PRIVATE KEY" => pkcs8(&block.content)?,
-            "ENCRYPTED PRIVATE KEY" => pkcs8(&pbe::private_key_info(block.content.expose(), passphrase)?)?,
+            "ENCRYPTED PRIVATE KEY" => {
+                pkcs8(&pbe::private_key_info(block.content.expose(), passphrase, &mut Work::of_file())?)?
+            }
             "RSA PRIVATE KEY" => {
                 Key::Private(PrivateKey::from_pkcs1(&opened(block, passphrase)?).map_err(damaged(block))?)
             }
@@ -124,6 +127,9 @@ pub(crate) fn foreign() -> Error {
 fn read_der(file: &Secret, passphrase: Option<&Secret>) -> Result<KeyFile> {
     let bytes = file.expose();
     let Some(mut fields) = only_sequence(bytes) else {
+        if let Some(pfx) = pkcs12::recognise(bytes) {
+            return with_key(pfx.open(passphrase)?);
+        }
         return Err(match openssh_line(bytes) {
             Some(_) => Error::NoPrivateKey("an OpenSSH public key"),
             None => Error::Unknown,
@@ -138,16 +144,15 @@ fn read_der(file: &Secret, passphrase: Option<&Secret>) -> Result<KeyFile> {
     match (first.tag, first.number(), second.map(|second| second.tag)) {
         (tag::OID, _, _) => only(Key::Tss2(Box::new(TssKey::from_der(bytes)?))),
         // AlgorithmIdentifier and ciphertext; SubjectPublicKeyInfo has a BIT STRING there.
-        (tag::SEQUENCE, _, Some(tag::OCTET_STRING)) => only(pkcs8(&pbe::private_key_info(bytes, passphrase)?)?),
+        (tag::SEQUENCE, _, Some(tag::OCTET_STRING)) => {
+            only(pkcs8(&pbe::private_key_info(bytes, passphrase, &mut Work::of_file())?)?)
+        }
         (tag::SEQUENCE, _, Some(tag::BIT_STRING)) => Err(Error::NoPrivateKey("a public key")),
         (tag::SEQUENCE, _, Some(tag::SEQUENCE)) if Certificate::from_der(bytes).is_ok() => {
             Err(Error::NoPrivateKey("a certificate"))
         }
         (tag::INTEGER, Some(3), Some(tag::SEQUENCE)) => {
-            pkcs12::recognise(bytes).ok_or(Error::Unknown)?.open(passphrase).and_then(|found| match found.key {
-                Some(_) => Ok(found),
-                None => Err(Error::NoPrivateKey("certificates")),
-            })
+            with_key(pkcs12::recognise(bytes).ok_or(Error::Unknown)?.open(passphrase)?)
         }
         (tag::INTEGER, Some(0 | 1), Some(tag::SEQUENCE)) => only(pkcs8(file)?),
         (tag::INTEGER, Some(0), Some(tag::INTEGER)) => {
@@ -157,6 +162,13 @@ fn read_der(file: &Secret, passphrase: Option<&Secret>) -> Result<KeyFile> {
             only(Key::Private(PrivateKey::from_sec1(file).map_err(|_| foreign())?))
         }
         _ => Err(Error::Unknown),
+    }
+}
+
+fn with_key(found: KeyFile) -> Result<KeyFile> {
+    match found.key {
+        Some(_) => Ok(found),
+        None => Err(Error::NoPrivateKey("certificates")),
     }
 }
 

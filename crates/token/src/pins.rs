@@ -109,10 +109,14 @@ impl Library {
         }
     }
 
-    /// Changes the user's PIN by the user's PIN; a token without one has one afterwards.
+    /// Changes the user's PIN by the user's PIN, which is empty for a token without one: it has one afterwards.
     pub(crate) fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let row = token.row();
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        // Without a PIN, none is right: a try would cost one of the TPM's few.
+        if !row.login_required && !old.is_empty() {
+            return Err(Error::PinIncorrect);
+        }
         let so_name = seal_of(row.so.as_ref().ok_or(Error::TokenNotRecognized)?).name()?;
         let policy = token_policy(row.policy.as_deref())?;
         check_pin_counts(policy.as_ref())?;
@@ -228,7 +232,7 @@ impl Library {
             Some(id) => store
                 .primary(id)?
                 .ok_or(Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`"))?,
-            None => match store.primaries()?.into_iter().next() {
+            None => match self.first_primary(&store)? {
                 Some(row) => row,
                 None => {
                     let keeping = tpm::Keeping::PersistentIfPossible;
@@ -257,6 +261,28 @@ impl Library {
         drop(store);
         self.changed()?;
         Ok(id)
+    }
+
+    /// The primary that is meant where none is named: the first of the store, and of several the first that is in the TPM. What
+    /// a TPM that was cleared has lost stays in the store as long as its tokens do. No TPM command if the store has one alone,
+    /// else at least one.
+    ///
+    /// # Errors
+    /// Those of the store and, for several, of the TPM.
+    pub(crate) fn first_primary(&self, store: &Store) -> Result<Option<PrimaryRow>> {
+        let mut rows = store.primaries()?;
+        if rows.len() > 1 {
+            let tpm = self.tpm()?;
+            for (index, row) in rows.iter().enumerate() {
+                match tpm.check_primary(&parent(row)?) {
+                    Ok(()) => return Ok(Some(rows.swap_remove(index))),
+                    Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        // If none is there, the first says so when it is used.
+        Ok(rows.into_iter().next())
     }
 
     /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store.

@@ -54,6 +54,11 @@ impl Counter {
     pub(crate) fn handle(&self) -> Handle {
         Handle::object(self.index, &self.name)
     }
+
+    /// Its name until it is incremented for the first time.
+    fn unwritten(&self) -> Result<Name> {
+        Name::of_public(name_alg()?, &public(self.index, ATTRIBUTES)?)
+    }
 }
 
 impl TryFrom<u32> for Counter {
@@ -77,8 +82,12 @@ fn public(index: u32, attributes: u32) -> Result<Vec<u8>> {
 }
 
 /// GetCapability, NV_DefineSpace, NV_Increment; with an owner's authorisation, those of a session before. Gives the counter and its
-/// first value.
-pub(crate) fn define(connection: &mut Connection, owner_auth: &Secret) -> Result<(Counter, u64)> {
+/// first value. `made` has it as soon as there is something at its index: should what follows fail, that is for [`undo`].
+pub(crate) fn define(
+    connection: &mut Connection,
+    owner_auth: &Secret,
+    made: &mut Option<Counter>,
+) -> Result<(Counter, u64)> {
     let taken = connection.handles(hc::OWNER_NV_FIRST)?;
     let free = (hc::OWNER_NV_FIRST..=hc::OWNER_NV_LAST).find(|index| !taken.contains(index));
     let counter = Counter::new(free.ok_or(Error::NoRoom("NV indices"))?)?;
@@ -88,12 +97,23 @@ pub(crate) fn define(connection: &mut Connection, owner_auth: &Secret) -> Result
         let parameters = Writer::new().tpm2b(&[]).tpm2b(&public(counter.index, ATTRIBUTES)?);
         let command = connection.command(cc::NV_DEFINE_SPACE, vec![owner], parameters)?;
         by_owner(connection, &command, owner_auth, protection)?;
-        let fresh = Name::of_public(name_alg()?, &public(counter.index, ATTRIBUTES)?)?;
-        count(connection, &counter, &fresh, owner_auth, protection)
+        *made = Some(counter.clone());
+        count(connection, &counter, &counter.unwritten()?, owner_auth, protection)
     })?;
     connection.remember_seen(counter.index, &counter.name);
     let value = read(connection, &counter)?;
     Ok((counter, value))
+}
+
+/// Removes what [`define`] made and nobody was told of: it would take of the TPM's small memory for ever. NV_ReadPublic,
+/// NV_UndefineSpace; with an owner's authorisation, those of a session before.
+pub(crate) fn undo(connection: &mut Connection, counter: &Counter, owner_auth: &Secret) -> Result<()> {
+    connection.forget_seen(counter.index);
+    // It is not known whether it was written.
+    let there = name_at(connection, counter.index)?;
+    let name = [counter.name.clone(), counter.unwritten()?].into_iter().find(|name| name.as_bytes() == there);
+    let name = name.ok_or(Error::CounterMissing)?;
+    undefine(connection, counter.index, &name, owner_auth)
 }
 
 /// Finds that it is the counter that stands at its index: once removed, it may have made place for somebody else's. An
@@ -103,15 +123,20 @@ pub(crate) fn find(connection: &mut Connection, counter: &Counter) -> Result<()>
     if connection.has_seen(counter.index, &counter.name) {
         return Ok(());
     }
-    let command = connection.command(cc::NV_READ_PUBLIC, vec![Handle::plain(counter.index)], Writer::new())?;
-    let response = connection.execute(&command, &mut []).map_err(missing)?;
-    let mut reader = response.reader();
-    reader.tpm2b()?;
-    if reader.tpm2b()? != counter.name.as_bytes() {
+    if name_at(connection, counter.index)? != counter.name.as_bytes() {
         return Err(Error::CounterMissing);
     }
     connection.remember_seen(counter.index, &counter.name);
     Ok(())
+}
+
+/// NV_ReadPublic: the name of what stands at an index.
+fn name_at(connection: &mut Connection, index: u32) -> Result<Vec<u8>> {
+    let command = connection.command(cc::NV_READ_PUBLIC, vec![Handle::plain(index)], Writer::new())?;
+    let response = connection.execute(&command, &mut []).map_err(missing)?;
+    let mut reader = response.reader();
+    reader.tpm2b()?;
+    Ok(reader.tpm2b()?.to_vec())
 }
 
 /// NV_ReadPublic where the counter was not seen before, NV_Increment, NV_Read; with an owner's authorisation, those of a session
@@ -130,8 +155,12 @@ pub(crate) fn remove(connection: &mut Connection, counter: &Counter, owner_auth:
     connection.forget_seen(counter.index);
     find(connection, counter)?;
     connection.forget_seen(counter.index);
+    undefine(connection, counter.index, &counter.name, owner_auth)
+}
+
+fn undefine(connection: &mut Connection, index: u32, name: &Name, owner_auth: &Secret) -> Result<()> {
     as_owner(connection, owner_auth, |connection, protection| {
-        let handles = vec![Handle::plain(rh::OWNER), counter.handle()];
+        let handles = vec![Handle::plain(rh::OWNER), Handle::object(index, name)];
         let command = connection.command(cc::NV_UNDEFINE_SPACE, handles, Writer::new())?;
         protection.keep = false;
         by_owner(connection, &command, owner_auth, protection)

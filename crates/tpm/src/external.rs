@@ -151,9 +151,13 @@ impl Tpm {
         self.in_session(|connection| primary::read_public(connection, handle))
     }
 
-    /// Whether the primary can load the object. Load and FlushContext; one more where the primary is derived.
+    /// Whether the primary can load the object. Load and FlushContext; one more where the primary is derived. An error for whatever
+    /// may be otherwise another time.
     pub fn can_load(&self, primary: &Primary, object: &Wrapped) -> Result<bool> {
         let name = object.name()?;
+        if primary::load_parameters(&object.public, &object.private).is_err() {
+            return Ok(false);
+        }
         let loaded = self.in_session(|connection| {
             let protection = if primary.auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
             connection.with_temporary(protection, |connection, protection| {
@@ -162,9 +166,9 @@ impl Tpm {
         });
         match loaded {
             Ok(()) => Ok(true),
-            Err(Error::Integrity | Error::NameMismatch | Error::Malformed(_)) => Ok(false),
-            // What it says of the blobs; what it says of itself, such as that it has no room, is another matter.
-            Err(Error::Response(code)) if code.is_format_one() => Ok(false),
+            Err(Error::Integrity | Error::NameMismatch) => Ok(false),
+            // What it says of the blobs; what it says of itself, of the parent or of the moment is another matter.
+            Err(Error::Response(code)) if code.refuses_object() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -347,11 +347,21 @@ pub(crate) fn free_handle(connection: &mut Connection) -> Result<u32> {
         .ok_or(Error::PersistenceRefused(ResponseCode::NV_SPACE))
 }
 
-/// Removes a persistent primary; one command, and a StartAuthSession where the owner has an authorisation value.
+/// Removes a persistent primary, and nothing else that is at its handle by now; two commands, and a StartAuthSession where the
+/// owner has an authorisation value.
 pub(crate) fn evict(connection: &mut Connection, primary: &Primary, owner_auth: &Secret) -> Result<()> {
     let Location::Persistent(handle) = primary.location else {
         return Ok(());
     };
+    // EvictControl names a handle, and with an empty authorisation value no HMAC covers the name of what is there.
+    let found = match read_name(connection, handle) {
+        Ok(found) => found,
+        Err(Error::Response(code)) if code.is_stale_reference() => return Err(Error::PrimaryMissing { handle }),
+        Err(error) => return Err(error),
+    };
+    if found.as_ref() != Some(primary.name()) {
+        return Err(Error::WrongPrimary { expected: primary.name().clone(), found });
+    }
     let protection = if owner_auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
     let command = evict_command(connection, Handle::object(handle, primary.name()), handle)?;
     let evicted = connection.with_temporary(protection, |connection, protection| {

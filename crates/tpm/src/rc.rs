@@ -22,6 +22,7 @@ impl ResponseCode {
     pub(crate) const INITIALIZE: ResponseCode = ResponseCode(RC_VER1);
     pub(crate) const SEQUENCE: ResponseCode = ResponseCode(RC_VER1 + 0x03);
     pub(crate) const POLICY: ResponseCode = ResponseCode(RC_VER1 + 0x26);
+    pub(crate) const SENSITIVE: ResponseCode = ResponseCode(RC_VER1 + 0x55);
     pub(crate) const NV_UNINITIALIZED: ResponseCode = ResponseCode(RC_VER1 + 0x4a);
     pub(crate) const COMMAND_CODE: ResponseCode = ResponseCode(RC_VER1 + 0x43);
     pub(crate) const NV_SPACE: ResponseCode = ResponseCode(RC_VER1 + 0x4b);
@@ -30,21 +31,31 @@ impl ResponseCode {
     pub(crate) const PCR_CHANGED: ResponseCode = ResponseCode(RC_VER1 + 0x28);
 
     pub(crate) const VALUE: ResponseCode = ResponseCode(RC_FMT1 + 0x04);
+    pub(crate) const ASYMMETRIC: ResponseCode = ResponseCode(RC_FMT1 + 0x01);
+    pub(crate) const ATTRIBUTES: ResponseCode = ResponseCode(RC_FMT1 + 0x02);
     pub(crate) const HASH: ResponseCode = ResponseCode(RC_FMT1 + 0x03);
     pub(crate) const KEY_SIZE: ResponseCode = ResponseCode(RC_FMT1 + 0x07);
     pub(crate) const MODE: ResponseCode = ResponseCode(RC_FMT1 + 0x09);
+    pub(crate) const TYPE: ResponseCode = ResponseCode(RC_FMT1 + 0x0a);
     pub(crate) const HANDLE: ResponseCode = ResponseCode(RC_FMT1 + 0x0b);
+    pub(crate) const KDF: ResponseCode = ResponseCode(RC_FMT1 + 0x0c);
     pub(crate) const RANGE: ResponseCode = ResponseCode(RC_FMT1 + 0x0d);
     pub(crate) const AUTH_FAIL: ResponseCode = ResponseCode(RC_FMT1 + 0x0e);
     pub(crate) const SCHEME: ResponseCode = ResponseCode(RC_FMT1 + 0x12);
+    pub(crate) const SIZE: ResponseCode = ResponseCode(RC_FMT1 + 0x15);
     pub(crate) const SYMMETRIC: ResponseCode = ResponseCode(RC_FMT1 + 0x16);
+    pub(crate) const SELECTOR: ResponseCode = ResponseCode(RC_FMT1 + 0x18);
+    pub(crate) const INSUFFICIENT: ResponseCode = ResponseCode(RC_FMT1 + 0x1a);
     pub(crate) const KEY: ResponseCode = ResponseCode(RC_FMT1 + 0x1c);
     pub(crate) const POLICY_FAIL: ResponseCode = ResponseCode(RC_FMT1 + 0x1d);
     pub(crate) const INTEGRITY: ResponseCode = ResponseCode(RC_FMT1 + 0x1f);
     pub(crate) const TICKET: ResponseCode = ResponseCode(RC_FMT1 + 0x20);
+    pub(crate) const RESERVED_BITS: ResponseCode = ResponseCode(RC_FMT1 + 0x21);
     pub(crate) const BAD_AUTH: ResponseCode = ResponseCode(RC_FMT1 + 0x22);
     pub(crate) const POLICY_CC: ResponseCode = ResponseCode(RC_FMT1 + 0x24);
+    pub(crate) const BINDING: ResponseCode = ResponseCode(RC_FMT1 + 0x25);
     pub(crate) const CURVE: ResponseCode = ResponseCode(RC_FMT1 + 0x26);
+    pub(crate) const ECC_POINT: ResponseCode = ResponseCode(RC_FMT1 + 0x27);
 
     pub(crate) const CONTEXT_GAP: ResponseCode = ResponseCode(RC_WARN + 0x01);
     pub(crate) const OBJECT_MEMORY: ResponseCode = ResponseCode(RC_WARN + 0x02);
@@ -59,8 +70,17 @@ impl ResponseCode {
     pub(crate) const RETRY: ResponseCode = ResponseCode(RC_WARN + 0x22);
     pub(crate) const NV_UNAVAILABLE: ResponseCode = ResponseCode(RC_WARN + 0x23);
 
+    /// Whether TPM2_Load refuses the object by it (Part 3, 12.2), and not the parent, the authorisation or the moment.
+    pub(crate) fn refuses_object(self) -> bool {
+        if self == ResponseCode::SENSITIVE {
+            return true;
+        }
+        let about_handles = matches!(self.blame(), Some(Blame::Handle(_) | Blame::Session(_)));
+        self.is_format_one() && !about_handles && OBJECT_REFUSED.contains(&self.base())
+    }
+
     /// Whether it is about a handle, parameter or session of the command, and not about the TPM's own state (Part 2, 6.6).
-    pub(crate) fn is_format_one(self) -> bool {
+    fn is_format_one(self) -> bool {
         self.0 & RC_FMT1 != 0
     }
 
@@ -153,6 +173,30 @@ impl fmt::Debug for ResponseCode {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// What a TPM says of an object that is not its own, or of a kind that it does not have.
+const OBJECT_REFUSED: &[ResponseCode] = &[
+    ResponseCode::ASYMMETRIC,
+    ResponseCode::ATTRIBUTES,
+    ResponseCode::BINDING,
+    ResponseCode::CURVE,
+    ResponseCode::ECC_POINT,
+    ResponseCode::HASH,
+    ResponseCode::INSUFFICIENT,
+    ResponseCode::INTEGRITY,
+    ResponseCode::KDF,
+    ResponseCode::KEY,
+    ResponseCode::KEY_SIZE,
+    ResponseCode::MODE,
+    ResponseCode::RANGE,
+    ResponseCode::RESERVED_BITS,
+    ResponseCode::SCHEME,
+    ResponseCode::SELECTOR,
+    ResponseCode::SIZE,
+    ResponseCode::SYMMETRIC,
+    ResponseCode::TYPE,
+    ResponseCode::VALUE,
+];
 
 const FORMAT_ZERO: &[(u32, &str)] = &[
     (0x01e, "BAD_TAG"),
@@ -283,5 +327,13 @@ mod tests {
         assert!(!ResponseCode(0x922).is_stale_reference());
         assert!(ResponseCode(0x922).is_retry());
         assert_eq!(ResponseCode(0x1df).base(), ResponseCode::INTEGRITY);
+        // SENSITIVE; SYMMETRIC, parameter 2; VALUE that blames nothing
+        for refused in [0x155, 0x2d6, 0x84] {
+            assert!(ResponseCode(refused).refuses_object(), "{refused:#x}");
+        }
+        // FAILURE; TYPE, handle 1; NONCE, session 1; VALUE, session 1; LOCKOUT; OBJECT_MEMORY; EXPIRED
+        for other in [0x101, 0x18a, 0x98f, 0x984, 0x921, 0x902, 0xa3] {
+            assert!(!ResponseCode(other).refuses_object(), "{other:#x}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::Secret;
 use base::curve::EcPublic;
 use base::digest::Hash;
-use log::debug;
+use log::{debug, warn};
 
 use crate::capabilities::{self, Capabilities, Lockout};
 use crate::cipher::{self, CipherMode};
@@ -110,7 +110,8 @@ impl Tpm {
         self.general(Repeat::Safe, primary::list_persistent)
     }
 
-    /// Removes a persistent primary from the TPM. One command. Everything under it becomes useless.
+    /// Removes a persistent primary from the TPM. Two commands. Everything under it becomes useless. What else is at its handle
+    /// stays: [`Error::WrongPrimary`].
     pub fn evict(&self, primary: &Primary, owner_auth: &Secret) -> Result<()> {
         self.general(Repeat::Never, |connection| primary::evict(connection, primary, owner_auth))
     }
@@ -148,9 +149,18 @@ impl Tpm {
         self.general(Repeat::Safe, |connection| policy::check_authority(connection, key))
     }
 
-    /// Makes a counter at a free NV index. Gives it with its first value, which is above that of any counter that was removed. Four commands; two more where the owner has an authorisation value.
+    /// Makes a counter at a free NV index. Gives it with its first value, which is above that of any counter that was removed. Four
+    /// commands; two more where the owner has an authorisation value. Where they fail half-way, the counter is removed again.
     pub fn define_counter(&self, owner_auth: &Secret) -> Result<(Counter, u64)> {
-        self.session(Repeat::Never, |connection| counter::define(connection, owner_auth))
+        let mut made = None;
+        let result = self.session(Repeat::Never, |connection| counter::define(connection, owner_auth, &mut made));
+        if let (Err(_), Some(counter)) = (&result, &made) {
+            let undone = self.session(Repeat::Never, |connection| counter::undo(connection, counter, owner_auth));
+            if let Err(error) = undone {
+                warn!("NV index {:#010x}: a counter that nobody uses stays there: {error}", counter.index());
+            }
+        }
+        result
     }
 
     /// The value of a counter. One command; one more where the connection has not seen the counter yet.

@@ -63,9 +63,9 @@ pub(crate) enum HashName {
     Sha512,
 }
 
-/// `csr`
+/// What is signed, and by which key.
 #[derive(Debug, Args)]
-pub(crate) struct Csr {
+pub(crate) struct Signing {
     #[command(flatten)]
     pub(crate) label: TokenLabel,
 
@@ -79,17 +79,18 @@ pub(crate) struct Csr {
     pub(crate) user: UserPin,
 }
 
+/// `csr`
+#[derive(Debug, Args)]
+pub(crate) struct Csr {
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+}
+
 /// `selfsign`
 #[derive(Debug, Args)]
 pub(crate) struct SelfSign {
     #[command(flatten)]
-    pub(crate) label: TokenLabel,
-
-    #[command(flatten)]
-    pub(crate) key: WhichKey,
-
-    #[command(flatten)]
-    pub(crate) contents: Contents,
+    pub(crate) signing: Signing,
 
     /// Days for which the certificate is valid, from now on
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
@@ -98,9 +99,6 @@ pub(crate) struct SelfSign {
     /// Keep the certificate in the token too, beside its key
     #[arg(long)]
     pub(crate) store: bool,
-
-    #[command(flatten)]
-    pub(crate) user: UserPin,
 }
 
 /// `addcert`

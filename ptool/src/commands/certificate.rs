@@ -1,17 +1,19 @@
 //! `csr`, `selfsign` and `addcert`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
 use base::digest::Hash;
 use serde::Serialize;
-use token::admin::{Issued, KeySelector, Pin, Profile, SignatureChoice};
+use token::admin::{Admin, Issued, KeySelector, Pin, Profile, SignatureChoice, SigningKey};
 
+use super::files::{self, Readers};
 use super::{Context, find_token, key_user};
-use crate::cli::certificate::{AddCert, Contents, Csr, HashName, SelfSign, WhichKey};
+use crate::cli::SoPin;
+use crate::cli::certificate::{AddCert, Contents, Csr, HashName, SelfSign, Signing, WhichKey};
 use crate::errors::Failure;
-use crate::output;
+use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN};
 
 /// More than any chain of certificates has.
@@ -50,26 +52,43 @@ struct Cert {
 }
 
 pub(super) fn csr(context: &mut Context<'_>, options: &Csr) -> Result<(), Failure> {
-    let (profile, how) = contents(&options.contents)?;
-    let admin = context.admin()?;
-    let token = find_token(&admin, &options.label.label)?;
-    let key = admin.signing_key(&token.label, &selector(&options.key))?;
-    let (pin, pin_name) = user(context, &token, &options.user)?;
+    let Signer { admin, key, pin, pin_name, profile, how } = signer(context, &options.signing)?;
     let issued =
         admin.request_certificate(&key, &pin, &profile, how).map_err(|error| signing_failed(error, pin_name))?;
-    deliver(context, "csr", options.contents.out.as_deref(), &issued)
+    deliver(context, "csr", options.signing.contents.out.as_deref(), &issued)
 }
 
 pub(super) fn self_sign(context: &mut Context<'_>, options: &SelfSign) -> Result<(), Failure> {
-    let (profile, how) = contents(&options.contents)?;
-    let admin = context.admin()?;
-    let token = find_token(&admin, &options.label.label)?;
-    let key = admin.signing_key(&token.label, &selector(&options.key))?;
-    let (pin, pin_name) = user(context, &token, &options.user)?;
+    let Signer { admin, key, pin, pin_name, profile, how } = signer(context, &options.signing)?;
     let issued = admin
         .self_sign(&key, &pin, &profile, how, options.days, options.store)
         .map_err(|error| signing_failed(error, pin_name))?;
-    deliver(context, "selfsign", options.contents.out.as_deref(), &issued)
+    deliver(context, "selfsign", options.signing.contents.out.as_deref(), &issued)
+}
+
+/// What `csr` and `selfsign` need before they sign.
+struct Signer {
+    admin: Admin,
+    key: SigningKey,
+    pin: Pin,
+    pin_name: &'static str,
+    profile: Profile,
+    how: SignatureChoice,
+}
+
+/// What is wrong with the options is said before the token is looked for, and that before a PIN is asked for. A file that
+/// cannot be written is among it: `selfsign --store` would leave a certificate in the token at each try.
+fn signer(context: &mut Context<'_>, options: &Signing) -> Result<Signer, Failure> {
+    let (profile, how) = contents(&options.contents)?;
+    if let Some(path) = &options.contents.out {
+        files::check_new(path)?;
+    }
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let key = admin.signing_key(&token.label, &selector(&options.key))?;
+    // Only the user signs.
+    let (pin, pin_name) = key_user(context, &token, &options.user, &SoPin { sopin: None, sopin_file: None })?;
+    Ok(Signer { admin, key, pin, pin_name, profile, how })
 }
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Failure> {
@@ -93,6 +112,12 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Fa
     let added = admin
         .add_certificates(&plan, &pin, options.trusted, options.replace)
         .map_err(|error| Failure::with_pin(error, pin_name))?;
+    for info in added.iter().filter(|info| !info.altered.is_empty()) {
+        note(&format!(
+            "the token has this certificate in {:?} as well, altered in the store: `ptool objdel` removes it there",
+            info.altered
+        ));
+    }
     let added: Vec<Added> = added
         .into_iter()
         .map(|info| Added {
@@ -114,15 +139,6 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Fa
 
 fn selector(which: &WhichKey) -> KeySelector {
     KeySelector { label: which.key_label.clone(), id: which.id.as_ref().map(|id| id.0.clone()) }
-}
-
-/// Only the user signs.
-fn user(
-    context: &mut Context<'_>,
-    token: &token::admin::TokenSummary,
-    user: &crate::cli::UserPin,
-) -> Result<(Pin, &'static str), Failure> {
-    key_user(context, token, user, &crate::cli::SoPin { sopin: None, sopin_file: None })
 }
 
 fn contents(options: &Contents) -> Result<(Profile, SignatureChoice), Failure> {
@@ -173,9 +189,7 @@ fn deliver(context: &Context<'_>, action: &'static str, out: Option<&Path>, issu
     let Some(path) = out.filter(|path| *path != Path::new("-")) else {
         return output::print_text(&issued.pem);
     };
-    std::fs::File::create(path).and_then(|mut file| file.write_all(issued.pem.as_bytes())).map_err(|error| {
-        Failure::general(format!("{} cannot be written: {error}", path.display()), "Name another file with -o.")
-    })?;
+    files::write(path, issued.pem.as_bytes(), Readers::All)?;
     let file = path.display().to_string();
     let result = Written { action, algorithm: &issued.algorithm, file, id: issued.id, subject: &issued.subject };
     output::print(context.format, &result)

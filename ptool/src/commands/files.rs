@@ -42,7 +42,10 @@ pub(super) fn unreadable(path: &Path, error: &keyfile::Error) -> Failure {
         keyfile::Error::PassphraseWrong => "Give the passphrase that the file was written with.",
         keyfile::Error::NoPrivateKey(_) => "Name the file with the private key.",
         keyfile::Error::Unknown => "For the bytes of a secret key say --algorithm aes or hmac.",
-        _ => "",
+        keyfile::Error::Malformed(_) => "Name another copy of the file.",
+        // What is possible is in the text, where it is known.
+        keyfile::Error::Unsupported(what) if what.contains("; ") => "",
+        _ => "Use another key, or write this one in another form, such as PKCS#8 by `openssl pkey`.",
     };
     Failure::general(format!("{}: {error}", path.display()), advice)
 }

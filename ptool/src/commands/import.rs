@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use base::Secret;
+use base::digest::Hash;
 use base::private::PrivateKey;
 use keyfile::tss2::{Kind, TssKey};
 use keyfile::{Certificate, Key, KeyFile};
@@ -11,7 +12,7 @@ use token::Error;
 use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, WrappedKey};
 
 use super::{Context, files, find_token, key_user, note_unused_auth, pcr};
-use crate::cli::import::{Import, ImportAlgorithm};
+use crate::cli::import::{HmacHash, Import, ImportAlgorithm};
 use crate::errors::Failure;
 use crate::output;
 use crate::pins::{self, Surroundings};
@@ -20,12 +21,10 @@ use crate::pins::{self, Surroundings};
 #[derive(Serialize)]
 pub(super) struct Arrived {
     action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    private: Option<Half>,
+    /// Secret keys too.
+    private: Half,
     #[serde(skip_serializing_if = "Option::is_none")]
     public: Option<Half>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<Half>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<Half>,
 }
@@ -39,17 +38,13 @@ struct Half {
 impl Arrived {
     pub(super) fn new(action: &'static str, imported: Imported) -> Arrived {
         let half = |summary: token::info::ObjectSummary| Half { cka_id: summary.cka_id };
-        let (private, secret) = match imported.public.is_some() {
-            true => (Some(half(imported.key)), None),
-            false => (None, Some(half(imported.key))),
-        };
         let certificates = imported.certificates.into_iter().map(half).collect();
-        Arrived { action, private, public: imported.public.map(half), secret, certificates }
+        Arrived { action, private: half(imported.key), public: imported.public.map(half), certificates }
     }
 }
 
 pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let file = files::read(&options.privkey)?;
@@ -73,9 +68,22 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
         id: options.names.id.clone().map(|id| id.0),
         always_authenticate: options.names.attr_always_authenticate,
         certificates: certificates.into_iter().map(parts).collect(),
+        hash: match options.algorithm {
+            Some(ImportAlgorithm::Hmac(hash)) => hash.map(named),
+            _ => None,
+        },
     };
     let imported = admin.import_bound(&request, policy.as_ref()).map_err(|error| refused(error, pin_name))?;
     output::print(context.format, &Arrived::new("import", imported))
+}
+
+fn named(hash: HmacHash) -> Hash {
+    match hash {
+        HmacHash::Sha1 => Hash::Sha1,
+        HmacHash::Sha256 => Hash::Sha256,
+        HmacHash::Sha384 => Hash::Sha384,
+        HmacHash::Sha512 => Hash::Sha512,
+    }
 }
 
 pub(super) fn parts(certificate: Certificate) -> CertificateParts {
@@ -97,7 +105,7 @@ fn foreign_key(
     let secret = || keyfile::read_secret(file).map_err(|error| files::unreadable(&options.privkey, &error));
     match options.algorithm {
         Some(ImportAlgorithm::Aes) => return Ok((ForeignKey::Aes(secret()?), nothing())),
-        Some(ImportAlgorithm::Hmac) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
+        Some(ImportAlgorithm::Hmac(_)) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
         Some(ImportAlgorithm::Rsa | ImportAlgorithm::Ecc) | None => {}
     }
     let mut found = read_key(around, &options.privkey, &options.passphrase, file)?;

@@ -23,11 +23,11 @@ mod store;
 mod token;
 mod verify;
 
-use ::token::Config;
 use ::token::admin::{Admin, Pin, TokenSummary};
+use ::token::{Config, Error};
 
-use crate::cli::{Cli, Command, Format, Hidden, SoPin, UserPin};
-use crate::errors::Failure;
+use crate::cli::{Cli, Command, Format, Hidden, SoPin, UnusedAuth, UserPin};
+use crate::errors::{Failure, Status};
 use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN, Surroundings, USER_PIN};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
     let config = match (config, &cli.command) {
         (Err(_), Command::Generate(options)) => return generate::generate(&options.what),
         (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
-        (config, _) => config?,
+        (config, _) => config.map_err(unreadable)?,
     };
     let mut context = Context { config, format: cli.output.unwrap_or_else(output::usual_format), around };
     match &cli.command {
@@ -84,6 +84,16 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Dbup => store::upgrade(&context),
         Command::Addemptytoken(options) => store::add_empty(&context, options),
         Command::Migrate(options) => migrate::migrate(&context, options),
+    }
+}
+
+/// The store is not what is wrong, though the status is the same: what is set up.
+fn unreadable(error: Error) -> Failure {
+    match error {
+        Error::Store(what) => {
+            Failure::new(Status::Store, what, "TPM2_CRYPTOKI_CONFIG names another configuration file.")
+        }
+        error => error.into(),
     }
 }
 
@@ -126,8 +136,8 @@ fn key_user(
 }
 
 /// tpm2_ptool wants the owner authorization again for a primary key that it makes at each use.
-fn note_unused_auth(auth: Option<&Hidden>) {
-    if auth.is_some_and(|Hidden(value)| !value.is_empty()) {
+fn note_unused_auth(unused: &UnusedAuth) {
+    if unused.hierarchy_auth.as_ref().is_some_and(|Hidden(value)| !value.is_empty()) {
         note("--hierarchy-auth is not needed here and was not used");
     }
 }

@@ -33,8 +33,8 @@ impl Admin {
         Ok((found, known))
     }
 
-    /// Removes a primary key and every token below it from the store and, unless it is to be kept for others, from the TPM. 1
-    /// TPM command. The keys of the tokens are gone for ever.
+    /// Removes a primary key and every token below it from the store and, unless it is to be kept for others, from the TPM. 2
+    /// TPM commands. The keys of the tokens are gone for ever.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] if there is no such primary; [`Error::HierarchyAuth`] when the owner's auth value is wrong:
@@ -67,12 +67,13 @@ impl Admin {
         Ok(Destroyed { primary, tokens, evicted })
     }
 
-    /// The slot in which `C_InitToken` makes the next token, below the store's first primary key.
+    /// The slot in which `C_InitToken` makes the next token, below the store's first primary key that is in the TPM. No TPM
+    /// command if the store has one alone.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] if there is no such primary, or the configuration hides the slot.
     pub fn empty_slot(&self, pid: i64) -> Result<u64> {
-        let first = self.primaries()?.first().map(|primary| primary.id);
+        let first = self.library.first_primary(&self.reader()?)?.map(|primary| primary.id);
         match first {
             Some(first) if first == pid => {}
             _ if self.primaries()?.iter().any(|primary| primary.id == pid) => {

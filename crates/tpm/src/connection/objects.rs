@@ -172,7 +172,8 @@ impl Connection {
         });
         match tried {
             Err(Error::HierarchyAuth | Error::AuthFailed) => Ok(false),
-            Ok(_) | Err(Error::Integrity | Error::Response(_) | Error::NameMismatch) => Ok(true),
+            Ok(_) | Err(Error::Integrity | Error::NameMismatch) => Ok(true),
+            Err(Error::Response(code)) if code.refuses_object() => Ok(true),
             Err(error) => Err(error),
         }
     }

@@ -11,8 +11,8 @@ use crate::error::{Error, PolicyNotMet, Result};
 use crate::public::Name;
 use crate::wire::constants::cc;
 
-/// More ways than any sensible policy has, with all its approvals.
-const MOST_PLANS: usize = 4096;
+/// More ways than any sensible policy has, before it is said by which approval.
+const MOST_WAYS: usize = 4096;
 
 /// Values of PCRs, by bank.
 pub(crate) type Banks = BTreeMap<Hash, PcrValues>;
@@ -162,72 +162,137 @@ pub(crate) fn revoked(selection: &PcrSelection, plans: usize) -> Error {
     Error::PolicyNotMet(PolicyNotMet { selection, differing, approvals: Some(plans), revoked: true })
 }
 
-/// All ways to satisfy the policy with these means.
-pub(crate) fn plans<'a>(policy: &PolicyUse<'a>, means: &Means<'_>) -> Result<Vec<Plan<'a>>> {
-    let mut plans = ways(policy.policy, policy.approvals, means)?;
-    plans.retain(|plan| !means.by_name || plan.names_a_command());
-    Ok(plans)
+/// A way to satisfy a policy that leaves open by which approval. An authority is asked first or not at all, and so there is no
+/// way with two.
+#[derive(Clone, Debug, Default)]
+struct Way<'a> {
+    authority: Option<(&'a AuthorityKey, &'a [u8])>,
+    rest: Plan<'a>,
 }
 
-fn ways<'a>(policy: &'a Policy, approvals: &'a [Approval], means: &Means<'_>) -> Result<Vec<Plan<'a>>> {
-    let mut plans = vec![Plan::default()];
+impl<'a> Way<'a> {
+    fn then(self, action: Action<'a>) -> Way<'a> {
+        Way { rest: self.rest.then(action), ..self }
+    }
+
+    fn marked(self, mark: &[u8]) -> Way<'a> {
+        Way { rest: self.rest.marked(mark), ..self }
+    }
+
+    fn plans(&self, approvals: &'a [Approval]) -> impl Iterator<Item = Plan<'a>> {
+        let unasked = self.authority.is_none().then(|| self.rest.clone());
+        let asked = self.authority.into_iter().flat_map(move |(key, policy_ref)| {
+            approvals.iter().map(move |approval| self.by(key, policy_ref, approval))
+        });
+        unasked.into_iter().chain(asked)
+    }
+
+    fn by(&self, key: &'a AuthorityKey, policy_ref: &'a [u8], approval: &'a Approval) -> Plan<'a> {
+        let first = Action::Authorize { key, policy_ref, approval };
+        let id = [&approval.policy_digest[..], &approval.selection.marshal(), &self.rest.id].concat();
+        Plan { actions: [first].into_iter().chain(self.rest.actions.iter().copied()).collect(), id }
+    }
+}
+
+/// All ways to satisfy a policy. With many approvals they are many: they are made one after the other, and none is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Plans<'a> {
+    ways: Vec<Way<'a>>,
+    approvals: &'a [Approval],
+    /// What was found to be no way: the `id` of each.
+    void: Vec<Vec<u8>>,
+}
+
+impl<'a> Plans<'a> {
+    /// Those with these means.
+    pub(crate) fn new(policy: &PolicyUse<'a>, means: &Means<'_>) -> Result<Plans<'a>> {
+        let mut ways = ways(policy.policy, means)?;
+        ways.retain(|way| !means.by_name || way.rest.names_a_command());
+        Ok(Plans { ways, approvals: policy.approvals, void: Vec::new() })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Plan<'a>> {
+        let all = self.ways.iter().flat_map(|way| way.plans(self.approvals));
+        all.filter(|plan| !self.void.contains(&plan.id))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The only one, if there is but one.
+    pub(crate) fn only(&self) -> Option<Plan<'a>> {
+        let mut plans = self.iter();
+        plans.next().filter(|_| plans.next().is_none())
+    }
+
+    pub(crate) fn remove(&mut self, plan: Plan<'_>) {
+        self.void.push(plan.id);
+    }
+}
+
+fn ways<'a>(policy: &'a Policy, means: &Means<'_>) -> Result<Vec<Way<'a>>> {
+    let mut ways = vec![Way::default()];
     for step in policy.steps() {
         if !means.allow(step) {
             return Ok(Vec::new());
         }
-        plans = match step {
-            // These two are first: there is one plan, and nothing in it.
+        ways = match step {
+            // These two are first: there is one way, and nothing in it.
             PolicyStep::Or(branches) => {
                 let mut all = Vec::new();
                 for (mark, branch) in (0u8..).zip(branches) {
-                    let inner = ways(branch, approvals, means)?;
-                    all.extend(inner.into_iter().map(|plan| plan.marked(&[mark]).then(Action::Or(branches))));
+                    let inner = self::ways(branch, means)?;
+                    all.extend(inner.into_iter().map(|way| way.marked(&[mark]).then(Action::Or(branches))));
                 }
                 all
             }
             PolicyStep::Authorize { key, policy_ref } => {
-                let by = |approval: &'a Approval| {
-                    Plan::default()
-                        .marked(&approval.policy_digest)
-                        .marked(&approval.selection.marshal())
-                        .then(Action::Authorize { key, policy_ref, approval })
-                };
-                approvals.iter().map(by).collect()
+                vec![Way { authority: Some((key, policy_ref)), rest: Plan::default() }]
             }
-            PolicyStep::Pcr(state) => append(plans, Action::Pcr(state)),
-            PolicyStep::AuthValue => append(plans, Action::AuthValue),
-            PolicyStep::CommandCode(code) => append(plans, Action::CommandCode(*code)),
-            PolicyStep::Secret { .. } => append(plans, Action::Secret),
+            PolicyStep::Pcr(state) => append(ways, Action::Pcr(state)),
+            PolicyStep::AuthValue => append(ways, Action::AuthValue),
+            PolicyStep::CommandCode(code) => append(ways, Action::CommandCode(*code)),
+            PolicyStep::Secret { .. } => append(ways, Action::Secret),
             PolicyStep::DuplicationSelect { new_parent, object } => {
-                append(plans, Action::DuplicationSelect { new_parent, object: object.as_ref() })
+                append(ways, Action::DuplicationSelect { new_parent, object: object.as_ref() })
             }
         };
-        if plans.len() > MOST_PLANS {
+        if ways.len() > MOST_WAYS {
             return Err(Error::Invalid("there are too many ways to satisfy the policy"));
         }
     }
-    Ok(plans)
+    Ok(ways)
 }
 
-fn append<'a>(plans: Vec<Plan<'a>>, action: Action<'a>) -> Vec<Plan<'a>> {
-    plans.into_iter().map(|plan| plan.then(action)).collect()
+fn append<'a>(ways: Vec<Way<'a>>, action: Action<'a>) -> Vec<Way<'a>> {
+    ways.into_iter().map(|way| way.then(action)).collect()
 }
 
 /// What has to be read to tell which plans will succeed: a selection for each bank. What was not signed has no say: with a PCR
-/// that this TPM lacks it would keep all others from being read.
-pub(crate) fn selections(plans: &[Plan<'_>]) -> Result<Vec<PcrSelection>> {
+/// that this TPM lacks it would keep all others from being read. Of many approvals for the same PCRs one signature is checked.
+pub(crate) fn selections(plans: &Plans<'_>) -> Result<Vec<PcrSelection>> {
     let mut banks: BTreeMap<Hash, BTreeSet<u8>> = BTreeMap::new();
-    let signed = plans.iter().filter(|plan| plan.is_signed());
-    for selection in signed.flat_map(|plan| plan.actions.iter().filter_map(Action::selection)) {
-        banks.entry(selection.bank()).or_default().extend(selection.indices());
+    for plan in plans.iter() {
+        let selections = || plan.actions.iter().filter_map(Action::selection);
+        let is_read = |selection: &PcrSelection| {
+            let pcrs = banks.get(&selection.bank());
+            selection.indices().all(|pcr| pcrs.is_some_and(|pcrs| pcrs.contains(&pcr)))
+        };
+        if selections().all(is_read) || !plan.is_signed() {
+            continue;
+        }
+        for selection in selections() {
+            banks.entry(selection.bank()).or_default().extend(selection.indices());
+        }
     }
     banks.into_iter().map(|(bank, pcrs)| PcrSelection::new(bank, pcrs)).collect()
 }
 
 /// Why none of the plans succeeds with these values: the one that is nearest. What was not signed is no plan.
-pub(crate) fn not_met(policy: &Policy, plans: &[Plan<'_>], banks: &Banks) -> Error {
-    let plans: Vec<&Plan<'_>> = plans.iter().filter(|plan| plan.is_signed()).collect();
-    let distance = |plan: &&&Plan<'_>| plan.mismatches(banks).map(|action| action.distance(banks)).sum::<usize>();
+pub(crate) fn not_met(policy: &Policy, plans: &Plans<'_>, banks: &Banks) -> Error {
+    let plans: Vec<Plan<'_>> = plans.iter().filter(Plan::is_signed).collect();
+    let distance = |plan: &&Plan<'_>| plan.mismatches(banks).map(|action| action.distance(banks)).sum::<usize>();
     let mismatch = plans.iter().min_by_key(distance).and_then(|nearest| nearest.mismatches(banks).next().copied());
     match mismatch {
         Some(action) => Error::PolicyNotMet(PolicyNotMet {

@@ -7,7 +7,7 @@ use log::{debug, info, warn};
 
 use super::authority::{Approval, AuthorityKey};
 use super::pcr::PcrSelection;
-use super::plan::{Action, Banks, Means, Plan, not_met, plans, revoked, selections};
+use super::plan::{Action, Banks, Means, Plan, Plans, not_met, revoked, selections};
 use super::{Policy, PolicyUse};
 use crate::command::{Authorization, Command, Handle};
 use crate::connection::{Connection, Protection};
@@ -141,7 +141,7 @@ enum Failure {
 #[derive(Debug)]
 pub(crate) struct Choice<'a> {
     policy: PolicyUse<'a>,
-    plans: Vec<Plan<'a>>,
+    plans: Plans<'a>,
     /// Whether there was something to choose.
     several: bool,
     /// The plan of this try.
@@ -158,10 +158,10 @@ pub(crate) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     pub(crate) fn new(policy: PolicyUse<'a>, means: &Means<'_>) -> Result<Choice<'a>> {
-        let plans = plans(&policy, means)?;
+        let plans = Plans::new(&policy, means)?;
         Ok(Choice {
             policy,
-            several: plans.len() > 1,
+            several: !plans.is_empty() && plans.only().is_none(),
             plans,
             chosen: Plan::default(),
             look: false,
@@ -194,30 +194,27 @@ impl<'a> Choice<'a> {
     }
 
     fn choose(&mut self, connection: &mut Connection) -> Result<Plan<'a>> {
-        if let (Some(selection), []) = (&self.revoked, self.plans.as_slice()) {
-            return Err(revoked(selection, 1));
-        }
         if self.plans.is_empty() {
+            if let Some(selection) = &self.revoked {
+                return Err(revoked(selection, 1));
+            }
             return Err(not_met(self.policy.policy, &self.plans, &Banks::new()));
         }
         if !self.look {
-            let likely = match self.plans.as_slice() {
-                [only] => Some(only),
-                plans => {
-                    let last = connection.memory().last_plan(self.policy.policy);
-                    plans.iter().find(|plan| last.as_ref() == Some(&plan.id))
-                }
-            };
+            let likely = self.plans.only().or_else(|| {
+                let last = connection.memory().last_plan(self.policy.policy)?;
+                self.plans.iter().find(|plan| plan.id == last)
+            });
             match likely {
-                Some(plan) if connection.memory().vouches_for(plan) || plan.is_signed() => return Ok(plan.clone()),
+                Some(plan) if connection.memory().vouches_for(&plan) || plan.is_signed() => return Ok(plan),
                 Some(_) => warn!("an approval is not signed by the authority of the policy, and ignored"),
                 None => {}
             }
         }
         let banks = read_banks(connection, &self.plans)?;
         let fitting = self.plans.iter().find(|plan| plan.matches(&banks) && plan.is_signed());
-        fitting.cloned().ok_or_else(|| match &self.revoked {
-            Some(selection) => revoked(selection, self.plans.len() + 1),
+        fitting.ok_or_else(|| match &self.revoked {
+            Some(selection) => revoked(selection, self.plans.iter().count() + 1),
             None => not_met(self.policy.policy, &self.plans, &banks),
         })
     }
@@ -271,7 +268,7 @@ impl<'a> Choice<'a> {
         }
         if matches!(error, Error::Response(ResponseCode::PCR_CHANGED)) {
             info!("a PCR was extended between the policy and its use: once more");
-            self.look = self.plans.len() > 1;
+            self.look = self.plans.only().is_none();
             return Ok(false);
         }
         match failure {
@@ -286,8 +283,8 @@ impl<'a> Choice<'a> {
             }
             Some(Failure::Revoked) => {
                 let void = std::mem::take(&mut self.chosen);
-                self.plans.retain(|plan| plan.id != void.id);
                 self.revoked = void.actions.iter().find_map(Action::limited).cloned();
+                self.plans.remove(void);
                 self.look = true;
                 Ok(false)
             }
@@ -313,17 +310,17 @@ impl<'a> Choice<'a> {
 /// Whether the present state satisfies the policy: PCR_Read for each bank.
 pub(crate) fn check(connection: &mut Connection, policy: &PolicyUse<'_>) -> Result<()> {
     let means = Means { command: None, by_name: false, auth_value: true, secret: None };
-    let plans = plans(policy, &means)?;
+    let plans = Plans::new(policy, &means)?;
     let banks = read_banks(connection, &plans)?;
     let mut void = None;
     for plan in plans.iter().filter(|plan| plan.matches(&banks) && plan.is_signed()) {
-        match void_approval(connection, plan)? {
+        match void_approval(connection, &plan)? {
             None => return Ok(()),
             Some(selection) => void = Some(selection.clone()),
         }
     }
     Err(match void {
-        Some(selection) => revoked(&selection, plans.len()),
+        Some(selection) => revoked(&selection, plans.iter().count()),
         None => not_met(policy.policy, &plans, &banks),
     })
 }
@@ -342,7 +339,7 @@ fn void_approval<'p>(connection: &mut Connection, plan: &'p Plan<'_>) -> Result<
     Ok(None)
 }
 
-fn read_banks(connection: &mut Connection, plans: &[Plan<'_>]) -> Result<Banks> {
+fn read_banks(connection: &mut Connection, plans: &Plans<'_>) -> Result<Banks> {
     let mut banks = Banks::new();
     for selection in selections(plans)? {
         match pcr::read(connection, &selection) {

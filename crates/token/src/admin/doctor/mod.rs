@@ -154,7 +154,7 @@ fn peer_store(examination: &Examination) -> Option<PathBuf> {
         .into_iter()
         .chain(below_home)
         .map(|directory| directory.join(FILE))
-        .find(|path| path.exists())
+        .find(|path| !super::is_absent(path))
 }
 
 impl Examination {
