@@ -57,10 +57,7 @@ fn an_import_costs_one_command_besides_the_login() {
     assert_eq!(used, ["StartAuthSession", "Load", "Unseal", "Import"], "{cost:?}");
     assert!(cost.len() <= 6, "{cost:?}");
     machine.sh("ptool srk -o srk.pem");
-    for line in [
-        "ptool export --label t --key-label nothing || true",
-        "ptool wrap --srk srk.pem --key ec.pem -o w",
-    ] {
+    for line in ["ptool export --label t --key-label nothing || true", "ptool wrap --srk srk.pem --key ec.pem -o w"] {
         assert_eq!(machine.cost(line), [""; 0], "{line}");
     }
     assert_eq!(machine.cost("ptool srk"), ["ReadPublic"]);
