@@ -66,7 +66,7 @@ for_check() {
     has_file "$(providers)/tpm2.so" tpm2-openssl
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     # Elsewhere it is in a package of another name, if there is one, and its test is left out.
-    [[ $(debian) != 12 ]] || has_file /lib/systemd/systemd-measure systemd
+    [[ $(debian) != 1[23] ]] || has_file /usr/lib/systemd/systemd-measure systemd
     has_command dbus-daemon dbus-daemon
     # What tpm2_ptool imports, which tests/scripts/tpm2-pkcs11.sh unpacks, and how it reaches a TPM behind a socket.
     has_module tpm2_pytss python3-tpm2-pytss
