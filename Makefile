@@ -58,6 +58,7 @@ lint:
 	else echo 'clippy is not installed: lints are not checked'; fi
 
 build:
+	@tests/scripts/packages.sh build
 	$(CARGO) build --release $(SHIPPED)
 
 # Under sudo, what the user has built is installed as it is: root has no business in somebody's target directory.

@@ -102,6 +102,11 @@ fn import_secret() {
 }
 
 #[test]
+fn export_parity() {
+    replay_with(&["tpm2_load", "tpm2_sign"], "export-parity.txt");
+}
+
+#[test]
 fn first_pin() {
     replay("first-pin.txt");
 }

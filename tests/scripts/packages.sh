@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that `make demo`, `make check`, `make check-clients` or `make deb` need and that are not there.
+# Installs the Debian packages that `make build`, `make demo`, `make check`, `make check-clients` or `make deb` need and that are not there.
 #
-#   packages.sh demo|check|clients|deb
+#   packages.sh build|demo|check|clients|deb
 #
 # Says nothing and needs no rights when everything is there. What it installs is not started: no sshd and no TPM daemon
 # begins to run on this machine because of a demonstration.
@@ -15,12 +15,13 @@ services=()
 main() {
     local need=${1:-}
     case $need in
+        build) for_building ;;
         demo) for_building && for_demo ;;
         check) for_building && for_demo && for_check ;;
         clients) need=check-clients && for_building && for_demo && for_check && for_clients ;;
         deb) for_building && has_command dpkg-shlibdeps dpkg-dev && has_command xz xz-utils ;;
         *)
-            echo "usage: packages.sh demo|check|clients|deb" >&2
+            echo "usage: packages.sh build|demo|check|clients|deb" >&2
             exit 2
             ;;
     esac

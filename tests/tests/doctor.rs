@@ -61,6 +61,22 @@ fn a_healthy_machine_has_no_failures() {
     desk.world.assert_clean();
 }
 
+/// A key of the token works, for a program.
+fn assert_signs(desk: &Desk) {
+    desk.tool(&[
+        "--login",
+        "--pin",
+        PIN,
+        "--sign",
+        "--mechanism=ECDSA-SHA256",
+        "--id=03",
+        "-i",
+        "letter",
+        "-o",
+        "signature",
+    ]);
+}
+
 #[test]
 fn an_evicted_primary_is_made_again() {
     let desk = Desk::new();
@@ -75,18 +91,7 @@ fn an_evicted_primary_is_made_again() {
     let (run, findings) = doctor(&desk, &["--repair"]);
     assert_eq!(run.status, Some(0), "{run:?}");
     assert!(about(&findings, "primary")[0].1.contains("0x81000001 now"), "{findings:#?}");
-    desk.tool(&[
-        "--login",
-        "--pin",
-        PIN,
-        "--sign",
-        "--mechanism=ECDSA-SHA256",
-        "--id=03",
-        "-i",
-        "letter",
-        "-o",
-        "signature",
-    ]);
+    assert_signs(&desk);
     assert_eq!(doctor(&desk, &[]).0.status, Some(0));
     desk.world.assert_clean();
 }
@@ -101,18 +106,7 @@ fn a_primary_whose_place_is_taken_gets_another() {
     let (run, findings) = doctor(&desk, &["--repair"]);
     assert_eq!(run.status, Some(0), "{run:?}");
     assert!(about(&findings, "primary")[0].1.contains("0x81000002 now"), "{findings:#?}");
-    desk.tool(&[
-        "--login",
-        "--pin",
-        PIN,
-        "--sign",
-        "--mechanism=ECDSA-SHA256",
-        "--id=03",
-        "-i",
-        "letter",
-        "-o",
-        "signature",
-    ]);
+    assert_signs(&desk);
     // Whoever's the other key is, it is still there.
     tool(&desk, "tpm2_readpublic", &["-Q", "-c", "0x81000001"]);
 }

@@ -109,7 +109,8 @@ fn readme() {
         std::fs::copy(from, target.join(name)).unwrap();
     }
     // The authority signs as soon as there is a request; another one has a key already.
-    let before = "export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin USER=root
+    let before = "export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PWD/bin USER=root
+        mkdir bin; printf '#!/bin/sh\necho rustc 1.99.0\n' | tee bin/rustc >bin/cargo; chmod 755 bin/*
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -subj '/CN=House CA' -days 30 -out ca.crt
         openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out boss.pem
         openssl pkey -in boss.pem -pubout -out boss.pub
@@ -122,12 +123,15 @@ fn readme() {
         export SSH_ASKPASS=$PWD/askpass SSH_ASKPASS_REQUIRE=force
         printf '#!/bin/sh\\necho user-pin\\n' >askpass; chmod 700 askpass
         mkdir .ssh; eval \"$(ssh-agent -s)\"\n";
-    let mut blocks = scripts("README.md");
-    // What the first block says is for a tree, and takes long; it is enough that there are such targets.
-    let first = blocks.remove(0);
-    let make = Run::of(world.command("make").args(["-n", "-C", documents::root().to_str().unwrap(), "demo", "check"]));
-    assert!(make.success() && first.starts_with("make demo ") && first.contains("\nmake check "), "{first} {make:?}");
-    assert!(first.ends_with("\nptool shell --swtpm   # once it is built: a shell with a software TPM, a token and the module, to try it all\n"));
+    // What these two blocks say is for a tree, and takes long; it is enough here that there are such targets.
+    let (apart, blocks): (Vec<_>, Vec<_>) =
+        scripts("README.md").into_iter().partition(|block| block.starts_with("make d"));
+    let make =
+        Run::of(world.command("make").args(["-n", "-C", documents::root().to_str().unwrap(), "demo", "check", "deb"]));
+    let [trial, package] = &apart[..] else { panic!("{apart:?}") };
+    assert!(make.success() && trial.starts_with("make demo ") && trial.contains("\nmake check "), "{trial} {make:?}");
+    assert!(trial.ends_with("\nptool shell --swtpm   # once it is built: a shell with a software TPM, a token and the module, to try it all\n"));
+    assert_eq!(package, "make deb\nsudo apt install ./target/release/tpm2-cryptoki_*.deb\n");
     world.ptool_ok(&["shell", "--swtpm", "--", "ptool", "listtokens"]);
     let tree = documents::root().canonicalize().unwrap();
     let lines = blocks.concat().replace(

@@ -2,6 +2,7 @@
 
 use aes::{Aes128, Aes192, Aes256};
 use base::Secret;
+use base::der::sequence;
 use base::digest::Hash;
 use cbc::Decryptor;
 use cbc::cipher::block_padding::Pkcs7;
@@ -78,7 +79,9 @@ fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &
     if initialisation_vector(algorithm).ok_or_else(left_out)?.len() < SHORTEST_IV {
         return Err(BROKEN);
     }
-    let scheme = pkcs5::EncryptionScheme::try_from(algorithm.whole).map_err(|_| left_out())?;
+    let complete = with_parameters_of_prf(algorithm);
+    let algorithm = complete.as_deref().unwrap_or(algorithm.whole);
+    let scheme = pkcs5::EncryptionScheme::try_from(algorithm).map_err(|_| left_out())?;
     let parameters = scheme.pbes2().ok_or(BROKEN)?;
     match &parameters.kdf {
         Kdf::Pbkdf2(kdf) => {
@@ -104,6 +107,27 @@ fn initialisation_vector(algorithm: Element<'_>) -> Option<&[u8]> {
     let mut cipher = parameters.sequence()?;
     cipher.any()?;
     Some(cipher.expect(tag::OCTET_STRING)?.content)
+}
+
+/// The scheme with the NULL that belongs to the pseudorandom function of PBKDF2 (RFC 8018, B.1.1), if that is all that is missing:
+/// NSS leaves it out.
+fn with_parameters_of_prf(algorithm: Element<'_>) -> Option<Vec<u8>> {
+    const NULL: [u8; 2] = [0x05, 0];
+    let mut scheme = algorithm.children();
+    let (scheme_oid, mut parameters) = (scheme.expect(tag::OID)?, scheme.sequence()?);
+    let (mut derivation, encryption) = (parameters.sequence()?, parameters.expect(tag::SEQUENCE)?);
+    let (derivation_oid, mut fields) = (derivation.expect(tag::OID)?, derivation.sequence()?);
+    let (salt, rounds) = (fields.expect(tag::OCTET_STRING)?, fields.expect(tag::INTEGER)?);
+    let len = fields.optional(tag::INTEGER).map(|len| len.whole).unwrap_or_default();
+    let mut prf = fields.sequence()?;
+    let prf_oid = prf.expect(tag::OID)?;
+    if !prf.is_empty() || !fields.is_empty() {
+        return None;
+    }
+    let prf = sequence(&[prf_oid.whole, &NULL]);
+    let fields = sequence(&[salt.whole, rounds.whole, len, &prf]);
+    let derivation = sequence(&[derivation_oid.whole, &fields]);
+    Some(sequence(&[scheme_oid.whole, &sequence(&[&derivation, encryption.whole])]))
 }
 
 fn too_costly() -> Error {

@@ -73,6 +73,8 @@ fn follow(page: &str, blocks: &[Block], mut bench: Bench) {
         bench.world.ptool_ok(&["addtoken", "--label=mine", "--sopin=officer", &format!("--userpin={PAGE_PIN}")]);
     }
     bench.write_program("askpass", format!("#!/bin/sh\necho {PAGE_PIN}\n"));
+    // Who is at this desk.
+    bench.write(".gitconfig", "[user]\n\tname = Me\n\temail = me@example.org\n");
     helpers(&bench);
     let home = bench.home();
     let path = format!("{home}:{}:/usr/sbin:/usr/bin:/sbin:/bin", product::ptool().parent().unwrap().display());

@@ -49,7 +49,7 @@ fn the_tpm_provider_of_openssl_signs_with_exported_keys() {
              ptool export --label t --key-label {label} --format tss2 --passout pass:abc -o {label}.tss
              openssl dgst -sha256 {PROVIDER} -sign {label}.tss -passin pass:abc -out signature letter
              openssl dgst -sha256 -verify {label}.pub -signature signature letter
-             ptool export --label t --key-label {label} --format tpm2 --no-passphrase --output-prefix open-{label}
+             ptool export --label t --key-label {label} --format tss2 --no-passphrase --output-prefix open-{label}
              openssl dgst -sha256 {PROVIDER} -sign open-{label}.pem -out signature letter
              openssl dgst -sha256 -verify {label}.pub -signature signature letter"
         ));

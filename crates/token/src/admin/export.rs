@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::Secret;
 use model::{AttributeType, ObjectClass};
 
+use super::migrate::reference;
 use super::{Admin, Pin};
 use crate::object::Object;
 use crate::parent;
@@ -44,6 +45,8 @@ pub struct ExportedKey {
     pub parent: u32,
     /// The parent is RSA.
     pub rsa_parent: bool,
+    /// A reference to a persistent parent, as the TPM2 Software Stack serializes it; `None` for one that is made at each use.
+    pub reference: Option<Vec<u8>>,
     /// The commands of its policy, by their TPM_CC, with their marshalled parameters; none for a key that has no policy.
     pub policy: Vec<(u32, Vec<u8>)>,
 }
@@ -74,14 +77,17 @@ impl Admin {
         value.ok_or(Error::ArgumentsBad("there is no such certificate; see `ptool listobjects`"))
     }
 
-    /// The class of an object, as its `CKO_` name.
+    /// The classes of the objects that are meant, by their `CKO_` names: a label is mostly that of both halves of a pair, and of its
+    /// certificate.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] without such an object.
-    pub fn class_of(&self, label: &str, which: &Which) -> Result<String> {
+    pub fn classes_of(&self, label: &str, which: &Which) -> Result<Vec<String>> {
         let token = self.token(label)?;
         let catalog = token.catalog();
-        catalog.values().find(|object| which.is(object)).map(|object| object.class().to_string()).ok_or(NO_OBJECT)
+        let found = catalog.values().filter(|object| which.is(object)).map(|object| object.class().to_string());
+        let classes: Vec<String> = found.collect();
+        if classes.is_empty() { Err(NO_OBJECT) } else { Ok(classes) }
     }
 
     /// A private key for other software that uses this TPM: wrapped anew, with an auth value of the caller's choice in the place of
@@ -128,7 +134,8 @@ impl Admin {
         let rsa_parent = parent == parent::OWNER && tpm::PublicArea::parse(&primary.public)?.rsa().is_some();
         let public = key.wrapped.public.clone();
         let policy = commands.into_iter().map(|command| (command.code, command.parameters)).collect();
-        Ok(ExportedKey { public, private, parent, rsa_parent, policy })
+        let reference = (parent != parent::OWNER).then(|| reference(parent, &primary));
+        Ok(ExportedKey { public, private, parent, rsa_parent, reference, policy })
     }
 
     /// A private or secret key in the TPM, once somebody is logged in.

@@ -8,6 +8,7 @@ mod primary;
 
 pub(super) use object::unhex;
 pub use primary::handle_of_reference;
+pub(super) use primary::reference;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

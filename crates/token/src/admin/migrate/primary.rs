@@ -122,6 +122,14 @@ fn persistent(reference: &[u8]) -> std::result::Result<Place, String> {
     parse_reference(reference).map(|(handle, public)| Place::Persistent { handle, public })
 }
 
+/// What [`handle_of_reference`] reads, of a persistent primary.
+pub(in crate::admin) fn reference(handle: u32, primary: &tpm::Primary) -> Vec<u8> {
+    let name = primary.name().as_bytes();
+    // A name has at most 66 bytes.
+    let len = u16::try_from(name.len()).unwrap_or(0).to_be_bytes();
+    [&handle.to_be_bytes()[..], &len, name, &KEY_RESOURCE.to_be_bytes(), &primary.public].concat()
+}
+
 /// Handle and TPM2B_PUBLIC of an object reference as the TPM2 Software Stack serializes it: handle, TPM2B_NAME, kind of resource, TPM2B_PUBLIC.
 pub(super) fn parse_reference(bytes: &[u8]) -> std::result::Result<(u32, Vec<u8>), String> {
     let damaged = || "its handle is damaged".to_owned();
@@ -175,6 +183,9 @@ fn look(library: &Library, primary: &PeerPrimary, place: Place) -> Result<Found>
         Err(error) => Err(Error::from(error)),
     }
 }
+
+/// The kind of resource that keys are.
+const KEY_RESOURCE: u32 = 1;
 
 #[cfg(test)]
 mod tests {
