@@ -107,6 +107,11 @@ fn export_parity() {
 }
 
 #[test]
+fn primary_auth() {
+    replay_with(&["tpm2_evictcontrol"], "primary-auth.txt");
+}
+
+#[test]
 fn first_pin() {
     replay("first-pin.txt");
 }
