@@ -78,16 +78,31 @@ impl Admin {
             }
         };
         let name = key.name()?;
-        let (policy, approvals) = match policy_of(&key.public_area()?, &request.policy)? {
+        let area = key.public_area()?;
+        let (mut policy, mut approvals) = match policy_of(&area, &request.policy)? {
             Some((policy, approvals)) => (Some(policy), approvals),
             None => (None, Vec::new()),
         };
+        let primary = parent.as_ref().unwrap_or(&token.primary);
+        let has_both = policy.is_some() && area.attributes().contains(tpm::Attributes::USER_WITH_AUTH);
+        // A value that nobody gave, and that may be counted as a wrong one, is not tried.
+        let may_try = !request.auth.is_empty() || area.attributes().contains(tpm::Attributes::NO_DA);
+        if has_both && may_try {
+            let by_auth = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: None };
+            if self.library.tpm()?.can_use(&by_auth)? {
+                log::warn!(
+                    "the key works with its authorization value alone: it is linked without the policy of its file"
+                );
+                (policy, approvals) = (None, Vec::new());
+            } else if !request.auth.is_empty() {
+                return Err(WRONG_AUTH);
+            }
+        }
         if policy.as_ref().is_some_and(BoundPolicy::is_free)
             && (!request.auth.is_empty() || request.always_authenticate)
         {
             return Err(Error::ArgumentsBad("the policy of the key asks for no authorization value, and for no PIN"));
         }
-        let primary = parent.as_ref().unwrap_or(&token.primary);
         let by = policy.as_ref().map(|policy| tpm::PolicyUse { policy: policy.policy(), approvals: &approvals });
         let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: by };
         match self.library.tpm()?.can_use(&in_tpm) {
