@@ -95,6 +95,7 @@ fn replay(name: &str) {
     let mut expected = recorded.lines().filter(|line| !line.starts_with("# ") && !line.is_empty());
     let mut differences = String::new();
     let mut current = expected.next();
+    assert!(current.is_some(), "{name}: nothing is played");
     while let Some(line) = current {
         let shell = line.strip_prefix("$ ").unwrap_or_else(|| panic!("{name}: not a line of shell: {line}"));
         let mut wanted = Vec::new();
@@ -138,6 +139,14 @@ fn matches(pattern: &str, line: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+#[test]
+fn every_transcript_is_played() {
+    let names = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap();
+    for name in names.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        assert!(include_str!("transcripts.rs").contains(&format!("replay(\"{name}\")")), "{name}");
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub mod probe;
 pub mod product;
 pub mod programs;
 pub mod signatures;
+pub mod skip;
 pub mod sshd;
 pub mod world;
 
