@@ -33,13 +33,14 @@ impl Admin {
         let token = self.token(label)?;
         self.library.tpm()?.check_primary(&token.primary)?;
         let so_pin = so_pin.map(|pin| self.library.unlock_officer(&token, pin)).transpose()?.map(|_| true);
-        let store = self.reader()?;
-        store.check()?;
-        let rows = store.objects(token.id)?;
         let user_pin = match user_pin {
             Some(pin) => Some(self.library.unlock_user(&token, pin)?),
             None => None,
         };
+        // Only now: the user's first PIN writes the rows of a token anew that was taken over.
+        let store = self.reader()?;
+        store.check()?;
+        let rows = store.objects(token.id)?;
         let mut altered = Vec::new();
         for row in &rows {
             let whole = Object::from_row(row).is_ok_and(|object| {
