@@ -7,8 +7,9 @@ DESTDIR ?=
 TARGET = $(or $(shell $(CARGO) metadata --no-deps --format-version 1 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'),target)
 MODULE_DIR = $(PREFIX)/lib/pkcs11
 SHIPPED = -p cryptoki-module -p ptool
+# Those tests from outside that reach the TPM in every way, for which the static ptool and its module are used as well.
+STATIC_TESTS = budgets doctor faults mechanisms ssh states
 # cargo-nextest runs the same tests faster; without it cargo does.
-WITHOUT_TCTI = budgets faults mechanisms ssh states
 TEST = $(CARGO) $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run --no-fail-fast || echo test --no-fail-fast)
 
 help:
@@ -20,6 +21,8 @@ help:
 	@echo 'make deb       a Debian package of them; make check-deb installs and tries it on two releases, in trees'
 	@echo 'make static    a ptool and a module that need no library of the system but, for the module, the C library'
 	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
+	@echo 'make fuzz      hostile files, responses and calls, for SECONDS=60 each, from SEED=1'
+	@echo 'make soak      many processes on one store, some of them killed, for SECONDS=60'
 	@echo 'make docs      regenerate the tables in docs/'
 	@echo 'make fmt lint clean'
 
@@ -28,16 +31,18 @@ demo:
 	@$(CARGO) build $(SHIPPED) -p swtpm-fixtures
 	@TARGET='$(TARGET)' tests/demo/demo.sh
 
-# The build without the feature comes first, so that what is left in the target directory is the whole one; its module is kept
-# aside and goes through those tests from outside that reach the TPM in every way.
+# What is built without the feature comes first, so that what is left in the target directory is the whole one. The static ptool
+# and its module are kept aside.
 check:
 	@tests/scripts/packages.sh check
-	$(CARGO) build $(SHIPPED) --no-default-features
-	@install -D -t '$(TARGET)/without-tcti' '$(TARGET)/debug/libtpm2_cryptoki.so' '$(TARGET)/debug/ptool'
+	$(call STATIC,dev)
+	@install -D -t '$(TARGET)/static/debug' '$(TARGET)/debug/libtpm2_cryptoki.so' '$(TARGET)/debug/ptool'
+	@tests/scripts/static.sh '$(TARGET)/static/debug/ptool' '$(TARGET)/static/debug/libtpm2_cryptoki.so'
 	$(TEST) -p tpm -p token $(SHIPPED) --no-default-features
 	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
 	$(TEST) --workspace
-	TPM2_CRYPTOKI_MODULE='$(TARGET)/without-tcti/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(TARGET)/without-tcti/ptool' $(TEST) -p tests $(patsubst %,--test %,$(WITHOUT_TCTI))
+	TPM2_CRYPTOKI_MODULE='$(TARGET)/static/debug/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(TARGET)/static/debug/ptool' \
+	    $(TEST) -p tests $(patsubst %,--test %,$(STATIC_TESTS))
 	@$(MAKE) --no-print-directory lint
 
 # Longer than `make check`, with more programs. Needs root, for the Debian tree and for servers that change their user.
@@ -53,6 +58,7 @@ lint:
 	else echo 'clippy is not installed: lints are not checked'; fi
 
 build:
+	@tests/scripts/packages.sh build
 	$(CARGO) build --release $(SHIPPED)
 
 # Under sudo, what the user has built is installed as it is: root has no business in somebody's target directory.
@@ -84,18 +90,32 @@ check-deb:
 
 # For machines whose C library is another one, and for hosts that want nothing loaded: ptool with all in it, and a module that needs
 # the C library alone (a module is loaded into programs that have one): it brings its unwinder along, which is asked for by the name
-# of the shared one. readelf has the last word.
-STATIC = --release --no-default-features --target-dir '$(TARGET)/static'
-static:
-	$(CARGO) rustc -p ptool $(STATIC) -- -C target-feature=+crt-static
+# of the shared one. readelf has the last word; `make check` has both tested.
+define STATIC
 	@mkdir -p '$(TARGET)/static/unwinder' && echo 'INPUT(-lgcc_eh -lgcc)' >'$(TARGET)/static/unwinder/libgcc_s.so'
-	$(CARGO) rustc -p cryptoki-module --lib --crate-type cdylib $(STATIC) -- -C link-arg=-L'$(TARGET)/static/unwinder'
+	$(CARGO) rustc -p cryptoki-module --lib --crate-type cdylib --no-default-features --profile $(1) $(2) -- \
+	    -C link-arg=-L'$(TARGET)/static/unwinder'
+	$(CARGO) rustc -p ptool --no-default-features --profile $(1) $(2) -- -C target-feature=+crt-static
+endef
+
+static:
+	$(call STATIC,release,--target-dir '$(TARGET)/static')
 	@tests/scripts/static.sh '$(TARGET)/static/release/ptool' '$(TARGET)/static/release/libtpm2_cryptoki.so'
 
 bench:
 	@tests/scripts/packages.sh check
 	$(CARGO) build --release $(SHIPPED)
 	TPM2_CRYPTOKI_MODULE='$(TARGET)/release/libtpm2_cryptoki.so' $(CARGO) bench -p tests --bench throughput
+
+# Ends with an error when anything was found; what it was is in files in target/fuzz, which `fuzz replay` takes.
+SECONDS = 60
+SEED = 1
+FUZZ = $(CARGO) run --quiet -p tests --bin fuzz --
+fuzz soak:
+	@tests/scripts/packages.sh check
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures -p tests
+	@if [ $@ = fuzz ]; then $(FUZZ) bytes --seconds $(SECONDS) --seed $(SEED) && $(FUZZ) calls --seconds $(SECONDS) --seed $(SEED); \
+	else $(FUZZ) soak --seconds $(SECONDS) --seed $(SEED); fi
 
 docs:
 	$(CARGO) run -p tests --bin docs-tables
@@ -106,4 +126,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check check-clients check-deb deb static lint build install bench docs fmt clean
+.PHONY: help demo check check-clients check-deb deb static lint build install bench fuzz soak docs fmt clean

@@ -1,7 +1,8 @@
 //! The one thing that lives between calls: the library, from `C_Initialize` to `C_Finalize`, of this process.
 //!
 //! A forked child inherits the memory of its parent, and with it locks that other threads of the parent may have held,
-//! and a connection to the TPM that belongs to the parent. So all state hangs on the process id: the first call in a
+//! and a connection to the TPM that belongs to the parent. So all state hangs on the process, which is known by its id and
+//! by a mark that no fork takes along: a child in a PID namespace of its own may have its parent's id. The first call in a
 //! child finds the state of another process, lets go of what the inherited library holds without a word to the TPM, and
 //! starts from nothing: "not initialised", as PKCS#11 v3.1, 5.1 wants. Nothing inherited is freed, since the parent may
 //! have been in the middle of changing it.
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use token::Library;
 
 use crate::boundary::Failure;
-use crate::raw::Published;
+use crate::published::{ForkMark, Published};
 
 /// The library of this process.
 ///
@@ -54,6 +55,7 @@ pub(crate) fn finalize() -> Result<(), Failure> {
 #[derive(Debug)]
 struct Process {
     id: u32,
+    mark: ForkMark,
     /// Held by `C_Initialize` and `C_Finalize` from start to end, and by nothing else.
     lifecycle: Mutex<()>,
     /// Locked for the moment of taking or putting only, never during a call.
@@ -67,10 +69,10 @@ impl Process {
         let id = std::process::id();
         loop {
             let found = PROCESS.load();
-            if let Some(process) = found.filter(|process| process.id == id) {
+            if let Some(process) = found.filter(|process| process.id == id && process.mark.stands()) {
                 return process;
             }
-            let fresh = Self { id, lifecycle: Mutex::new(()), library: RwLock::new(None) };
+            let fresh = Self { id, mark: ForkMark::set(), lifecycle: Mutex::new(()), library: RwLock::new(None) };
             if let Ok(process) = PROCESS.replace(found, Box::new(fresh)) {
                 if let Some(inherited) = found {
                     inherited.abandon();

@@ -15,6 +15,7 @@ mod logging;
 mod mechanism;
 mod message;
 mod pin;
+mod published;
 mod raw;
 mod rv;
 mod table;

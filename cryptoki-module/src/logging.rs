@@ -7,7 +7,6 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use token::ids_agree;
 
-use crate::raw::{Published, started_with_raised_rights};
+use crate::published::Published;
+use crate::raw::started_with_raised_rights;
 
 const VARIABLE: &str = "TPM2_CRYPTOKI_LOG";
 /// The crates of the module. What libraries log is not ours to check for secrets.
@@ -59,7 +59,8 @@ impl Request {
 
 fn open(path: &Path) -> rustix::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    // Opening a pipe that nobody reads would block the host.
+    rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
 /// Where lines go.
@@ -74,17 +75,10 @@ static SINK: Published<Sink> = Published::nothing();
 
 impl Sink {
     fn write(&self, line: &[u8]) {
-        match &self.file {
-            // Regular files take a line whole.
-            Some(file) => {
-                let mut file = file;
-                let _ = file.write_all(line);
-            }
-            // A raw write: std's stderr has a lock.
-            None if is_writable(rustix::stdio::stderr()) => {
-                let _ = rustix::io::write(rustix::stdio::stderr(), line);
-            }
-            None => {}
+        // A raw write: std's stderr has a lock. Regular files take a line whole.
+        let fd = self.file.as_ref().map_or(rustix::stdio::stderr(), AsFd::as_fd);
+        if is_writable(fd) {
+            let _ = rustix::io::write(fd, line);
         }
     }
 }
@@ -183,6 +177,23 @@ mod tests {
         assert!(is_writable(writer.as_fd()));
         drop(reader);
         assert!(!is_writable(writer.as_fd()));
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(open(&path).unwrap_err(), rustix::io::Errno::NXIO);
+        let reader = File::from(rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap());
+        let sink = Sink { level: LevelFilter::Warn, file: Some(open(&path).unwrap()) };
+        sink.write(b"one\n");
+        let mut line = [0; 4];
+        std::io::Read::read_exact(&mut &reader, &mut line).unwrap();
+        assert_eq!(&line, b"one\n");
+        // Full, and then without a reader: SIGPIPE is as Rust's tests have it, ignored, and EPIPE is no matter either.
+        for _ in 0..64 {
+            sink.write(&[b'x'; MAX_LINE]);
+        }
+        drop(reader);
+        sink.write(b"two\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The only file with `unsafe`: C pointers become typed values here, and out-parameters are written here.
+//! C pointers become typed values here, and out-parameters are written here.
 //!
 //! A C function of the interface is declared by [`cryptoki_fn!`] in a file of `entry/`. The macro writes the exported
 //! function and wraps its pointers into the types below without looking at them. The entry's body then asks for what it
@@ -14,7 +14,6 @@
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::slice;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use base::Secret;
 use model::{AttributeType, Output};
@@ -515,39 +514,6 @@ impl<'call> Attribute<'call> {
     }
 }
 
-/// A value that any thread may replace, without a lock: a lock that another thread held when the process forked stays
-/// locked for ever in the child. What was ever published is never freed.
-#[derive(Debug)]
-pub(crate) struct Published<T: 'static>(AtomicPtr<T>);
-
-impl<T: Send + Sync> Published<T> {
-    /// Nothing yet.
-    pub(crate) const fn nothing() -> Self {
-        Self(AtomicPtr::new(std::ptr::null_mut()))
-    }
-
-    /// What was published last.
-    pub(crate) fn load(&self) -> Option<&'static T> {
-        // SAFETY: null, or from a leaked Box that is only ever shared; Acquire pairs with the Release of `replace`.
-        unsafe { self.0.load(Ordering::Acquire).as_ref() }
-    }
-
-    /// Publishes `new` if `current` is still what was published last.
-    ///
-    /// # Errors
-    /// Gives `new` back if another thread was faster.
-    pub(crate) fn replace(&self, current: Option<&'static T>, new: Box<T>) -> std::result::Result<&'static T, Box<T>> {
-        let current = current.map_or(std::ptr::null_mut(), |value| std::ptr::from_ref(value).cast_mut());
-        let new = Box::into_raw(new);
-        match self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: from Box::into_raw just now, and never freed from here on.
-            Ok(_) => Ok(unsafe { &*new }),
-            // SAFETY: from Box::into_raw just now, and not published.
-            Err(_) => Err(unsafe { Box::from_raw(new) }),
-        }
-    }
-}
-
 /// Interfaces as constant data that all threads may read.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -891,15 +857,5 @@ mod tests {
         let none = unsafe { Place::<u8>::new(null_mut()) };
         assert_eq!(none.text(4), None);
         assert!(none.fixed::<32>().is_err());
-    }
-
-    #[test]
-    fn the_first_to_publish_wins() {
-        static VALUE: Published<u32> = Published::nothing();
-        assert_eq!(VALUE.load(), None);
-        assert_eq!(VALUE.replace(None, Box::new(1)), Ok(&1));
-        assert_eq!(VALUE.replace(None, Box::new(2)), Err(Box::new(2)));
-        assert_eq!(VALUE.replace(VALUE.load(), Box::new(3)), Ok(&3));
-        assert_eq!(VALUE.load(), Some(&3));
     }
 }

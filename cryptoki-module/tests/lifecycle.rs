@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::{in_child, initialized, turn};
+use common::{NO_RIGHTS, in_child, initialized, leave, turn, unshare_pids};
 use pkcs11_sys::*;
 
 fn slot_count() -> (CK_RV, CK_ULONG) {
@@ -199,6 +199,29 @@ fn a_child_is_not_initialised_and_can_initialise() {
     assert_eq!(in_child(|| child_starts_anew(3)), 0);
     assert_eq!(in_child(|| call!(C_Initialize(null_mut())) == CKR_OK && slot_count().0 == CKR_OK), 0);
     assert_eq!(slot_count().0, CKR_OK);
+}
+
+/// The first process of a container has id 1, and so has its child in a namespace of its own.
+#[test]
+fn a_child_with_the_id_of_its_parent_starts_anew() {
+    let _turn = turn();
+    let status = in_child(|| {
+        if !unshare_pids() {
+            leave(NO_RIGHTS);
+        }
+        in_child(|| {
+            std::process::id() == 1
+                && call!(C_Initialize(null_mut())) == CKR_OK
+                && unshare_pids()
+                && in_child(|| std::process::id() == 1 && child_starts_anew(0)) == 0
+                && slot_count().0 == CKR_OK
+        }) == 0
+    });
+    if status == NO_RIGHTS && !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user may not make PID namespaces");
+        return;
+    }
+    assert_eq!(status, 0);
 }
 
 #[test]

@@ -36,8 +36,16 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Without advice of its own, what stands behind the first semicolon is the advice: so the token's errors have it, which are
+    /// one line in a log.
     pub(crate) fn new(status: Status, what: impl Into<String>, advice: impl Into<String>) -> Failure {
-        Failure { status, what: what.into(), advice: advice.into() }
+        let (what, advice) = (what.into(), advice.into());
+        match what.split_once("; ") {
+            Some((first, rest)) if advice.is_empty() => {
+                Failure { status, what: first.to_owned(), advice: sentence(rest) }
+            }
+            _ => Failure { status, what, advice },
+        }
     }
 
     pub(crate) fn usage(what: impl Into<String>, advice: impl Into<String>) -> Failure {
@@ -62,6 +70,24 @@ impl Failure {
             error => Failure::from(error),
         }
     }
+
+    /// An error of the token in a command that takes the authorization of the owner hierarchy.
+    pub(crate) fn with_owner_auth(error: Error) -> Failure {
+        match error {
+            Error::HierarchyAuth(_) => Failure {
+                advice: "--hierarchy-auth gives that of the owner hierarchy.".to_owned(),
+                ..Failure::from(error)
+            },
+            error => Failure::from(error),
+        }
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    let end = if text.ends_with(['.', '?', '!']) { None } else { Some('.') };
+    first.into_iter().chain(chars).chain(end).collect()
 }
 
 impl fmt::Display for Failure {
@@ -77,8 +103,9 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let what = match error {
-            // "Argument" is a word of the C interface.
+            // Arguments and handles are words of the C interface.
             Error::ArgumentsBad(what) => what.to_owned(),
+            Error::ObjectHandleInvalid => "there is no such object, or it is not for this user".to_owned(),
             _ => error.to_string(),
         };
         let (status, advice) = advise(&error);
@@ -97,15 +124,18 @@ fn advise(error: &Error) -> (Status, &'static str) {
         }
         Error::PinLenRange => (Status::Usage, "Nothing was changed; choose another PIN."),
         Error::PinInvalid(_) => (Status::Usage, ""),
-        // What to do is in the text: it depends on how the TPM was to be reached, and on what it lacks.
-        Error::DeviceRemoved(_) | Error::DeviceMemory(_) => (Status::Tpm, ""),
+        // What to do is in the text as well: it depends on how the TPM was to be reached.
+        Error::DeviceRemoved(_) => (Status::Tpm, "`ptool doctor` says what is in the way."),
+        // And on what the TPM lacks.
+        Error::DeviceMemory(_) => (Status::Tpm, ""),
         Error::WrongTpm(_) => (
             Status::Tpm,
             "Keys can be used only in the TPM that made them, and not after it was cleared. --path names another store.",
         ),
         Error::HierarchyAuth(_) => (
             Status::Tpm,
-            "--hierarchy-auth gives the authorization of the owner hierarchy, --primary-auth that of a primary key.",
+            "`ptool init --primary-auth` tells the store what authorization a primary key has now; one that is made again at each use \
+             needs an owner hierarchy without.",
         ),
         Error::DeviceError(_) => (Status::Tpm, "If this goes on, restart what provides the TPM, or the machine."),
         Error::Store(_) => (Status::Store, "--path or TPM2_CRYPTOKI_STORE names the directory of another store."),
@@ -204,6 +234,8 @@ mod tests {
         let failure = Failure::general("it broke", "Mend it.");
         assert_eq!(failure.to_string(), "ptool: it broke\n  Mend it.");
         assert_eq!(Failure::general("it broke", "").to_string(), "ptool: it broke");
+        assert_eq!(Failure::general("it broke; mend it", "").to_string(), "ptool: it broke\n  Mend it.");
+        assert_eq!(Failure::general("a; b", "Mend it.").to_string(), "ptool: a; b\n  Mend it.");
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn text_block(out: &mut String, value: &Value, indent: usize, paint: Paint) {
                         out.push('\n');
                         text_block(out, inner, indent + 2, paint);
                     }
-                    Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+                    Value::Array(items) if items.iter().any(|item| !is_word(item)) => {
                         out.push('\n');
                         text_block(out, inner, indent + 2, paint);
                     }
@@ -216,14 +216,31 @@ fn text_block(out: &mut String, value: &Value, indent: usize, paint: Paint) {
     }
 }
 
-/// A list of records as columns; anything else one item a line.
+/// Whether a value can stand beside others on a line, or in a list there.
+fn is_word(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.contains(' '),
+        value => !value.is_object() && !value.is_array(),
+    }
+}
+
+/// A list of records as columns, or as blocks when a record has a list of its own; anything else one item a line.
 fn table(out: &mut String, items: &[Value], indent: usize, paint: Paint) {
-    let Some(records) = items.iter().map(Value::as_object).collect::<Option<Vec<_>>>() else {
+    let Some(records) = items.iter().map(|item| item.as_object().map(flat)).collect::<Option<Vec<_>>>() else {
         items.iter().for_each(|item| text_block(out, item, indent, paint));
         return;
     };
+    if records.iter().flat_map(Map::values).any(|value| !fits_a_column(value)) {
+        for (position, item) in items.iter().enumerate() {
+            if position > 0 {
+                out.push('\n');
+            }
+            text_block(out, item, indent, paint);
+        }
+        return;
+    }
     let mut columns: Vec<&String> = Vec::new();
-    for (key, _) in records.iter().flat_map(|record| in_reading_order(record)) {
+    for (key, _) in records.iter().flat_map(in_reading_order) {
         if !columns.contains(&key) {
             columns.push(key);
         }
@@ -245,6 +262,26 @@ fn table(out: &mut String, items: &[Value], indent: usize, paint: Paint) {
         }
         out.push('\n');
     }
+}
+
+/// A record whose own records stand beside the rest, as in `config.transient`.
+fn flat(record: &Map<String, Value>) -> Map<String, Value> {
+    let mut all = Map::new();
+    for (key, value) in record {
+        match value {
+            Value::Object(inner) if !inner.is_empty() => {
+                all.extend(flat(inner).into_iter().map(|(name, value)| (format!("{key}.{name}"), value)));
+            }
+            value => {
+                all.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    all
+}
+
+fn fits_a_column(value: &Value) -> bool {
+    value.as_array().is_none_or(|items| items.iter().all(is_word))
 }
 
 /// What names a thing comes first; the rest keeps its order.
@@ -360,6 +397,42 @@ mod tests {
         assert_eq!(
             text(&json!({"name": "n", "action": "Created", "ids": [1, 2], "sub": {"a": false}})),
             concat!("action: Created\n", "ids: 1 2\n", "name: n\n", "sub:\n", "  a: no\n",)
+        );
+    }
+
+    #[test]
+    fn text_has_no_json_in_it() {
+        let value = json!([{"id": 1, "config": {"transient": false, "template-name": "srk"}}, {"id": 2, "config": {"transient": true}}]);
+        assert_eq!(
+            text(&value),
+            concat!(
+                "ID  CONFIG.TEMPLATE-NAME  CONFIG.TRANSIENT\n",
+                "1   srk                   no\n",
+                "2   -                     yes\n"
+            )
+        );
+        let value = json!({"tokens": [
+            {"id": 1, "label": "a", "notes": ["one thing", "another"], "objects": [{"id": 7, "action": "skip"}, {"id": 8, "action": "migrate"}]},
+            {"id": 2, "label": "b", "objects": []},
+        ]});
+        assert_eq!(
+            text(&value),
+            concat!(
+                "tokens:\n",
+                "  id: 1\n",
+                "  label: a\n",
+                "  notes:\n",
+                "    one thing\n",
+                "    another\n",
+                "  objects:\n",
+                "    ACTION   ID\n",
+                "    skip     7\n",
+                "    migrate  8\n",
+                "\n",
+                "  id: 2\n",
+                "  label: b\n",
+                "  objects: -\n",
+            )
         );
     }
 

@@ -1,7 +1,7 @@
 //! Where PINs and authorizations come from: the command line, files, the environment, credentials, a prompt.
 //!
-//! Every copy made here is wiped. The copies the system keeps of an argument or of the environment cannot be; this is why
-//! files and the prompt exist.
+//! Every copy made here is wiped. Those that the system and the parser of the command line keep of an argument, or of the
+//! environment, are not; this is why files and the prompt exist.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -57,10 +57,13 @@ pub(crate) const KEY_AUTH: Subject =
 
 const PASSPHRASE: Subject = Subject {
     name: "passphrase",
-    option: "--passphrase",
+    option: "--passin",
     variable: Some("TPM2_CRYPTOKI_PASSPHRASE"),
     credential: Some("tpm2-cryptoki.passphrase"),
 };
+
+/// Of a file that is about to be written.
+const NEW_PASSPHRASE: Subject = Subject { option: "--passout", ..PASSPHRASE };
 
 pub(crate) const LOCKOUT_AUTH: Subject =
     Subject { name: "lockout authorization", option: "--lockout-auth", variable: None, credential: None };
@@ -239,7 +242,7 @@ pub(crate) fn passphrase(options: &Passphrase, file: &str, around: &mut dyn Surr
 pub(crate) fn new_passphrase(options: &Passphrase, around: &mut dyn Surroundings) -> Result<Secret, Failure> {
     match passphrase_given(options, around)? {
         Some(passphrase) => Ok(passphrase),
-        None => chosen(PASSPHRASE, Given::default(), around),
+        None => chosen(NEW_PASSPHRASE, Given::default(), around),
     }
 }
 
@@ -311,7 +314,7 @@ fn from_stdin(subject: Subject, around: &mut dyn Surroundings) -> Result<Secret,
         Ok(Some(line)) => not_empty(subject, "standard input", line),
         Ok(None) => Err(Failure::usage(
             format!("standard input ended before the {}", subject.name),
-            "Each `-` takes one line, the security officer PIN before the user PIN.",
+            "Each `-` takes one line; of two PINs, the security officer's comes first.",
         )),
         Err(error) => Err(Failure::general(
             format!("the {} cannot be read from standard input: {error}", subject.name),
@@ -336,20 +339,31 @@ fn ask(subject: Subject, question: &str, around: &mut dyn Surroundings) -> Resul
         io::ErrorKind::UnexpectedEof | io::ErrorKind::Interrupted => {
             Failure::general(format!("no {} was entered", subject.name), "Nothing was changed.")
         }
+        io::ErrorKind::InvalidData => {
+            Failure::usage(format!("the {} cannot be read: {error}", subject.name), "Nothing was changed.")
+        }
         _ => no_terminal(subject),
     })
 }
 
 fn no_terminal(subject: Subject) -> Failure {
     let option = subject.option;
-    let mut ways = format!("Give {option}-file FILE, {option} - (a line of standard input)");
+    // The notation of openssl, and of tpm2_ptool.
+    let has_source = matches!(option, "--passin" | "--passout");
+    let mut ways = match has_source {
+        true => format!("Give --passphrase-file FILE, {option} stdin (a line of standard input)"),
+        false => format!("Give {option}-file FILE, {option} - (a line of standard input)"),
+    };
     if let Some(variable) = subject.variable {
         ways.push_str(&format!(", the environment variable {variable}"));
     }
     if let Some(credential) = subject.credential {
         ways.push_str(&format!(", the systemd credential {credential}"));
     }
-    ways.push_str(&format!(" or {option} PIN."));
+    ways.push_str(&match has_source {
+        true => format!(" or {option} pass:TEXT."),
+        false => format!(" or {option} PIN."),
+    });
     Failure::usage(format!("no {} was given, and there is no terminal to ask on", subject.name), ways)
 }
 

@@ -1,62 +1,14 @@
-//! What a transcript cannot show: the terminal, and pipes that close.
+//! What a transcript cannot show: the terminal, pipes that close, and TPMs that fail.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod common;
 
-use std::io::{BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::process::Stdio;
 
 use common::Machine;
+use common::session::Session;
 use swtpm_fixtures::{Fault, Proxy};
-
-/// A shell line on a terminal of its own.
-struct Session {
-    child: Child,
-    keys: ChildStdin,
-    output: Receiver<u8>,
-    seen: String,
-}
-
-impl Session {
-    fn start(machine: &Machine, line: &str) -> Session {
-        let mut child = machine
-            .command("script")
-            .args(["--quiet", "--return", "--command", line, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let keys = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, output) = channel();
-        std::thread::spawn(move || stdout.bytes().map_while(Result::ok).try_for_each(|byte| sender.send(byte)));
-        Session { child, keys, output, seen: String::new() }
-    }
-
-    /// Waits until `text` is printed anew.
-    fn wait_for(&mut self, text: &str) {
-        let start = self.seen.len();
-        while !self.seen[start..].contains(text) {
-            match self.output.recv_timeout(Duration::from_secs(60)) {
-                Ok(byte) => self.seen.push(char::from(byte)),
-                Err(error) => panic!("{error} while waiting for {text:?} after {:?}", self.seen),
-            }
-        }
-    }
-
-    fn type_keys(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// The exit status and all that was on the screen.
-    fn end(mut self) -> (Option<i32>, String) {
-        self.seen.extend(self.output.iter().map(char::from));
-        (self.child.wait().unwrap().code(), self.seen)
-    }
-}
 
 #[test]
 fn pins_are_prompted_for_without_echo() {
@@ -126,6 +78,23 @@ fn a_terminal_gets_tables_and_colours_and_a_pipe_gets_yaml() {
     }
     assert!(seen("ptool listtokens --output=yaml").starts_with("- id: 1"));
     assert!(seen("ptool listtokens | cat").starts_with("- id: 1"));
+}
+
+/// A terminal without echo would look as if it were dead.
+#[test]
+fn a_prompt_that_is_killed_leaves_the_terminal_as_it_was() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    for (signal, status) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let line = "sh -c 'echo $$ >pid; exec ptool initpin --label=t'; echo status $?; stty -a";
+        let mut session = Session::start(&machine, line);
+        session.wait_for("Security officer PIN: ");
+        let pid = std::fs::read_to_string(machine.home.path().join("pid")).unwrap();
+        assert!(machine.shell(&format!("kill -{signal} {pid}")).status.success());
+        session.wait_for(&format!("status {status}"));
+        let (_, seen) = session.end();
+        assert!(seen.contains(" icanon iexten echo "), "{signal}: {seen}");
+    }
 }
 
 #[test]
@@ -239,4 +208,73 @@ fn a_key_the_tpm_cannot_make_is_named() {
             );
         }
     }
+}
+
+#[test]
+fn what_is_typed_wrong_changes_nothing() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init").status.success());
+    let line = "ptool addtoken --label=t";
+    let long = "x".repeat(2000) + "\n";
+    for (typed, status, said) in [
+        (["sesame1\n", "sesame2\n"], 2, "the two entries of the security officer PIN differ"),
+        (["\n", ""], 2, "the security officer PIN is empty"),
+        (["\x04", ""], 1, "no security officer PIN was entered"),
+        ([long.as_str(), ""], 2, "the security officer PIN cannot be read: the answer is too long"),
+    ] {
+        let mut session = Session::start(&machine, line);
+        session.wait_for("Security officer PIN: ");
+        session.type_keys(typed[0]);
+        if !typed[1].is_empty() {
+            session.wait_for("Security officer PIN again: ");
+            session.type_keys(typed[1]);
+        }
+        let (ended, seen) = session.end();
+        assert_eq!(ended, Some(status), "{seen}");
+        assert!(seen.contains(said) && seen.contains("Nothing was changed."), "{seen}");
+        assert!(!seen.contains("sesame"), "{seen}");
+    }
+    assert_eq!(String::from_utf8(machine.shell("ptool listtokens").stdout).unwrap(), "[]\n");
+}
+
+#[test]
+fn what_is_bound_to_values_for_ever_is_asked_about() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    let line = "ptool addkey --label=t --userpin=user1 --algorithm=ecc256 --pcr=sha256:0";
+    for (answer, status, said) in [("n\n", 1, "nothing was made"), ("y\n", 0, "action: add")] {
+        let mut session = Session::start(&machine, line);
+        session.wait_for("go on? [y/N]");
+        session.type_keys(answer);
+        let (ended, seen) = session.end();
+        assert_eq!(ended, Some(status), "{seen}");
+        assert!(seen.contains(said), "{seen}");
+    }
+}
+
+#[test]
+fn a_store_that_others_keep_locked_is_said_to_be_that() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    let store = rusqlite::Connection::open(machine.store().join("tpm2_cryptoki.sqlite3")).unwrap();
+    store.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let output = machine.shell("ptool rmtoken --label=t");
+    store.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().ends_with("\n  Nothing was changed; try again.\n"));
+    assert!(machine.shell("ptool rmtoken --label=t").status.success());
+}
+
+#[test]
+fn a_tpm_that_fails_is_not_a_wrong_pin() {
+    const UNSEAL: u32 = 0x15E;
+    const RC_FAILURE: u32 = 0x101;
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    let proxy = Proxy::start(&machine.tpm);
+    proxy.inject(Fault::Respond { code: UNSEAL, rc: RC_FAILURE, times: 9 });
+    let line = "ptool verify --label=t --userpin=user1";
+    let output = machine.command("sh").args(["-c", line]).env("TPM2_CRYPTOKI_TCTI", proxy.tcti()).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("restart what provides the TPM"));
 }

@@ -1,11 +1,15 @@
 //! The command line as its users see it: each file in `transcripts/` is a session on a machine of its own.
 //!
 //! `$ line` is a line of shell. Below it stand what it prints (`! ` before what goes to standard error) and, if it is not 0,
-//! `? status`. `[..]` stands for anything on one line. `# ` starts a remark.
+//! `? status`. `[..]` stands for anything on one line. `% FILE: SQL` changes a database behind everybody's back. `# ` starts a
+//! remark.
+//!
+//! A session that was not what was recorded is written anew, as it was, into the directory for temporary files of tests.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod common;
+mod peer;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -87,29 +91,155 @@ fn backup() {
     replay("backup.txt");
 }
 
+#[test]
+fn files() {
+    replay("files.txt");
+}
+
+#[test]
+fn import_secret() {
+    replay("import-secret.txt");
+}
+
+#[test]
+fn export_parity() {
+    replay_with(&["tpm2_load", "tpm2_sign"], "export-parity.txt");
+}
+
+#[test]
+fn primary_auth() {
+    replay_with(&["tpm2_evictcontrol"], "primary-auth.txt");
+}
+
+#[test]
+fn first_pin() {
+    replay("first-pin.txt");
+}
+
+#[test]
+fn options() {
+    replay("options.txt");
+}
+
+#[test]
+fn lockout() {
+    replay_with(&["tpm2_changeauth"], "lockout.txt");
+}
+
+#[test]
+fn import_failures() {
+    replay("import-failures.txt");
+}
+
+#[test]
+fn take_out() {
+    replay("take-out.txt");
+}
+
+#[test]
+fn backup_failures() {
+    replay("backup-failures.txt");
+}
+
+#[test]
+fn shell() {
+    replay("shell.txt");
+}
+
+#[test]
+fn generate() {
+    replay("generate.txt");
+}
+
+#[test]
+fn certificate_failures() {
+    replay("certificate-failures.txt");
+}
+
+#[test]
+fn policies() {
+    replay("policies.txt");
+}
+
+#[test]
+fn store() {
+    replay("store.txt");
+}
+
+#[test]
+fn link() {
+    replay_with(&["tpm2_create", "tpm2_evictcontrol"], "link.txt");
+}
+
+#[test]
+fn migrate() {
+    if common::are_installed(&["tpm2_createprimary", "tpm2_changeauth"]) {
+        let machine = Machine::new();
+        peer::make(&machine);
+        replay_on(&machine, "migrate.txt");
+    }
+}
+
+#[test]
+fn every_option() {
+    replay("every-option.txt");
+}
+
+#[test]
+fn names() {
+    replay("names.txt");
+}
+
+/// As `replay`, where these programs are. A machine without them is told which to install; in CI that is a failure.
+fn replay_with(programs: &[&str], name: &str) {
+    if common::are_installed(programs) {
+        replay(name);
+    }
+}
+
 /// Plays the session again and compares it with what was recorded, as one text, so that all differences show at once.
 fn replay(name: &str) {
+    replay_on(&Machine::new(), name);
+}
+
+fn replay_on(machine: &Machine, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);
     let recorded = std::fs::read_to_string(path).unwrap();
-    let machine = Machine::new();
-    let mut expected = recorded.lines().filter(|line| !line.starts_with("# ") && !line.is_empty());
-    let mut differences = String::new();
-    let mut current = expected.next();
-    while let Some(line) = current {
-        let shell = line.strip_prefix("$ ").unwrap_or_else(|| panic!("{name}: not a line of shell: {line}"));
-        let mut wanted = Vec::new();
-        current = expected.next();
-        while let Some(line) = current.filter(|line| !line.starts_with("$ ")) {
-            wanted.push(line);
-            current = expected.next();
+    assert!(recorded.contains("$ "), "{name}: nothing is played");
+    let mut lines = recorded.lines().peekable();
+    let (mut differences, mut anew) = (String::new(), String::new());
+    while let Some(line) = lines.next() {
+        writeln!(anew, "{line}").unwrap();
+        if let Some((file, sql)) = line.strip_prefix("% ").and_then(|rest| rest.split_once(": ")) {
+            rusqlite::Connection::open(machine.home.path().join(file)).unwrap().execute_batch(sql).unwrap();
+            continue;
         }
-        let seen = run(&machine, shell);
+        let Some(shell) = line.strip_prefix("$ ") else {
+            assert!(line.is_empty() || line.starts_with("# "), "{name}: not a line of shell: {line}");
+            continue;
+        };
+        let mut wanted = Vec::new();
+        let is_output =
+            |line: &&str| !["$ ", "% ", "# "].iter().any(|start| line.starts_with(start)) && !line.is_empty();
+        while let Some(line) = lines.next_if(is_output) {
+            wanted.push(line);
+        }
+        let seen = run(machine, shell);
         if seen.len() != wanted.len() || seen.iter().zip(&wanted).any(|(seen, wanted)| !matches(wanted, seen)) {
             writeln!(differences, "$ {shell}\n--- recorded\n{}\n--- seen\n{}", wanted.join("\n"), seen.join("\n"))
                 .unwrap();
         }
+        for line in &seen {
+            // Of patterns that fit, the one that says most.
+            let known = wanted.iter().filter(|wanted| matches(wanted, line)).max_by_key(|wanted| wanted.len());
+            writeln!(anew, "{}", known.copied().unwrap_or(line)).unwrap();
+        }
     }
-    assert!(differences.is_empty(), "{name}:\n{differences}");
+    if !differences.is_empty() {
+        let draft = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&draft, anew).unwrap();
+        panic!("{name}: as it was this time: {}\n{differences}", draft.display());
+    }
 }
 
 fn run(machine: &Machine, shell: &str) -> Vec<String> {
@@ -138,6 +268,14 @@ fn matches(pattern: &str, line: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+#[test]
+fn every_transcript_is_played() {
+    let names = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap();
+    for name in names.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        assert!(include_str!("transcripts.rs").contains(&format!("replay(\"{name}\")")), "{name}");
+    }
 }
 
 #[test]

@@ -157,6 +157,20 @@ impl SwTpm {
         self.as_lockout_owner(0x139, &[]);
     }
 
+    /// How many failed authorisations it remembers (`TPM_PT_LOCKOUT_COUNTER`).
+    pub fn failed_authorizations(&self) -> u32 {
+        const TPM_CAP_TPM_PROPERTIES: u32 = 6;
+        const TPM_PT_LOCKOUT_COUNTER: u32 = 0x20e;
+        let question = [TPM_CAP_TPM_PROPERTIES, TPM_PT_LOCKOUT_COUNTER, 1].map(u32::to_be_bytes).concat();
+        let (rc, answer) = self
+            .connect()
+            .and_then(|mut tpm| tpm.command(0x17a, &question))
+            .expect("the TPM answers (does a client hold its only connection?)");
+        // moreData, capability, count, and of each property its name and its value
+        assert_eq!((rc, wire::be32(&answer, 9)), (0, TPM_PT_LOCKOUT_COUNTER), "GetCapability of properties");
+        wire::be32(&answer, 13)
+    }
+
     /// A connection of one's own to the data socket.
     pub fn connect(&self) -> std::io::Result<RawClient> {
         match &self.address {

@@ -43,6 +43,14 @@ dpkg -i /tmp/package.deb
 module=$(dpkg -L tpm2-cryptoki | grep "/pkcs11/libtpm2_cryptoki.so$")
 [ "$(stat -c %U:%G:%a /etc/tpm2-cryptoki)" = root:tss:750 ]
 dpkg -s tpm2-cryptoki | grep "^ /etc/tpm2-cryptoki/config.toml "
+getent group tss
+for file in man/man1/ptool.1.gz bash-completion/completions/ptool zsh/vendor-completions/_ptool fish/vendor_completions.d/ptool.fish; do
+    [ -s "/usr/share/$file" ]
+    dpkg -L tpm2-cryptoki | grep -x "/usr/share/$file"
+done
+gzip -dc /usr/share/man/man1/ptool.1.gz | grep "^\.TH"
+bash -c ". /usr/share/bash-completion/completions/ptool; complete -p ptool"
+grep tss /usr/lib/udev/rules.d/60-tpm2-cryptoki.rules /usr/lib/tmpfiles.d/tpm2-cryptoki.conf /usr/lib/sysusers.d/tpm2-cryptoki.conf
 
 # A store of the machine, and a key that signs.
 ptool init --path /etc/tpm2-cryptoki
@@ -50,12 +58,41 @@ ptool addtoken --pid=1 --label=machine --sopin=officer --userpin=user-pin
 ptool addkey --label=machine --key-label=web --id=hex:01 --algorithm=ecc256 --userpin=user-pin
 echo letter >/tmp/letter
 p11-kit list-modules | grep -A 20 "^tpm2-cryptoki:\|^module: tpm2-cryptoki" | grep machine
-pkcs11-tool --module "$module" --token-label machine --read-object --type pubkey --id 01 -o /tmp/key ||
-    openssl version
+pkcs11-tool --module "$module" --token-label machine --read-object --type pubkey --id 01 -o /tmp/key
 pkcs11-tool --module "$module" --token-label machine --login --pin user-pin --sign --id 01 -m ECDSA-SHA256 --signature-format openssl \
     -i /tmp/letter -o /tmp/signature
 pkcs11-tool --module "$module" --token-label machine --verify --id 01 -m ECDSA-SHA256 --signature-format openssl -i /tmp/letter \
     --signature-file /tmp/signature | grep "Signature is valid"
+
+# Every setting is in the configuration, and none is set; with all of them set it is one that is read.
+not grep -Ev "^(#|$)" /etc/tpm2-cryptoki/config.toml
+sed "s/^#\([a-z-]* = \)/\1/" /etc/tpm2-cryptoki/config.toml >/tmp/all.toml
+[ "$(grep -c " = " /tmp/all.toml)" -ge 6 ]
+TPM2_CRYPTOKI_CONFIG=/tmp/all.toml ptool config --label=machine >/tmp/config
+
+# OpenSSL, as the package says how to set it up: what it has read of the key judges what the token signed.
+openssl pkey -pubin -inform DER -in /tmp/key -out /tmp/key.pub
+snippet() { ptool config --label=machine --key-label=web --snippet "$1"; }
+if compgen -G "/usr/lib/*/ossl-modules/pkcs11.so"; then
+    snippet openssl-provider | sed "s/^#pkcs11-module-token-pin.*/pkcs11-module-token-pin = file:\/tmp\/pin/" >/tmp/openssl.cnf
+    set --
+else
+    snippet openssl-engine | sed "s/^#PIN = .*/PIN = user-pin/; s/^init = 0/init = 1/" >/tmp/openssl.cnf
+    set -- -engine pkcs11 -keyform engine
+fi
+printf user-pin >/tmp/pin
+OPENSSL_CONF=/tmp/openssl.cnf openssl dgst -sha256 "$@" -sign "$(snippet uri)" -out /tmp/signature.openssl /tmp/letter
+openssl dgst -sha256 -verify /tmp/key.pub -signature /tmp/signature.openssl /tmp/letter
+
+# A login by the key.
+mkdir -p /run/sshd /root/.ssh
+usermod -p "*" root
+ssh-keygen -D "$module" | grep " web$" >/root/.ssh/authorized_keys
+printf "#!/bin/sh\necho user-pin\n" >/tmp/askpass; chmod 700 /tmp/askpass
+port=$((20000 + RANDOM % 20000))
+/usr/sbin/sshd -p "$port" -o ListenAddress=127.0.0.1 -o UsePAM=no -o StrictModes=no -o PermitRootLogin=yes
+[ "$(SSH_ASKPASS=/tmp/askpass SSH_ASKPASS_REQUIRE=force ssh -p "$port" -o "PKCS11Provider=$module" -o StrictHostKeyChecking=accept-new \
+    127.0.0.1 echo in)" = in ]
 
 # A user who is in group tss reads the store; one who is not has a store of his own, and no quarrel with the configuration.
 chgrp tss /etc/tpm2-cryptoki/*; chmod 640 /etc/tpm2-cryptoki/*.sqlite3

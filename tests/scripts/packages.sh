@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that `make demo`, `make check`, `make check-clients` or `make deb` need and that are not there.
+# Installs the Debian packages that `make build`, `make demo`, `make check`, `make check-clients` or `make deb` need and that are not there.
 #
-#   packages.sh demo|check|clients|deb
+#   packages.sh build|demo|check|clients|deb
 #
 # Says nothing and needs no rights when everything is there. What it installs is not started: no sshd and no TPM daemon
 # begins to run on this machine because of a demonstration.
@@ -15,12 +15,13 @@ services=()
 main() {
     local need=${1:-}
     case $need in
+        build) for_building ;;
         demo) for_building && for_demo ;;
         check) for_building && for_demo && for_check ;;
         clients) need=check-clients && for_building && for_demo && for_check && for_clients ;;
         deb) for_building && has_command dpkg-shlibdeps dpkg-dev && has_command xz xz-utils ;;
         *)
-            echo "usage: packages.sh demo|check|clients|deb" >&2
+            echo "usage: packages.sh build|demo|check|clients|deb" >&2
             exit 2
             ;;
     esac
@@ -60,11 +61,13 @@ for_check() {
     has_command nginx nginx-light nginx.service
     has_command curl curl
     has_command git git
+    has_command zsh zsh
+    has_command fish fish
     has_command tpm2_getcap tpm2-tools
     has_file "$(providers)/tpm2.so" tpm2-openssl
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service
     # Elsewhere it is in a package of another name, if there is one, and its test is left out.
-    [[ $(debian) != 12 ]] || has_file /lib/systemd/systemd-measure systemd
+    [[ $(debian) != 1[23] ]] || has_file /usr/lib/systemd/systemd-measure systemd
     has_command dbus-daemon dbus-daemon
     # What tpm2_ptool imports, which tests/scripts/tpm2-pkcs11.sh unpacks, and how it reaches a TPM behind a socket.
     has_module tpm2_pytss python3-tpm2-pytss
@@ -86,6 +89,7 @@ for_clients() {
     has_command openvpn openvpn openvpn.service
     has_command pki strongswan-pki
     has_file /usr/lib/ipsec/plugins/libstrongswan-pkcs11.so libstrongswan-extra-plugins
+    has_file /usr/lib/ipsec/plugins/libstrongswan-openssl.so libstrongswan-standard-plugins
     has_command gnupg-pkcs11-scd gnupg-pkcs11-scd
     has_command gpg gpg
     has_command gpg-agent gpg-agent

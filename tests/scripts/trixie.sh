@@ -7,16 +7,16 @@
 # minute and 500 MB; a second run says only that it is. Packages come from where this machine's apt gets its own. What is said
 # goes to standard error, the directory alone to standard output.
 #
-# With TPM2_CRYPTOKI_SUITE=bookworm, a small tree of that release, in tests/.cache/bookworm-2: where packages are tried.
+# With TPM2_CRYPTOKI_SUITE=bookworm, a small tree of that release, in tests/.cache/bookworm-3: where packages are tried.
 #
 # Exit status 3: this machine cannot have one; the last line says why.
 set -euo pipefail
 
-# The version is a part of the finished tree: a change here makes another one.
-readonly RECIPE=2
 readonly SUITE=${TPM2_CRYPTOKI_SUITE:-trixie}
+# The recipe's version is a part of the finished tree: a change here makes another one.
 case $SUITE in
     trixie)
+        readonly RECIPE=2
         given=${TPM2_CRYPTOKI_TRIXIE:-}
         packages=pkcs11-provider,openssl,opensc,openssh-client,openssh-server,nginx-light,apache2-bin,stunnel4,curl,gnutls-bin
         packages+=,p11-kit,p11-kit-modules,libnss3-tools,git,passwd,procps
@@ -24,8 +24,9 @@ case $SUITE in
         packages+=,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64,libtss2-tcti-cmd0t64,socat
         ;;
     *)
+        readonly RECIPE=3
         given=${TPM2_CRYPTOKI_BOOKWORM:-}
-        packages=openssl,opensc,p11-kit,passwd
+        packages=openssl,libengine-pkcs11-openssl,opensc,openssh-client,openssh-server,p11-kit,passwd
         ;;
 esac
 

@@ -8,14 +8,17 @@
 //! - [`peer`]: the established module in the place of ours.
 //! - [`migrant`]: tpm2-pkcs11 beside it, on the same TPM.
 //! - [`desk`]: where real programs work; [`sshd`]: one to log in to.
-//! - [`programs`]: the page about other programs, from the texts that `ptool` prints.
+//! - [`documents`]: the documents, block by block.
+//! - [`fuzz`]: random input, random calls, and many processes at once.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
 
 #![forbid(unsafe_code)]
 
 pub mod call;
 pub mod desk;
+pub mod documents;
 mod functions;
+pub mod fuzz;
 pub mod math;
 pub mod migrant;
 pub mod names;
@@ -23,8 +26,8 @@ pub mod openssl;
 pub mod peer;
 pub mod probe;
 pub mod product;
-pub mod programs;
 pub mod signatures;
+pub mod skip;
 pub mod sshd;
 pub mod world;
 

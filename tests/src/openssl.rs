@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::world::{Run, World};
+
 /// A directory in which `openssl` works with a public key.
 pub struct OpenSsl {
     dir: TempDir,
@@ -95,6 +97,15 @@ pub fn openssl(dir: &Path, arguments: &[&str], stdin: &[u8]) -> Output {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     output
+}
+
+/// The signature of a certification request is good, says the OpenSSL of this machine: in words, for its exit status is 0 for a
+/// forged one too.
+#[track_caller]
+pub fn assert_request_verifies(world: &World, file: &str) {
+    let mut command = world.command("openssl");
+    let run = Run::of(command.args(["req", "-in", file, "-verify", "-noout"]).env("OPENSSL_CONF", "/dev/null"));
+    assert!(run.success() && run.all().contains("verify OK"), "{file}: {run:?}");
 }
 
 /// The DER form of an ECDSA signature that is r and s of equal lengths, as PKCS#11 has it.

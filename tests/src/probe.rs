@@ -228,6 +228,13 @@ impl Probe {
         drop(self);
     }
 
+    /// The same while other threads make calls, for which it is [`Probe::try_any`] to see it.
+    pub fn end_now(&self) {
+        if let Some(child) = self.process.child.lock().unwrap().as_mut() {
+            child.kill().expect("a process to kill");
+        }
+    }
+
     /// `dlopen`
     pub fn load(&self) {
         assert!(matches!(self.ask(&Request::Load), Reply::Done));
@@ -298,12 +305,25 @@ impl Probe {
         }
     }
 
-    fn obituary(&self) -> String {
-        std::thread::sleep(Duration::from_millis(100));
-        let mut child = self.process.child.lock().unwrap();
-        match child.as_mut().map(Child::try_wait) {
-            Some(Ok(Some(status))) => format!("it ended with {status} (signal {:?})", status.signal()),
-            _ => "it did not end".to_owned(),
+    /// A call of which nothing is expected, not even that the process survives it: then it is `None`, as when there is no answer in
+    /// three minutes.
+    pub fn try_any(&self, function: &str, arguments: Vec<Argument>) -> Option<(u64, Vec<Argument>)> {
+        match self.try_ask(&Request::Call { function: function.to_owned(), via: self.via, arguments })? {
+            Reply::Returned { rv, arguments } => Some((rv, arguments)),
+            other => panic!("{function}: {other:?}"),
+        }
+    }
+
+    /// How the process ended, if it did.
+    pub fn obituary(&self) -> String {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.process.child.lock().unwrap().as_mut().map(Child::try_wait) {
+                Some(Ok(Some(status))) => return format!("it ended with {status} (signal {:?})", status.signal()),
+                Some(Ok(None)) if Instant::now() < end => {}
+                _ => return "it did not end".to_owned(),
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

@@ -153,7 +153,10 @@ fn pkcs11_tool_makes_and_deletes_keys() {
         ]);
         let mechanism = if kind.starts_with("rsa") { "SHA256-RSA-PKCS" } else { "ECDSA-SHA256" };
         desk.tool(&["--login", "--pin", PIN, "--sign", "--id", id, "-m", mechanism, "-i", "letter", "-o", "signature"]);
-        desk.tool(&["--verify", "--id", id, "-m", mechanism, "-i", "letter", "--signature-file", "signature"]);
+        // Its exit status is 0 for a wrong signature too.
+        let verify = ["--verify", "--id", id, "-m", mechanism, "-i", "letter", "--signature-file", "signature"];
+        let verified = desk.tool(&verify);
+        assert!(verified.all().contains("Signature is valid"), "{kind}: {verified:?}");
         for half in ["privkey", "pubkey"] {
             desk.tool(&["--login", "--pin", PIN, "--delete-object", "--type", half, "--id", id]);
         }
@@ -212,7 +215,7 @@ fn pkcs11_tool_makes_a_token() {
         "-o",
         "signature",
     ]);
-    tool(&[
+    let verified = tool(&[
         "--token-label",
         "made",
         "--verify",
@@ -225,6 +228,7 @@ fn pkcs11_tool_makes_a_token() {
         "--signature-file",
         "signature",
     ]);
+    assert!(verified.all().contains("Signature is valid"), "{verified:?}");
 }
 
 #[test]

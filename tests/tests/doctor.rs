@@ -61,6 +61,22 @@ fn a_healthy_machine_has_no_failures() {
     desk.world.assert_clean();
 }
 
+/// A key of the token works, for a program.
+fn assert_signs(desk: &Desk) {
+    desk.tool(&[
+        "--login",
+        "--pin",
+        PIN,
+        "--sign",
+        "--mechanism=ECDSA-SHA256",
+        "--id=03",
+        "-i",
+        "letter",
+        "-o",
+        "signature",
+    ]);
+}
+
 #[test]
 fn an_evicted_primary_is_made_again() {
     let desk = Desk::new();
@@ -75,18 +91,7 @@ fn an_evicted_primary_is_made_again() {
     let (run, findings) = doctor(&desk, &["--repair"]);
     assert_eq!(run.status, Some(0), "{run:?}");
     assert!(about(&findings, "primary")[0].1.contains("0x81000001 now"), "{findings:#?}");
-    desk.tool(&[
-        "--login",
-        "--pin",
-        PIN,
-        "--sign",
-        "--mechanism=ECDSA-SHA256",
-        "--id=03",
-        "-i",
-        "letter",
-        "-o",
-        "signature",
-    ]);
+    assert_signs(&desk);
     assert_eq!(doctor(&desk, &[]).0.status, Some(0));
     desk.world.assert_clean();
 }
@@ -101,18 +106,7 @@ fn a_primary_whose_place_is_taken_gets_another() {
     let (run, findings) = doctor(&desk, &["--repair"]);
     assert_eq!(run.status, Some(0), "{run:?}");
     assert!(about(&findings, "primary")[0].1.contains("0x81000002 now"), "{findings:#?}");
-    desk.tool(&[
-        "--login",
-        "--pin",
-        PIN,
-        "--sign",
-        "--mechanism=ECDSA-SHA256",
-        "--id=03",
-        "-i",
-        "letter",
-        "-o",
-        "signature",
-    ]);
+    assert_signs(&desk);
     // Whoever's the other key is, it is still there.
     tool(&desk, "tpm2_readpublic", &["-Q", "-c", "0x81000001"]);
 }
@@ -148,6 +142,46 @@ fn a_cleared_tpm_is_recognised_and_the_lost_tokens_are_named() {
         }
     }
     desk.world.assert_clean();
+}
+
+/// As docs/RECOVERY.md says it; also if the lost token is kept, for its certificates.
+#[test]
+fn after_a_clear_one_begins_anew() {
+    for kept in [false, true] {
+        let desk = Desk::new();
+        let lost = desk.world.ptool_ok(&["srk"]).text();
+        tool(&desk, "tpm2_clear", &["-Q", "-c", "p"]);
+        let run = desk.world.ptool(&["srk"]);
+        assert_eq!(run.status, Some(4), "what is wrapped for a key that is gone can never be opened: {run:?}");
+        if !kept {
+            for token in ["alpha", "beta", "open"] {
+                desk.world.ptool_ok(&["rmtoken", "--label", token]);
+            }
+        }
+        desk.world.ptool_ok(&["init"]);
+        desk.world.ptool_ok(&["addtoken", "--label=anew", "--sopin=officer", "--userpin=user1"]);
+        desk.world.ptool_ok(&["addkey", "--label=anew", "--userpin=user1", "--algorithm=ecc256"]);
+        let (run, findings) = doctor(&desk, &[]);
+        assert_eq!(run.status, Some(i32::from(kept)), "{findings:#?}");
+        let primaries: Vec<&str> = about(&findings, "primary").iter().map(|(level, _)| *level).collect();
+        assert_eq!(primaries, [if kept { "fail" } else { "warn" }, "ok"], "{findings:#?}");
+        let found = desk.world.ptool_ok(&["srk"]).text();
+        assert_ne!(found, lost);
+        desk.write("srk.pem", &found);
+        tool(&desk, "tpm2_readpublic", &["-Q", "-c", "0x81000001", "-f", "pem", "-o", "theirs.pem"]);
+        let theirs = std::fs::read_to_string(desk.world.path("theirs.pem")).unwrap();
+        assert_eq!(found.split("-----").nth(2).map(str::trim), theirs.split("-----").nth(2).map(str::trim));
+        let slot = desk.world.ptool_ok(&["listprimaries", "--output=json"]).text();
+        assert_eq!(slot.matches("\"id\"").count(), 2, "{slot}");
+        for (pid, good) in [("1", false), ("2", true)] {
+            assert_eq!(desk.world.ptool(&["addemptytoken", "--pid", pid]).success(), good, "{pid}");
+        }
+        // What is lost goes without the key that is at its handle now.
+        desk.world.ptool_ok(&["destroy", "--pid=1", "--yes"]);
+        assert_eq!(doctor(&desk, &[]).0.status, Some(0));
+        assert_eq!(desk.world.ptool(&["verify", "--label=anew", "--userpin=user1"]).status, Some(0));
+        desk.world.assert_clean();
+    }
 }
 
 #[test]
@@ -304,7 +338,8 @@ fn certificates_that_end_soon_are_named() {
     let desk = Desk::new();
     let login = ["--label=alpha", "--userpin", PIN];
     for (key, days) in [("p256", "7"), ("p384", "31")] {
-        let options = ["--key-label", key, "--subject=CN=web.example", "--days", days, "--store", "--out=x"];
+        let out = format!("--out={key}.crt");
+        let options = ["--key-label", key, "--subject=CN=web.example", "--days", days, "--store", &out];
         desk.world.ptool_ok(&[&["selfsign"], &login[..], &options].concat());
     }
     let (run, findings) = doctor(&desk, &[]);

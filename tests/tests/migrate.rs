@@ -196,11 +196,10 @@ fn scripts_for_tpm2_ptool_find_the_keys_they_read() {
         (&["listobjects", "--label=tok"], &[]),
         (&["config", "--label=tok"], &[]),
         (&["dbup"], &[]),
-        // What it shows besides are secrets: the PINs' authorizations, the wrapping key, the authorization of each object, by
-        // its number. Here it is how many there are.
+        // What it shows besides are secrets: the PINs' authorizations, the wrapping key, the authorization of each object.
         (
             &["verify", "--label=tok", "--userpin=user-pin", "--sopin=so-pin"],
-            &["seal-auth", "wrappingkey", "hex", "auth", "soauth", "encauth", "id"],
+            &["seal-auth", "wrappingkey", "hex", "auth", "soauth", "encauth"],
         ),
         (&["changepin", "--label=tok", "--user=user", "--old=user-pin", "--new=user-2"], &[]),
         (&["initpin", "--label=tok", "--sopin=so-pin", "--userpin=user-3"], &[]),

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use tests::desk::{Desk, PIN};
+use tests::openssl::assert_request_verifies;
 use tests::product;
 use tests::world::{Run, World};
 
@@ -55,7 +56,7 @@ fn openssl_signs_by_the_engine() {
     desk.write("openssl.cnf", &text);
     let line = example(&text, "openssl req").replace("type=private", "type=private;pin-source=file:pin");
     shell(&desk, &format!("OPENSSL_CONF=openssl.cnf {line}"));
-    desk.openssl(&["req", "-in", "web.csr", "-verify", "-noout"]);
+    assert_request_verifies(&desk.world, "web.csr");
 }
 
 #[test]

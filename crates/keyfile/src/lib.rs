@@ -5,6 +5,7 @@
 //! input makes it panic, allocate without bound, or compute for longer than an honest file could ask for.
 #![forbid(unsafe_code)]
 
+mod ber;
 mod certificate;
 mod der;
 mod error;

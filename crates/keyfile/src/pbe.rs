@@ -2,6 +2,7 @@
 
 use aes::{Aes128, Aes192, Aes256};
 use base::Secret;
+use base::der::sequence;
 use base::digest::Hash;
 use cbc::Decryptor;
 use cbc::cipher::block_padding::Pkcs7;
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 const MOST_ROUNDS: u64 = 10_000_000;
 /// Bytes of memory that scrypt may ask for.
 const MOST_MEMORY: u64 = 1 << 28;
+/// A block of DES.
+const SHORTEST_IV: usize = 8;
 /// Cost of scrypt beyond its memory.
 const MOST_PARALLEL: u16 = 16;
 /// Bytes that scrypt fills and reads again in about the time of a round: so the most that it may ask for is within [`MOST_ROUNDS`].
@@ -59,7 +62,7 @@ pub(crate) fn decrypt(
     let passphrase = passphrase.ok_or(Error::PassphraseNeeded)?;
     let oid = algorithm.children().expect(tag::OID).ok_or(BROKEN)?.content;
     match (oid, oid.split_last()) {
-        (PBES2, _) => pbes2(algorithm.whole, passphrase, ciphertext, work),
+        (PBES2, _) => pbes2(algorithm, passphrase, ciphertext, work),
         (_, Some((scheme, PKCS12_PBE))) => pkcs12(*scheme, algorithm, passphrase, ciphertext, work),
         _ => Err(Error::Unsupported(
             "the file is encrypted in a way that is left out here; `openssl pkcs8 -topk8 -v2 aes-256-cbc` converts it"
@@ -70,8 +73,14 @@ pub(crate) fn decrypt(
 
 const BROKEN: Error = Error::Malformed("the parameters of the encryption are not what they should be");
 
-fn pbes2(algorithm: &[u8], passphrase: &Secret, ciphertext: &[u8], work: &mut Work) -> Result<Secret> {
+fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &mut Work) -> Result<Secret> {
     let left_out = || Error::Unsupported("the file is encrypted with a cipher or a hash that is left out here".into());
+    // The crate takes the first bytes of it without looking how many there are.
+    if initialisation_vector(algorithm).ok_or_else(left_out)?.len() < SHORTEST_IV {
+        return Err(BROKEN);
+    }
+    let complete = with_parameters_of_prf(algorithm);
+    let algorithm = complete.as_deref().unwrap_or(algorithm.whole);
     let scheme = pkcs5::EncryptionScheme::try_from(algorithm).map_err(|_| left_out())?;
     let parameters = scheme.pbes2().ok_or(BROKEN)?;
     match &parameters.kdf {
@@ -87,6 +96,38 @@ fn pbes2(algorithm: &[u8], passphrase: &Secret, ciphertext: &[u8], work: &mut Wo
         _ => return Err(left_out()),
     }
     scheme.decrypt(passphrase.expose(), ciphertext).map(Secret::new).map_err(|_| Error::PassphraseWrong)
+}
+
+/// The parameters of the cipher, where they are an initialisation vector and nothing else (RFC 8018, A.4).
+fn initialisation_vector(algorithm: Element<'_>) -> Option<&[u8]> {
+    let mut fields = algorithm.children();
+    fields.any()?;
+    let mut parameters = fields.sequence()?;
+    parameters.any()?;
+    let mut cipher = parameters.sequence()?;
+    cipher.any()?;
+    Some(cipher.expect(tag::OCTET_STRING)?.content)
+}
+
+/// The scheme with the NULL that belongs to the pseudorandom function of PBKDF2 (RFC 8018, B.1.1), if that is all that is missing:
+/// NSS leaves it out.
+fn with_parameters_of_prf(algorithm: Element<'_>) -> Option<Vec<u8>> {
+    const NULL: [u8; 2] = [0x05, 0];
+    let mut scheme = algorithm.children();
+    let (scheme_oid, mut parameters) = (scheme.expect(tag::OID)?, scheme.sequence()?);
+    let (mut derivation, encryption) = (parameters.sequence()?, parameters.expect(tag::SEQUENCE)?);
+    let (derivation_oid, mut fields) = (derivation.expect(tag::OID)?, derivation.sequence()?);
+    let (salt, rounds) = (fields.expect(tag::OCTET_STRING)?, fields.expect(tag::INTEGER)?);
+    let len = fields.optional(tag::INTEGER).map(|len| len.whole).unwrap_or_default();
+    let mut prf = fields.sequence()?;
+    let prf_oid = prf.expect(tag::OID)?;
+    if !prf.is_empty() || !fields.is_empty() {
+        return None;
+    }
+    let prf = sequence(&[prf_oid.whole, &NULL]);
+    let fields = sequence(&[salt.whole, rounds.whole, len, &prf]);
+    let derivation = sequence(&[derivation_oid.whole, &fields]);
+    Some(sequence(&[scheme_oid.whole, &sequence(&[&derivation, encryption.whole])]))
 }
 
 fn too_costly() -> Error {

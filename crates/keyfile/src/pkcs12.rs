@@ -4,6 +4,7 @@ use base::Secret;
 use base::digest::Hash;
 use base::private::PrivateKey;
 
+use crate::ber;
 use crate::certificate::Certificate;
 use crate::der::{Element, Reader, only_sequence, tag};
 use crate::error::{Error, Result};
@@ -25,21 +26,26 @@ const FRIENDLY_NAME: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0
 
 const BROKEN: Error = Error::Malformed("the PKCS#12 file is not what it should be");
 
-/// The fields of a PFX, if the bytes look like one.
-pub(crate) fn recognise(file: &[u8]) -> Option<Pfx<'_>> {
-    let mut fields = only_sequence(file)?;
+/// The file as DER, if it looks like a PFX.
+pub(crate) fn recognise(file: &[u8]) -> Option<Pfx> {
+    let der = ber::to_der(file)?;
+    fields(der.expose())?;
+    Some(Pfx { der })
+}
+
+/// What a PFX holds, and its MacData.
+fn fields(der: &[u8]) -> Option<(Element<'_>, Option<Element<'_>>)> {
+    let mut fields = only_sequence(der)?;
     if fields.any()?.number()? != 3 {
         return None;
     }
-    let contents = fields.expect(tag::SEQUENCE)?;
-    Some(Pfx { contents, mac: fields.optional(tag::SEQUENCE) })
+    Some((fields.expect(tag::SEQUENCE)?, fields.optional(tag::SEQUENCE)))
 }
 
 /// A PKCS #12 file before anything is opened.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pfx<'a> {
-    contents: Element<'a>,
-    mac: Option<Element<'a>>,
+#[derive(Debug)]
+pub(crate) struct Pfx {
+    der: Secret,
 }
 
 /// What the bags hold.
@@ -50,25 +56,28 @@ struct Found {
     certificates: Vec<Certificate>,
 }
 
-impl Pfx<'_> {
+impl Pfx {
     pub(crate) fn open(self, passphrase: Option<&Secret>) -> Result<KeyFile> {
-        let content = content_info(self.contents.children())?;
+        let (contents, mac) = fields(self.der.expose()).ok_or(BROKEN)?;
+        let content = content_info(contents.children())?;
         let Content::Data(safe) = content else {
             return Err(Error::Unsupported(
                 "the PKCS#12 file is protected by a public key, which is left out here".into(),
             ));
         };
         let mut work = Work::of_file();
-        if let Some(mac) = self.mac {
+        if let Some(mac) = mac {
             check_mac(mac.children(), safe, passphrase.ok_or(Error::PassphraseNeeded)?, &mut work)?;
         }
         let mut found = Found::default();
-        let mut infos = only_sequence(safe).ok_or(BROKEN)?;
+        // The MAC is of what stands there, and what stands there may be BER again.
+        let safe = ber::to_der(safe).ok_or(BROKEN)?;
+        let mut infos = only_sequence(safe.expose()).ok_or(BROKEN)?;
         while !infos.is_empty() {
             match content_info(infos.sequence().ok_or(BROKEN)?)? {
                 Content::Data(bags) => found.bags(bags, passphrase, &mut work)?,
                 Content::Encrypted { algorithm, ciphertext } => {
-                    let bags = pbe::decrypt(algorithm, passphrase, ciphertext, &mut work)?;
+                    let bags = pbe::decrypt(algorithm, passphrase, ciphertext.expose(), &mut work)?;
                     found.bags(bags.expose(), passphrase, &mut work)?;
                 }
             }
@@ -79,7 +88,8 @@ impl Pfx<'_> {
 
 impl Found {
     fn bags(&mut self, contents: &[u8], passphrase: Option<&Secret>, work: &mut Work) -> Result<()> {
-        let mut bags = only_sequence(contents).ok_or(BROKEN)?;
+        let contents = ber::to_der(contents).ok_or(BROKEN)?;
+        let mut bags = only_sequence(contents.expose()).ok_or(BROKEN)?;
         while !bags.is_empty() {
             let mut bag = bags.sequence().ok_or(BROKEN)?;
             let id = bag.expect(tag::OID).ok_or(BROKEN)?.content;
@@ -124,7 +134,7 @@ impl Found {
 #[derive(Debug)]
 enum Content<'a> {
     Data(&'a [u8]),
-    Encrypted { algorithm: Element<'a>, ciphertext: &'a [u8] },
+    Encrypted { algorithm: Element<'a>, ciphertext: Secret },
 }
 
 fn content_info(mut fields: Reader<'_>) -> Result<Content<'_>> {
@@ -136,11 +146,25 @@ fn content_info(mut fields: Reader<'_>) -> Result<Content<'_>> {
             let mut data = value.sequence().ok_or(BROKEN)?;
             let mut info = data.any().and_then(|_| data.sequence()).ok_or(BROKEN)?;
             let algorithm = info.any().and_then(|_| info.expect(tag::SEQUENCE)).ok_or(BROKEN)?;
-            // [0] IMPLICIT OCTET STRING
-            let ciphertext = info.expect(0x80).ok_or(BROKEN)?.content;
+            let ciphertext = info.any().and_then(implicit_octets).ok_or(BROKEN)?;
             Ok(Content::Encrypted { algorithm, ciphertext })
         }
         _ => Err(Error::Unsupported("the PKCS#12 file is protected by a public key, which is left out here".into())),
+    }
+}
+
+/// `[0] IMPLICIT OCTET STRING`. One that is in pieces cannot be told from what is tagged explicitly until here.
+fn implicit_octets(element: Element<'_>) -> Option<Secret> {
+    match element.tag {
+        0x80 => Some(Secret::copy_from(element.content)),
+        0xa0 => {
+            let (mut pieces, mut octets) = (element.children(), Secret::zeroed(0));
+            while !pieces.is_empty() {
+                octets.extend(pieces.expect(tag::OCTET_STRING)?.content);
+            }
+            Some(octets)
+        }
+        _ => None,
     }
 }
 

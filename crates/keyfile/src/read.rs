@@ -127,6 +127,9 @@ pub(crate) fn foreign() -> Error {
 fn read_der(file: &Secret, passphrase: Option<&Secret>) -> Result<KeyFile> {
     let bytes = file.expose();
     let Some(mut fields) = only_sequence(bytes) else {
+        if let Some(pfx) = pkcs12::recognise(bytes) {
+            return with_key(pfx.open(passphrase)?);
+        }
         return Err(match openssh_line(bytes) {
             Some(_) => Error::NoPrivateKey("an OpenSSH public key"),
             None => Error::Unknown,
@@ -149,10 +152,7 @@ fn read_der(file: &Secret, passphrase: Option<&Secret>) -> Result<KeyFile> {
             Err(Error::NoPrivateKey("a certificate"))
         }
         (tag::INTEGER, Some(3), Some(tag::SEQUENCE)) => {
-            pkcs12::recognise(bytes).ok_or(Error::Unknown)?.open(passphrase).and_then(|found| match found.key {
-                Some(_) => Ok(found),
-                None => Err(Error::NoPrivateKey("certificates")),
-            })
+            with_key(pkcs12::recognise(bytes).ok_or(Error::Unknown)?.open(passphrase)?)
         }
         (tag::INTEGER, Some(0 | 1), Some(tag::SEQUENCE)) => only(pkcs8(file)?),
         (tag::INTEGER, Some(0), Some(tag::INTEGER)) => {
@@ -162,6 +162,13 @@ fn read_der(file: &Secret, passphrase: Option<&Secret>) -> Result<KeyFile> {
             only(Key::Private(PrivateKey::from_sec1(file).map_err(|_| foreign())?))
         }
         _ => Err(Error::Unknown),
+    }
+}
+
+fn with_key(found: KeyFile) -> Result<KeyFile> {
+    match found.key {
+        Some(_) => Ok(found),
+        None => Err(Error::NoPrivateKey("certificates")),
     }
 }
 

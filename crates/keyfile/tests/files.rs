@@ -231,6 +231,34 @@ fn an_honest_looking_file_cannot_ask_for_a_year() {
     assert!(matches!(&result, Err(Error::Unsupported(text)) if text.contains("long")), "{result:?}");
 }
 
+#[test]
+fn a_cipher_without_its_initialisation_vector_is_an_error() {
+    let files = Files::new();
+    files.run("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem");
+    for (cipher, len) in [("des3", 8), ("aes-128-cbc", 16)] {
+        files.run(&format!(
+            "openssl pkcs8 -topk8 -in key.pem -v2 {cipher} -passout pass:geheim -outform DER -out a.der"
+        ));
+        let mut file = files.bytes("a.der").expose().to_vec();
+        // The last OCTET STRING of its length before the ciphertext is moved out of the way by an unknown tag.
+        let iv = file.windows(2).rposition(|window| window == [4, len]).unwrap();
+        for (tag, rest) in [(4, 0), (4, 7)] {
+            let mut bent = file.clone();
+            // As long as before: the vector is cut, and what is left of it becomes an element of its own.
+            bent[iv..iv + 2].copy_from_slice(&[tag, rest]);
+            let after = iv + 2 + usize::from(rest);
+            let left = usize::from(len) - usize::from(rest);
+            if left >= 2 {
+                bent[after..after + 2].copy_from_slice(&[5, left as u8 - 2]);
+            }
+            let result = read(&Secret::new(bent), Some(&Secret::copy_from(b"geheim"))).map(|_| ());
+            assert!(matches!(result, Err(Error::Malformed(_))), "{cipher} {rest}: {result:?}");
+        }
+        file.truncate(iv);
+        assert!(read(&Secret::new(file), Some(&Secret::copy_from(b"geheim"))).is_err());
+    }
+}
+
 /// Is there, at this place, the last byte of the length of a constructed element around `inner`?
 fn grows(der: &[u8], at: usize, inner: usize) -> bool {
     let mut position = 0;

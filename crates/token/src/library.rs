@@ -268,8 +268,19 @@ impl Library {
             // Another file came in its place: what was read from the old one says nothing about it.
             *reader = Reader { identity, ..Reader::default() };
         }
+        let looked = self.look(&mut reader);
+        let interrupted = |store: &Store| store.data_version() == Err(store::Error::Interrupted);
+        if looked.is_err() && reader.store.as_ref().is_some_and(interrupted) {
+            // Somebody was killed while writing. What only reads cannot take that back; opening anew can.
+            *reader = Reader { identity, ..Reader::default() };
+            return self.look(&mut reader);
+        }
+        looked
+    }
+
+    fn look(&self, reader: &mut Reader) -> Result<()> {
         if reader.store.is_none() {
-            match Store::open(&file, OpenMode::ReadOnly) {
+            match Store::open(&self.config.store_file(), OpenMode::ReadOnly) {
                 Ok(store) => reader.store = Some(store),
                 Err(error @ store::Error::NotFound(_)) => {
                     log::debug!("{error}");
@@ -278,7 +289,7 @@ impl Library {
                 Err(error) => return Err(error.into()),
             }
         }
-        let Reader { store: Some(store), version, .. } = &mut *reader else { return Ok(()) };
+        let Reader { store: Some(store), version, .. } = reader else { return Ok(()) };
         let now = store.data_version()?;
         if *version == Some(now) {
             return Ok(());

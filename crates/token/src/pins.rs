@@ -109,10 +109,14 @@ impl Library {
         }
     }
 
-    /// Changes the user's PIN by the user's PIN; a token without one has one afterwards.
+    /// Changes the user's PIN by the user's PIN, which is empty for a token without one: it has one afterwards.
     pub(crate) fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let row = token.row();
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
+        // Without a PIN, none is right: a try would cost one of the TPM's few.
+        if !row.login_required && !old.is_empty() {
+            return Err(Error::PinIncorrect);
+        }
         let so_name = seal_of(row.so.as_ref().ok_or(Error::TokenNotRecognized)?).name()?;
         let policy = token_policy(row.policy.as_deref())?;
         check_pin_counts(policy.as_ref())?;
@@ -122,7 +126,7 @@ impl Library {
             return self.replace_user_seal(token, old, &new);
         }
         let config = if row.login_required {
-            check_try(old)?;
+            check_try(old, &seal)?;
             None
         } else {
             let keys = self.keys(token)?;
@@ -147,7 +151,7 @@ impl Library {
     /// Changes the security officer's PIN.
     pub(crate) fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        check_try(old)?;
+        check_try(old, &seal)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let old = adopted::auth_of(old, &seal);
@@ -228,7 +232,7 @@ impl Library {
             Some(id) => store
                 .primary(id)?
                 .ok_or(Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`"))?,
-            None => match store.primaries()?.into_iter().next() {
+            None => match self.first_primary(&store)? {
                 Some(row) => row,
                 None => {
                     let keeping = tpm::Keeping::PersistentIfPossible;
@@ -259,13 +263,45 @@ impl Library {
         Ok(id)
     }
 
-    /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store.
+    /// The primary that is meant where none is named: the first of the store, and of several the first that is in the TPM. What
+    /// a TPM that was cleared has lost stays in the store as long as its tokens do. No TPM command if the store has one alone,
+    /// else at least one.
+    ///
+    /// # Errors
+    /// Those of the store and, for several, of the TPM.
+    pub(crate) fn first_primary(&self, store: &Store) -> Result<Option<PrimaryRow>> {
+        let mut rows = store.primaries()?;
+        if rows.len() > 1 {
+            let tpm = self.tpm()?;
+            for (index, row) in rows.iter().enumerate() {
+                match tpm.check_primary(&parent(row)?) {
+                    Ok(()) => return Ok(Some(rows.swap_remove(index))),
+                    Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        // If none is there, the first says so when it is used.
+        Ok(rows.into_iter().next())
+    }
+
+    /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store. Of one that is there already,
+    /// the authorisation value and the place are set right.
     pub(crate) fn make_primary(&self, store: &Store, request: &tpm::PrimaryRequest) -> Result<PrimaryRow> {
         let tpm = self.tpm()?;
         let primary = tpm.storage_primary(request)?;
         let known = store.primaries()?.into_iter().find(|row| row.name == primary.name().as_bytes());
         if let Some(row) = known {
-            return Ok(row);
+            // The same key all the same: neither its authorisation value nor its place is in its name.
+            if row.auth != request.primary_auth {
+                store.set_primary_auth(row.id, &request.primary_auth)?;
+            }
+            if let (tpm::Location::Persistent(handle), Some(before)) = (primary.location, row.handle)
+                && handle != before
+            {
+                store.set_primary_handle(row.id, handle)?;
+            }
+            return store.primary(row.id)?.ok_or_else(|| Error::Store("the primary is no longer there".to_owned()));
         }
         let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
         let capabilities = serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?;

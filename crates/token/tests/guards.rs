@@ -6,6 +6,7 @@ mod common;
 use common::{World, find, pin};
 use model::{AttributeType as A, Mechanism, MechanismType as M, ObjectClass, Output, Template, UserType, Value};
 use store::{OpenMode, Role, Store};
+use token::admin::lockout::lockout_state;
 use token::admin::{Admin, InitRequest, KeyRequest, Pin};
 use token::info::AttributeValue;
 use token::{Error, Library};
@@ -54,6 +55,8 @@ fn a_token_without_pin_gets_one_and_wants_it() {
             library.init_pin(session, Some(pin("newpin"))).unwrap();
             library.logout(session).unwrap();
         } else {
+            assert_eq!(library.set_pin(session, Some(pin("guess")), Some(pin("newpin"))), Err(Error::PinIncorrect));
+            assert_eq!(lockout_state(&world.config).unwrap().failed_tries, 0, "a PIN was tried that there is not");
             library.set_pin(session, Some(pin("")), Some(pin("newpin"))).unwrap();
         }
         library.close_all_sessions(slot).unwrap();

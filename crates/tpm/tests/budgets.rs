@@ -4,18 +4,14 @@
 mod common;
 
 use base::digest::Hash;
-use common::{Stage, assert_becomes_clean, at, counted, p256, secret, with};
-use swtpm_fixtures::{Commands, Proxy, ResourceManager, SwTpm, leftovers};
+use common::{Stage, assert_becomes_clean, assert_sent, at, counted, p256, secret, with};
+use swtpm_fixtures::{Proxy, ResourceManager, SwTpm, leftovers};
 use tpm::{DecryptScheme, KeyTemplate, Options, PrimaryRequest, SealRequest, SignScheme, Tpm};
 
 const RSA: KeyTemplate = KeyTemplate::Rsa { bits: 1024, exponent: 0 };
 
 fn unprotected(tcti: &str) -> Tpm {
     with(tcti, Options { bus_protection: false, ..Options::default() })
-}
-
-fn assert_sent(commands: &Commands, expected: &str) {
-    assert_eq!(commands.to_string(), expected);
 }
 
 #[test]

@@ -4,15 +4,11 @@
 mod authority;
 mod common;
 
-use authority::{Authority, Bound, extended, pcrs, policy};
+use authority::{Authority, Bound, Office, extended, pcrs, policy};
 use base::Secret;
-use common::{Stage, assert_becomes_clean, at, counted, secret, with};
-use swtpm_fixtures::{Commands, Fault, ResourceManager, SwTpm, command_code, leftovers};
+use common::{Stage, assert_becomes_clean, assert_sent, at, counted, secret, with};
+use swtpm_fixtures::{Fault, ResourceManager, SwTpm, command_code, leftovers};
 use tpm::{Counter, CounterLimit, Error, Options, PolicyStep, PolicyUse};
-
-fn assert_sent(commands: &Commands, expected: &str) {
-    assert_eq!(commands.to_string(), expected);
-}
 
 fn nobody() -> Secret {
     Secret::zeroed(0)
@@ -84,14 +80,8 @@ fn only_the_owner_s_indices_are_used() {
 
 #[test]
 fn an_approval_ends_with_the_count() {
-    let (swtpm, proxy) = counted();
-    let stage = Stage::set(&swtpm, &[]);
-    let tpm = at(&proxy.tcti());
-    let authority = Authority::ec();
-    let steps = vec![PolicyStep::authorize(authority.key()), PolicyStep::AuthValue];
-    let mut key = Bound::make(&tpm, &stage.primary, steps);
-    let selection = pcrs("sha256:11");
-    let values = tpm.pcr_read(&selection).unwrap();
+    let Office { swtpm, proxy, stage, tpm, authority, mut key, selection, values } =
+        Office::open(&[PolicyStep::AuthValue]);
     let (counter, value) = tpm.define_counter(&nobody()).unwrap();
     let limit = |most| CounterLimit { counter: counter.clone(), most };
     key.approvals = vec![authority.approve_within(&selection, &values, limit(value))];
@@ -175,14 +165,8 @@ fn foreign_index(swtpm: &SwTpm) {
 
 #[test]
 fn what_stands_in_the_place_of_a_counter_is_left_alone() {
-    let (swtpm, proxy) = counted();
-    let stage = Stage::set(&swtpm, &[]);
-    let tpm = at(&proxy.tcti());
-    let authority = Authority::ec();
-    let mut key =
-        Bound::make(&tpm, &stage.primary, vec![PolicyStep::authorize(authority.key()), PolicyStep::AuthValue]);
-    let selection = pcrs("sha256:11");
-    let values = tpm.pcr_read(&selection).unwrap();
+    let Office { swtpm, proxy: _proxy, stage, tpm, authority, mut key, selection, values } =
+        Office::open(&[PolicyStep::AuthValue]);
     let (counter, most) = tpm.define_counter(&nobody()).unwrap();
     key.approvals =
         vec![authority.approve_within(&selection, &values, CounterLimit { counter: counter.clone(), most })];

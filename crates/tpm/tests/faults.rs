@@ -8,13 +8,9 @@ use std::time::{Duration, Instant};
 
 use base::Secret;
 use base::digest::Hash;
-use common::{Stage, at, counted, p256, secret, with};
-use swtpm_fixtures::{ANY, Fault, RawClient, SwTpm, command_code, leftovers};
+use common::{Stage, at, code, counted, p256, secret, with};
+use swtpm_fixtures::{ANY, Fault, RawClient, SwTpm, leftovers};
 use tpm::{Error, Key, Options, Primary, PrimaryRequest, SignScheme, Tpm};
-
-fn code(name: &str) -> u32 {
-    command_code(name).unwrap()
-}
 
 /// One login and some signatures over two keys.
 fn live(stage: &Stage, tpm: &Tpm) {

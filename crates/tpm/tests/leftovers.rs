@@ -4,13 +4,9 @@
 mod common;
 
 use base::digest::Hash;
-use common::{Stage, at, counted, p256};
-use swtpm_fixtures::{Fault, ResourceManager, SwTpm, command_code, leftovers};
+use common::{Stage, at, code, counted, p256};
+use swtpm_fixtures::{Fault, ResourceManager, SwTpm, leftovers};
 use tpm::{Error, Name, SignScheme, Tpm};
-
-fn code(name: &str) -> u32 {
-    command_code(name).unwrap()
-}
 
 /// The names of what the stage's token has in its store.
 fn names(stage: &Stage) -> Vec<Name> {

@@ -8,27 +8,12 @@ use authority::{Authority, Bound, extended, now, pcrs, policy};
 use base::Secret;
 use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
-use common::{Stage, assert_becomes_clean, at, counted, p256, secret, with};
-use swtpm_fixtures::{Commands, Fault, Proxy, ResourceManager, SwTpm, command_code, leftovers, pcr_extend};
+use common::{EVENT, Stage, assert_becomes_clean, assert_sent, at, code, counted, extend_before, p256, secret, with};
+use swtpm_fixtures::{Fault, ResourceManager, SwTpm, leftovers};
 use tpm::{
     Attributes, CipherMode, DecryptScheme, Direction, Error, INPUT_BUFFER, Key, KeyMaterial, KeyTemplate, Options,
     PolicyStep, PolicyUse, SignScheme, Signature, Tpm,
 };
-
-const EVENT: [u8; 32] = [0x5a; 32];
-
-fn code(name: &str) -> u32 {
-    command_code(name).unwrap()
-}
-
-fn assert_sent(commands: &Commands, expected: &str) {
-    assert_eq!(commands.to_string(), expected);
-}
-
-/// Somebody extends a PCR just before the next command of this name.
-fn extend_before(proxy: &Proxy, name: &str, pcr: u8) {
-    proxy.inject(Fault::Precede { code: code(name), command: pcr_extend(pcr, &EVENT) });
-}
 
 #[test]
 fn a_key_works_in_the_state_it_was_made_for() {

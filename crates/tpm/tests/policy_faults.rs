@@ -4,25 +4,10 @@
 mod authority;
 mod common;
 
-use authority::{Authority, Bound, extended, now, pcrs};
-use common::{Stage, assert_becomes_clean, at, counted, p256, with};
-use swtpm_fixtures::{Commands, Fault, Proxy, SwTpm, command_code, leftovers, pcr_extend};
+use authority::{Authority, Bound, Office, extended, now, pcrs};
+use common::{EVENT, Stage, assert_becomes_clean, assert_sent, at, code, counted, extend_before, p256, with};
+use swtpm_fixtures::{Fault, Proxy, SwTpm, leftovers};
 use tpm::{Error, Options, PolicyStep};
-
-const EVENT: [u8; 32] = [0x5a; 32];
-
-fn code(name: &str) -> u32 {
-    command_code(name).unwrap()
-}
-
-fn assert_sent(commands: &Commands, expected: &str) {
-    assert_eq!(commands.to_string(), expected);
-}
-
-/// Somebody extends a PCR just before the next command of this name.
-fn extend_before(proxy: &Proxy, name: &str, pcr: u8) {
-    proxy.inject(Fault::Precede { code: code(name), command: pcr_extend(pcr, &EVENT) });
-}
 
 /// Some other PCR is extended between policy and use: the TPM forgets which ones the policy looked at.
 #[test]
@@ -54,13 +39,7 @@ fn a_pcr_extended_between_policy_and_use() {
 
 #[test]
 fn a_choice_made_too_early_is_made_again() {
-    let (swtpm, proxy) = counted();
-    let stage = Stage::set(&swtpm, &[]);
-    let tpm = at(&proxy.tcti());
-    let authority = Authority::ec();
-    let mut key = Bound::make(&tpm, &stage.primary, vec![PolicyStep::authorize(authority.key())]);
-    let selection = pcrs("sha256:11");
-    let old = tpm.pcr_read(&selection).unwrap();
+    let Office { swtpm: _swtpm, proxy, stage, tpm, authority, mut key, selection, values: old } = Office::open(&[]);
     let new = extended(&old, 11, &EVENT);
     key.approvals = vec![authority.approve(&selection, &old), authority.approve(&selection, &new)];
     for at in ["PolicyPCR", "PolicyAuthorize", "Sign"] {
@@ -104,13 +83,7 @@ fn a_tpm_that_was_restarted_meanwhile() {
 /// What the TPM says of a ticket that it did not make, or that is from before it was cleared.
 #[test]
 fn a_stale_ticket_is_made_anew_once() {
-    let (swtpm, proxy) = counted();
-    let stage = Stage::set(&swtpm, &[]);
-    let tpm = at(&proxy.tcti());
-    let authority = Authority::ec();
-    let mut key = Bound::make(&tpm, &stage.primary, vec![PolicyStep::authorize(authority.key())]);
-    let selection = pcrs("sha256:11");
-    let values = tpm.pcr_read(&selection).unwrap();
+    let Office { swtpm, proxy, stage, tpm, authority, mut key, selection, values } = Office::open(&[]);
     key.approvals = vec![authority.approve(&selection, &values)];
     key.sign(&tpm, &stage.primary);
     let refuse = |rc, times| proxy.inject(Fault::Respond { code: code("PolicyAuthorize"), rc, times });
@@ -137,14 +110,8 @@ fn a_stale_ticket_is_made_anew_once() {
 
 #[test]
 fn connections_that_break() {
-    let (swtpm, proxy) = counted();
-    let stage = Stage::set(&swtpm, &[]);
-    let tpm = at(&proxy.tcti());
-    let authority = Authority::ec();
-    let steps = vec![PolicyStep::authorize(authority.key()), PolicyStep::AuthValue];
-    let mut key = Bound::make(&tpm, &stage.primary, steps);
-    let selection = pcrs("sha256:11");
-    let values = tpm.pcr_read(&selection).unwrap();
+    let Office { swtpm, proxy, stage, tpm, authority, mut key, selection, values } =
+        Office::open(&[PolicyStep::AuthValue]);
     tpm.release();
     key.approvals = vec![authority.approve(&selection, &values)];
     for name in ["LoadExternal", "VerifySignature", "Load", "StartAuthSession", "PolicyPCR", "PolicyAuthorize", "Sign"]

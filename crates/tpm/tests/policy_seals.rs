@@ -6,18 +6,12 @@ mod common;
 
 use authority::{Authority, extended, now, pcrs, policy};
 use base::Secret;
-use common::{assert_becomes_clean, at, counted, secret, with};
-use swtpm_fixtures::{Commands, Fault, Proxy, ResourceManager, SwTpm, command_code, leftovers, pcr_extend};
+use common::{EVENT, assert_becomes_clean, assert_sent, at, counted, secret, with};
+use swtpm_fixtures::{Fault, Proxy, ResourceManager, SwTpm, command_code, leftovers, pcr_extend};
 use tpm::{
     Approval, Attributes, Error, Name, Options, Policy, PolicyStep, PolicyUse, Primary, PrimaryRequest, SealRequest,
     Tpm, UserPolicy, Wrapped,
 };
-
-const EVENT: [u8; 32] = [0x5a; 32];
-
-fn assert_sent(commands: &Commands, expected: &str) {
-    assert_eq!(commands.to_string(), expected);
-}
 
 /// A token that is bound to a state of the machine.
 struct Sealed {

@@ -65,6 +65,9 @@ fn one_whose_place_is_taken_goes_to_a_free_one() {
     let kept = swtpm.connect().unwrap().command_with_empty_password(0x120, &[RH_OWNER, handle], &persistent).unwrap();
     assert_eq!(kept.0, 0);
     assert_eq!(swtpm.connect().unwrap().command(0x165, &handle.to_be_bytes()).unwrap().0, 0);
+    // It is somebody's, and stays.
+    assert!(matches!(tpm.evict(&stage.primary, &none()), Err(Error::WrongPrimary { found: Some(_), .. })));
+    assert_eq!(tpm.list_persistent().unwrap(), [0x8100_0001]);
 
     let restored = tpm.restore(&stage.primary, &none()).unwrap().unwrap();
     assert_eq!(restored.location, Location::Persistent(0x8100_0002));

@@ -76,14 +76,30 @@ pub fn in_child(child: impl FnOnce() -> bool) -> i32 {
         ForkResult::Child => {
             nix::unistd::alarm::set(20);
             let good = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
-            // SAFETY: never returns.
-            unsafe { libc::_exit(i32::from(!good)) }
+            leave(i32::from(!good))
         }
         ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
             WaitStatus::Exited(_, code) => code,
             other => panic!("the child did not exit: {other:?}"),
         },
     }
+}
+
+/// What a child that lacks a right for its test ends with.
+pub const NO_RIGHTS: i32 = 77;
+
+/// Gives the later children of this (forked) process a PID namespace of their own. Root may do that, others in a
+/// namespace of users, where the system lets them.
+pub fn unshare_pids() -> bool {
+    let users = if nix::unistd::geteuid().is_root() { 0 } else { libc::CLONE_NEWUSER };
+    // SAFETY: takes numbers only.
+    unsafe { libc::unshare(users | libc::CLONE_NEWPID) == 0 }
+}
+
+/// Ends a forked child.
+pub fn leave(status: i32) -> ! {
+    // SAFETY: never returns.
+    unsafe { libc::_exit(status) }
 }
 
 /// The function lists, as a client gets them.

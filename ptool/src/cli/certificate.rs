@@ -26,8 +26,9 @@ pub(crate) struct Contents {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub(crate) subject: String,
 
-    /// Further names: dns:web.example, ip:192.0.2.1, email:a@b.example, uri:https://b.example/
-    #[arg(long, value_name = "KIND:NAME", value_delimiter = ',')]
+    /// Further names, with commas between them: dns:web.example, ip:192.0.2.1, email:a@b.example, uri:https://b.example/; a comma in a
+    /// name is \,
+    #[arg(long, value_name = "KIND:NAME")]
     pub(crate) san: Vec<String>,
 
     /// What the key may do: digitalSignature, keyEncipherment, keyAgreement, keyCertSign, ...
@@ -63,9 +64,9 @@ pub(crate) enum HashName {
     Sha512,
 }
 
-/// `csr`
+/// What is signed, and by which key.
 #[derive(Debug, Args)]
-pub(crate) struct Csr {
+pub(crate) struct Signing {
     #[command(flatten)]
     pub(crate) label: TokenLabel,
 
@@ -79,17 +80,18 @@ pub(crate) struct Csr {
     pub(crate) user: UserPin,
 }
 
+/// `csr`
+#[derive(Debug, Args)]
+pub(crate) struct Csr {
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+}
+
 /// `selfsign`
 #[derive(Debug, Args)]
 pub(crate) struct SelfSign {
     #[command(flatten)]
-    pub(crate) label: TokenLabel,
-
-    #[command(flatten)]
-    pub(crate) key: WhichKey,
-
-    #[command(flatten)]
-    pub(crate) contents: Contents,
+    pub(crate) signing: Signing,
 
     /// Days for which the certificate is valid, from now on
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
@@ -98,9 +100,6 @@ pub(crate) struct SelfSign {
     /// Keep the certificate in the token too, beside its key
     #[arg(long)]
     pub(crate) store: bool,
-
-    #[command(flatten)]
-    pub(crate) user: UserPin,
 }
 
 /// `addcert`

@@ -37,3 +37,11 @@ pub(crate) struct SoPin {
     #[arg(long, value_name = "FILE")]
     pub(crate) sopin_file: Option<PathBuf>,
 }
+
+/// What tpm2_ptool wants again at each use of a primary key that it does not keep in the TPM. Here none of these verbs needs it.
+#[derive(Debug, Args)]
+pub(crate) struct UnusedAuth {
+    /// Accepted for scripts written for tpm2_ptool; this needs no owner authorization
+    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
+    pub(crate) hierarchy_auth: Option<Hidden>,
+}

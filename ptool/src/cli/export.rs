@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::import::{KeyNames, Passphrase};
 use super::values::parse_id;
-use super::{Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Hidden, KeyId, SoPin, TokenLabel, UnusedAuth, UserPin};
 
 /// Names an object of a token.
 #[derive(Debug, Args)]
@@ -34,15 +34,16 @@ pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) which: WhichObject,
 
-    /// What to write [default: a public key or certificate as PEM, a private key that --id names as tss2]
+    /// What to write
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ExportFormat::Auto)]
     pub(crate) format: ExportFormat,
 
-    /// The file to write [default: standard output]
+    /// The file to write; `-` is standard output [default: standard output; for auto, pem and tpm2, a file that is named after
+    /// the key, as tpm2_ptool has it, if it is a private or secret key, or --id names the object]
     #[arg(long, short, value_name = "FILE", conflicts_with = "output_prefix")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Write PREFIX.pem, as tpm2_ptool does
+    /// Write PREFIX.pem, or PREFIX.pub, PREFIX.priv and PREFIX.tr
     #[arg(long, value_name = "PREFIX")]
     pub(crate) output_prefix: Option<String>,
 
@@ -63,24 +64,31 @@ pub(crate) struct Export {
 
     #[command(flatten)]
     pub(crate) so: SoPin,
+
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFormat {
-    /// As the object is
+    /// Of a key pair the private half if its PIN or a passphrase is given, or --id names it, as pem has it; else the public half. Of a
+    /// secret key the same as tpm2
     Auto,
-    /// Public key or certificate in PEM
+    /// The same in PEM: TSS2 PRIVATE KEY, public key or certificate
     Pem,
-    /// The same in DER
+    /// Private or secret key as the TPM wrapped it: its two blobs, and a reference to its parent
+    Tpm2,
+    /// Private or secret key as the TPM wrapped it: TSS2 PRIVATE KEY in PEM
+    Tss2,
+    /// Public key in PEM
+    Public,
+    /// Public key or certificate in DER
     Der,
     /// Public key as a line of OpenSSH
     Ssh,
     /// Certificate in PEM
     Cert,
-    /// Private key as the TPM wrapped it: TSS2 PRIVATE KEY in PEM
-    #[value(alias = "tpm2")]
-    Tss2,
 }
 
 /// `srk`
@@ -120,6 +128,10 @@ pub(crate) struct Wrap {
     /// What the file must have; aes and hmac only are found by no other sign
     #[arg(long, value_name = "ALGORITHM")]
     pub(crate) algorithm: Option<super::import::ImportAlgorithm>,
+
+    /// With --algorithm aes or hmac: take the bytes of the file as they are, also if they are hexadecimal digits
+    #[arg(long, requires = "algorithm")]
+    pub(crate) raw: bool,
 
     /// The file to write
     #[arg(long, short, value_name = "FILE")]
@@ -214,9 +226,8 @@ pub(crate) struct Link {
     #[command(flatten)]
     pub(crate) so: SoPin,
 
-    /// Accepted for scripts written for tpm2_ptool; linking a key needs no owner authorization
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// A persistent handle.

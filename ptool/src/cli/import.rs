@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::values::parse_id;
-use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UnusedAuth, UserPin};
 
 /// `import`
 #[derive(Debug, Args)]
@@ -19,9 +19,13 @@ pub(crate) struct Import {
     #[arg(long, value_name = "FILE")]
     pub(crate) privkey: PathBuf,
 
-    /// What the file must have; aes and hmac only are found by no other sign
+    /// What the file must have: rsa, ecc, aes, hmac, or hmac:sha256 for that hash alone; aes and hmac are found by no other sign
     #[arg(long, value_name = "ALGORITHM")]
     pub(crate) algorithm: Option<ImportAlgorithm>,
+
+    /// With --algorithm aes or hmac: take the bytes of the file as they are, also if they are hexadecimal digits
+    #[arg(long, requires = "algorithm")]
+    pub(crate) raw: bool,
 
     #[command(flatten)]
     pub(crate) passphrase: Passphrase,
@@ -46,9 +50,8 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) so: SoPin,
 
-    /// Accepted for scripts written for tpm2_ptool; importing a key needs no owner authorization
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// How the objects of a key are called.
@@ -85,20 +88,33 @@ pub(crate) enum ImportAlgorithm {
     Rsa,
     Ecc,
     Aes,
-    Hmac,
+    /// With any hash, or one.
+    Hmac(Option<HmacHash>),
+}
+
+/// Hashes that a key may be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HmacHash {
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
 }
 
 impl FromStr for ImportAlgorithm {
     type Err = String;
 
-    /// The hash of `hmac:HASH` is taken, and bears no fruit: keys of the token serve with every hash.
     fn from_str(name: &str) -> Result<ImportAlgorithm, String> {
         match name {
             "rsa" => Ok(ImportAlgorithm::Rsa),
             "ecc" | "ec" => Ok(ImportAlgorithm::Ecc),
             "aes" => Ok(ImportAlgorithm::Aes),
-            "hmac" | "hmac:sha1" | "hmac:sha256" | "hmac:sha384" | "hmac:sha512" => Ok(ImportAlgorithm::Hmac),
-            _ => Err("there are rsa, ecc, aes and hmac".to_owned()),
+            "hmac" => Ok(ImportAlgorithm::Hmac(None)),
+            "hmac:sha1" => Ok(ImportAlgorithm::Hmac(Some(HmacHash::Sha1))),
+            "hmac:sha256" => Ok(ImportAlgorithm::Hmac(Some(HmacHash::Sha256))),
+            "hmac:sha384" => Ok(ImportAlgorithm::Hmac(Some(HmacHash::Sha384))),
+            "hmac:sha512" => Ok(ImportAlgorithm::Hmac(Some(HmacHash::Sha512))),
+            _ => Err("there are rsa, ecc, aes, hmac and, for one hash alone, hmac:sha1, hmac:sha256, hmac:sha384 and hmac:sha512".to_owned()),
         }
     }
 }

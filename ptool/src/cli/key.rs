@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::values::parse_id;
-use super::{Binding, Hidden, KeyId, SoPin, TokenLabel, UserPin};
+use super::{Binding, KeyId, SoPin, TokenLabel, UnusedAuth, UserPin};
 
 /// `addkey`
 #[derive(Debug, Args)]
@@ -17,11 +17,11 @@ pub(crate) struct AddKey {
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     pub(crate) algorithm: KeyAlgorithm,
 
-    /// CKA_LABEL of the new objects [default: a number]
+    /// CKA_LABEL of the new objects [default: none]
     #[arg(long, value_name = "LABEL")]
     pub(crate) key_label: Option<String>,
 
-    /// CKA_ID of the new objects: text, or hex:... for bytes [default: random]
+    /// CKA_ID of the new objects: text, or hex:... for bytes [default: derived from the public key; random for a secret key]
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     pub(crate) id: Option<KeyId>,
 
@@ -47,9 +47,8 @@ pub(crate) struct AddKey {
     #[command(flatten)]
     pub(crate) so: SoPin,
 
-    /// Accepted for scripts written for tpm2_ptool; making a key needs no owner authorization
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// The kinds of key `addkey` makes, under tpm2_ptool's names.

@@ -15,6 +15,8 @@ pub(crate) mod pcr;
 mod rebuild;
 pub(crate) mod settings;
 pub(crate) mod shell;
+#[cfg(test)]
+mod shown;
 pub(crate) mod snippet;
 mod store;
 mod token;
@@ -24,7 +26,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use common::{SoPin, TokenLabel, UserPin};
+pub(crate) use common::{SoPin, TokenLabel, UnusedAuth, UserPin};
 pub(crate) use init::{Init, ParentTemplate};
 pub(crate) use key::AddKey;
 pub(crate) use migrate::Migrate;
@@ -194,6 +196,40 @@ mod tests {
         parse("ptool dbup --path D").unwrap();
     }
 
+    /// The options that its parser knows, verb by verb.
+    #[test]
+    fn every_option_of_tpm2_ptool_parses() {
+        for line in [
+            "init --primary-auth a --primary-handle 0x81000002 --hierarchy-auth o",
+            "init --owner-auth o --primary-auth a --transient-parent tss2-engine-key",
+            "destroy --pid 1 --hierarchy-auth o",
+            "dbup",
+            "addtoken --pid 1 --sopin s --userpin u --label l --hierarchy-auth o",
+            "addemptytoken --pid 1 --hierarchy-auth o",
+            "rmtoken --label l",
+            "listtokens --pid 1",
+            "listprimaries",
+            "verify --label l --sopin s --userpin u --hierarchy-auth o",
+            "initpin --sopin s --userpin u --label l --hierarchy-auth o",
+            "changepin --user user --old a --new b --label l --hierarchy-auth o",
+            "config --label l --key empty-user-pin --value true",
+            "listobjects --label l",
+            "addkey --label l --key-label k --id i --attr-always-authenticate --hierarchy-auth o --userpin u --algorithm rsa2048",
+            "addkey --label l --sopin s --algorithm hmac:sha512",
+            "import --label l --key-label k --id i --attr-always-authenticate --hierarchy-auth o --userpin u --privkey f --algorithm hmac:sha1 --passin pass:p",
+            "link --label l --key-label k --id i --attr-always-authenticate --hierarchy-auth o --userpin u --auth a k.pub k.priv",
+            "addcert --label l --key-label k c.pem",
+            "objmod --id 1 --key 3 --value x --type str",
+            "objdel 1",
+            "export --id 1 --format auto --hierarchy-auth o --output-prefix p --userpin u",
+            "export --label l --key-label k --format tpm2 --sopin s",
+            "export --label l --key-label k --format pem",
+        ] {
+            let parsed = parse(&format!("tpm2_ptool {line} --path D"));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+    }
+
     #[test]
     fn path_stands_before_or_after_the_verb() {
         for line in ["ptool --path /s listtokens", "ptool listtokens --path=/s", "ptool listtokens --path /s"] {
@@ -243,7 +279,6 @@ mod tests {
             "ptool config --label l --key tcti --snippet ssh",
             "ptool addkey --label l --algorithm ecc256 --id hex:123",
             "ptool addkey --label l --algorithm ecc256 --id hex:",
-            "ptool objdel",
             "ptool objdel 1 --id 2",
             "ptool addkey --label l --algorithm ecc256 --pcr-values f",
             "ptool addkey --label l --algorithm ecc256 --pcr-authority k --pcr sha256:1 --pcr-values f",

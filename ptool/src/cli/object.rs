@@ -10,7 +10,7 @@ use super::{SoPin, UserPin};
 #[derive(Debug, Args)]
 pub(crate) struct RemoveObject {
     /// The object, as listobjects numbers them
-    #[arg(value_name = "ID", required_unless_present = "id_option", conflicts_with = "id_option")]
+    #[arg(value_name = "ID", conflicts_with = "id_option")]
     pub(crate) id: Option<i64>,
 
     /// The same as an option

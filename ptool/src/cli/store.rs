@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Hidden;
+use super::{Hidden, UnusedAuth};
 
 /// `destroy`
 #[derive(Debug, Args)]
@@ -31,7 +31,6 @@ pub(crate) struct AddEmptyToken {
     #[arg(long, value_name = "ID")]
     pub(crate) pid: i64,
 
-    /// Accepted for scripts written for tpm2_ptool; there is nothing to authorize
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }

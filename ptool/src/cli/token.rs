@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Binding, Hidden, SoPin, TokenLabel, UserPin};
+use super::{Binding, Hidden, SoPin, TokenLabel, UnusedAuth, UserPin};
 
 /// `addtoken`
 #[derive(Debug, Args)]
@@ -29,9 +29,8 @@ pub(crate) struct AddToken {
     #[arg(long, conflicts_with_all = ["userpin", "userpin_file"])]
     pub(crate) no_userpin: bool,
 
-    /// Accepted for scripts written for tpm2_ptool; adding a token needs no owner authorization
-    #[arg(long, value_name = "AUTH", alias = "owner-auth", hide = true)]
-    pub(crate) hierarchy_auth: Option<Hidden>,
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// `initpin`
@@ -45,6 +44,9 @@ pub(crate) struct InitPin {
 
     #[command(flatten)]
     pub(crate) user: UserPin,
+
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// `changepin`
@@ -72,6 +74,9 @@ pub(crate) struct ChangePin {
     /// File that holds the new PIN
     #[arg(long, value_name = "FILE")]
     pub(crate) new_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }
 
 /// The two users of a token.
@@ -102,4 +107,7 @@ pub(crate) struct Verify {
 
     #[command(flatten)]
     pub(crate) user: UserPin,
+
+    #[command(flatten)]
+    pub(crate) unused: UnusedAuth,
 }

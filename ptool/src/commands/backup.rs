@@ -3,6 +3,7 @@
 use keyfile::tss2::{self, Kind, TssKey};
 use keyfile::{Key, pem};
 use serde::Serialize;
+use token::Error;
 use token::admin::{RestoreRequest, WrappedKey};
 
 use super::export::object;
@@ -18,8 +19,11 @@ const ABOUT: &str = "TPM2 CRYPTOKI BACKUP";
 
 #[derive(Serialize)]
 struct BackedUp {
+    #[serde(rename = "CKA_ID")]
+    cka_id: Option<String>,
     action: &'static str,
     file: String,
+    id: i64,
     key: Option<String>,
 }
 
@@ -36,7 +40,7 @@ pub(super) fn backup(context: &mut Context<'_>, options: &Backup) -> Result<(), 
         policy: Vec::new(),
         auth_policies: Vec::new(),
         secret: Some(backup.key.secret),
-        description: backup.label.clone(),
+        description: backup.of.label.clone(),
         rsa_parent: false,
         parent: tss2::OWNER,
         public: backup.key.public,
@@ -44,7 +48,9 @@ pub(super) fn backup(context: &mut Context<'_>, options: &Backup) -> Result<(), 
     };
     let content = key.to_pem() + &pem::encode(ABOUT, &backup.about);
     files::write(&options.out, content.as_bytes(), Readers::Owner)?;
-    let result = BackedUp { action: "backup", file: options.out.display().to_string(), key: backup.label };
+    let file = options.out.display().to_string();
+    let of = backup.of;
+    let result = BackedUp { cka_id: of.cka_id, action: "backup", file, id: of.id, key: of.label };
     output::print(context.format, &result)
 }
 
@@ -80,6 +86,12 @@ pub(super) fn restore(context: &mut Context<'_>, options: &Restore) -> Result<()
         key_label: options.key_label.clone(),
         id: options.id.clone().map(|id| id.0),
     };
-    let restored = admin.restore(&request).map_err(|error| Failure::with_pin(error, pin_name))?;
+    let restored = admin.restore(&request).map_err(|error| match error {
+        Error::ArgumentsBad(what) if !what.contains("; ") => Failure::general(
+            what,
+            "Nothing was restored; the backup and the recovery key must be those that `addkey --backup` and `backup` had.",
+        ),
+        error => Failure::with_pin(error, pin_name),
+    })?;
     output::print(context.format, &Arrived::new("restore", restored))
 }

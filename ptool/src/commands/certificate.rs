@@ -1,21 +1,19 @@
 //! `csr`, `selfsign` and `addcert`.
 
-use std::io::{self, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
 use base::digest::Hash;
 use serde::Serialize;
-use token::admin::{Issued, KeySelector, Pin, Profile, SignatureChoice};
+use token::admin::{Admin, Issued, KeySelector, Pin, Profile, SignatureChoice, SigningKey};
 
+use super::files::{self, Readers};
 use super::{Context, find_token, key_user};
-use crate::cli::certificate::{AddCert, Contents, Csr, HashName, SelfSign, WhichKey};
+use crate::cli::SoPin;
+use crate::cli::certificate::{AddCert, Contents, Csr, HashName, SelfSign, Signing, WhichKey};
 use crate::errors::Failure;
-use crate::output;
+use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN};
-
-/// More than any chain of certificates has.
-const LONGEST_FILE: u64 = 1 << 20;
 
 /// What was written to a file.
 #[derive(Serialize)]
@@ -50,34 +48,51 @@ struct Cert {
 }
 
 pub(super) fn csr(context: &mut Context<'_>, options: &Csr) -> Result<(), Failure> {
-    let (profile, how) = contents(&options.contents)?;
-    let admin = context.admin()?;
-    let token = find_token(&admin, &options.label.label)?;
-    let key = admin.signing_key(&token.label, &selector(&options.key))?;
-    let (pin, pin_name) = user(context, &token, &options.user)?;
+    let Signer { admin, key, pin, pin_name, profile, how } = signer(context, &options.signing)?;
     let issued =
         admin.request_certificate(&key, &pin, &profile, how).map_err(|error| signing_failed(error, pin_name))?;
-    deliver(context, "csr", options.contents.out.as_deref(), &issued)
+    deliver(context, "csr", options.signing.contents.out.as_deref(), &issued)
 }
 
 pub(super) fn self_sign(context: &mut Context<'_>, options: &SelfSign) -> Result<(), Failure> {
-    let (profile, how) = contents(&options.contents)?;
-    let admin = context.admin()?;
-    let token = find_token(&admin, &options.label.label)?;
-    let key = admin.signing_key(&token.label, &selector(&options.key))?;
-    let (pin, pin_name) = user(context, &token, &options.user)?;
+    let Signer { admin, key, pin, pin_name, profile, how } = signer(context, &options.signing)?;
     let issued = admin
         .self_sign(&key, &pin, &profile, how, options.days, options.store)
         .map_err(|error| signing_failed(error, pin_name))?;
-    deliver(context, "selfsign", options.contents.out.as_deref(), &issued)
+    deliver(context, "selfsign", options.signing.contents.out.as_deref(), &issued)
+}
+
+/// What `csr` and `selfsign` need before they sign.
+struct Signer {
+    admin: Admin,
+    key: SigningKey,
+    pin: Pin,
+    pin_name: &'static str,
+    profile: Profile,
+    how: SignatureChoice,
+}
+
+/// What is wrong with the options is said before the token is looked for, and that before a PIN is asked for. A file that
+/// cannot be written is among it: `selfsign --store` would leave a certificate in the token at each try.
+fn signer(context: &mut Context<'_>, options: &Signing) -> Result<Signer, Failure> {
+    let (profile, how) = contents(&options.contents)?;
+    if let Some(path) = &options.contents.out {
+        files::check_new(path)?;
+    }
+    let admin = context.admin()?;
+    let token = find_token(&admin, &options.label.label)?;
+    let key = admin.signing_key(&token.label, &selector(&options.key))?;
+    // Only the user signs.
+    let (pin, pin_name) = key_user(context, &token, &options.user, &SoPin { sopin: None, sopin_file: None })?;
+    Ok(Signer { admin, key, pin, pin_name, profile, how })
 }
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Failure> {
-    let bytes = read(&options.file)?;
+    let bytes = files::read(&options.file)?;
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let which = KeySelector { label: options.key_label.clone(), id: options.key_id.as_ref().map(|id| id.0.clone()) };
-    let plan = admin.read_certificates(&token.label, &which, &bytes, options.ca).map_err(|error| {
+    let plan = admin.read_certificates(&token.label, &which, bytes.expose(), options.ca).map_err(|error| {
         Failure::general(
             format!("{}: {error}", options.file.display()),
             "`ptool listobjects` shows the keys; `--ca` adds certificates of authorities alone.",
@@ -93,6 +108,12 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Fa
     let added = admin
         .add_certificates(&plan, &pin, options.trusted, options.replace)
         .map_err(|error| Failure::with_pin(error, pin_name))?;
+    for info in added.iter().filter(|info| !info.altered.is_empty()) {
+        note(&format!(
+            "the token has this certificate in {:?} as well, altered in the store: `ptool objdel` removes it there",
+            info.altered
+        ));
+    }
     let added: Vec<Added> = added
         .into_iter()
         .map(|info| Added {
@@ -116,19 +137,10 @@ fn selector(which: &WhichKey) -> KeySelector {
     KeySelector { label: which.key_label.clone(), id: which.id.as_ref().map(|id| id.0.clone()) }
 }
 
-/// Only the user signs.
-fn user(
-    context: &mut Context<'_>,
-    token: &token::admin::TokenSummary,
-    user: &crate::cli::UserPin,
-) -> Result<(Pin, &'static str), Failure> {
-    key_user(context, token, user, &crate::cli::SoPin { sopin: None, sopin_file: None })
-}
-
 fn contents(options: &Contents) -> Result<(Profile, SignatureChoice), Failure> {
     let profile = Profile {
         subject: parsed(&options.subject)?,
-        alt_names: all_parsed(&options.san)?,
+        alt_names: all_parsed(&options.san.iter().flat_map(|names| split(names)).collect::<Vec<_>>())?,
         key_usage: all_parsed(&options.key_usage)?,
         purposes: all_parsed(&options.ext_key_usage)?,
         authority: options.ca,
@@ -145,6 +157,21 @@ fn contents(options: &Contents) -> Result<(Profile, SignatureChoice), Failure> {
         HashName::Sha512 => Hash::Sha512,
     });
     Ok((profile, SignatureChoice { hash, pss: options.pss }))
+}
+
+/// What stands between commas. A backslash before one makes it part of a name, as in a subject.
+fn split(names: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = names.chars().peekable();
+    while let Some(char) = chars.next() {
+        match (char, chars.peek(), parts.last_mut()) {
+            ('\\', Some(','), Some(part)) => part.extend(chars.next()),
+            (',', ..) => parts.push(String::new()),
+            (char, _, Some(part)) => part.push(char),
+            (_, _, None) => {}
+        }
+    }
+    parts
 }
 
 fn parsed<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {
@@ -173,25 +200,20 @@ fn deliver(context: &Context<'_>, action: &'static str, out: Option<&Path>, issu
     let Some(path) = out.filter(|path| *path != Path::new("-")) else {
         return output::print_text(&issued.pem);
     };
-    std::fs::File::create(path).and_then(|mut file| file.write_all(issued.pem.as_bytes())).map_err(|error| {
-        Failure::general(format!("{} cannot be written: {error}", path.display()), "Name another file with -o.")
-    })?;
+    files::write(path, issued.pem.as_bytes(), Readers::All)?;
     let file = path.display().to_string();
     let result = Written { action, algorithm: &issued.algorithm, file, id: issued.id, subject: &issued.subject };
     output::print(context.format, &result)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let result = match path == Path::new("-") {
-        true => io::stdin().lock().take(LONGEST_FILE).read_to_end(&mut bytes),
-        false => std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE).read_to_end(&mut bytes)),
-    };
-    match result {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Failure::general(
-            format!("{} cannot be read: {error}", path.display()),
-            "Name a file with a certificate in PEM or DER.",
-        )),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_at_commas_that_are_not_theirs() {
+        assert_eq!(split("dns:a,ip:192.0.2.1"), ["dns:a", "ip:192.0.2.1"]);
+        assert_eq!(split(r"uri:https://b/x\,y,dns:a"), ["uri:https://b/x,y", "dns:a"]);
+        assert_eq!(split(r"uri:a\b"), [r"uri:a\b"]);
     }
 }

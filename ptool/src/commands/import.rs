@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use base::Secret;
+use base::digest::Hash;
 use base::private::PrivateKey;
 use keyfile::tss2::{Kind, TssKey};
 use keyfile::{Certificate, Key, KeyFile};
@@ -11,21 +12,19 @@ use token::Error;
 use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, WrappedKey};
 
 use super::{Context, files, find_token, key_user, note_unused_auth, pcr};
-use crate::cli::import::{Import, ImportAlgorithm};
+use crate::cli::import::{HmacHash, Import, ImportAlgorithm};
 use crate::errors::Failure;
-use crate::output;
+use crate::output::{self, note};
 use crate::pins::{self, Surroundings};
 
 /// As tpm2_ptool prints it.
 #[derive(Serialize)]
 pub(super) struct Arrived {
     action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    private: Option<Half>,
+    /// Secret keys too.
+    private: Half,
     #[serde(skip_serializing_if = "Option::is_none")]
     public: Option<Half>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<Half>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<Half>,
 }
@@ -39,17 +38,13 @@ struct Half {
 impl Arrived {
     pub(super) fn new(action: &'static str, imported: Imported) -> Arrived {
         let half = |summary: token::info::ObjectSummary| Half { cka_id: summary.cka_id };
-        let (private, secret) = match imported.public.is_some() {
-            true => (Some(half(imported.key)), None),
-            false => (None, Some(half(imported.key))),
-        };
         let certificates = imported.certificates.into_iter().map(half).collect();
-        Arrived { action, private, public: imported.public.map(half), secret, certificates }
+        Arrived { action, private: half(imported.key), public: imported.public.map(half), certificates }
     }
 }
 
 pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let file = files::read(&options.privkey)?;
@@ -73,9 +68,22 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
         id: options.names.id.clone().map(|id| id.0),
         always_authenticate: options.names.attr_always_authenticate,
         certificates: certificates.into_iter().map(parts).collect(),
+        hash: match options.algorithm {
+            Some(ImportAlgorithm::Hmac(hash)) => hash.map(named),
+            _ => None,
+        },
     };
     let imported = admin.import_bound(&request, policy.as_ref()).map_err(|error| refused(error, pin_name))?;
     output::print(context.format, &Arrived::new("import", imported))
+}
+
+fn named(hash: HmacHash) -> Hash {
+    match hash {
+        HmacHash::Sha1 => Hash::Sha1,
+        HmacHash::Sha256 => Hash::Sha256,
+        HmacHash::Sha384 => Hash::Sha384,
+        HmacHash::Sha512 => Hash::Sha512,
+    }
 }
 
 pub(super) fn parts(certificate: Certificate) -> CertificateParts {
@@ -94,10 +102,10 @@ fn foreign_key(
     file: &Secret,
 ) -> Result<(ForeignKey, KeyFile), Failure> {
     let nothing = || KeyFile { key: None, certificates: Vec::new(), name: None };
-    let secret = || keyfile::read_secret(file).map_err(|error| files::unreadable(&options.privkey, &error));
+    let secret = || secret(&options.privkey, file, options.raw);
     match options.algorithm {
         Some(ImportAlgorithm::Aes) => return Ok((ForeignKey::Aes(secret()?), nothing())),
-        Some(ImportAlgorithm::Hmac) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
+        Some(ImportAlgorithm::Hmac(_)) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
         Some(ImportAlgorithm::Rsa | ImportAlgorithm::Ecc) | None => {}
     }
     let mut found = read_key(around, &options.privkey, &options.passphrase, file)?;
@@ -110,6 +118,23 @@ fn foreign_key(
         None => return Err(files::unreadable(&options.privkey, &keyfile::Error::Unknown)),
     };
     Ok((key, found))
+}
+
+/// The value of a secret key. tpm2_ptool takes every file as it is: where that makes a difference, it is said.
+pub(super) fn secret(path: &Path, file: &Secret, raw: bool) -> Result<Secret, Failure> {
+    if raw && !file.is_empty() {
+        return Ok(file.clone());
+    }
+    let value = keyfile::read_secret(file).map_err(|error| files::unreadable(path, &error))?;
+    let says_so = [&b"0x"[..], b"hex:"].iter().any(|mark| file.expose().trim_ascii_start().starts_with(mark));
+    if value != *file && !says_so {
+        note(&format!(
+            "hexadecimal digits were taken for the {} bytes that they stand for; --raw takes {} as it is",
+            value.len(),
+            if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
+        ));
+    }
+    Ok(value)
 }
 
 /// Reads a key file, and asks for its passphrase if it has one.

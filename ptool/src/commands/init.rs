@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use serde::Serialize;
+use token::Error;
 use token::admin::{Admin, InitRequest, PrimaryTemplate, handle_of_reference};
 
 use super::Context;
 use crate::cli::{HandleOrFile, Init, ParentTemplate};
-use crate::errors::Failure;
+use crate::errors::{Failure, Status};
 use crate::output::{self, note};
 use crate::pins;
+use crate::progress::Progress;
 
 /// As tpm2_ptool prints it, and where the key is.
 #[derive(Serialize)]
@@ -29,7 +31,18 @@ pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Fail
         Some(HandleOrFile::File(path)) => Some(handle_in(path)?),
     };
     let request = InitRequest { owner_auth, primary_auth, handle, transient: options.transient_parent.map(template) };
-    let primary = Admin::init(context.config.clone(), &request)?;
+    let slow = matches!(request.transient, Some(PrimaryTemplate::Rsa));
+    let progress = slow.then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
+    let primary = Admin::init(context.config.clone(), &request);
+    drop(progress);
+    let primary = primary.map_err(|error| match error {
+        Error::HierarchyAuth(what) => Failure::new(
+            Status::Tpm,
+            what,
+            "--hierarchy-auth gives the authorization of the owner hierarchy, --primary-auth that of a primary key.",
+        ),
+        error => error.into(),
+    })?;
     if primary.handle.is_none() && request.transient.is_none() {
         note("the TPM keeps no key for its owner: the primary key is made again at each use, which takes time");
     }
@@ -46,7 +59,7 @@ fn handle_in(path: &Path) -> Result<u32, Failure> {
     let bytes = std::fs::read(path).map_err(|error| {
         let what =
             format!("--primary-handle is neither a handle such as 0x81000001 nor a file: {}: {error}", path.display());
-        Failure::usage(what, "")
+        Failure::usage(what, "Give a persistent handle, or a file that `tpm2_evictcontrol -o` wrote.")
     })?;
     Ok(handle_of_reference(&bytes)?)
 }

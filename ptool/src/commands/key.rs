@@ -29,7 +29,7 @@ struct Half {
 }
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let policy = pcr::binding(context, &options.binding, !options.no_pin)?;

@@ -15,7 +15,7 @@ use crate::output;
 use crate::pins;
 
 pub(super) fn link(context: &mut Context<'_>, options: &Link) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let Found { key, name, needs_auth, policy } = tpm_object(&options.key, options.parent)?;

@@ -23,11 +23,11 @@ mod store;
 mod token;
 mod verify;
 
-use ::token::Config;
 use ::token::admin::{Admin, Pin, TokenSummary};
+use ::token::{Config, Error};
 
-use crate::cli::{Cli, Command, Format, Hidden, SoPin, UserPin};
-use crate::errors::Failure;
+use crate::cli::{Cli, Command, Format, Hidden, SoPin, UnusedAuth, UserPin};
+use crate::errors::{Failure, Status};
 use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN, Surroundings, USER_PIN};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
     let config = match (config, &cli.command) {
         (Err(_), Command::Generate(options)) => return generate::generate(&options.what),
         (Err(error), Command::Doctor(options)) => return doctor::doctor(Err(error), cli.output, around, options),
-        (config, _) => config?,
+        (config, _) => config.map_err(unreadable)?,
     };
     let mut context = Context { config, format: cli.output.unwrap_or_else(output::usual_format), around };
     match &cli.command {
@@ -87,6 +87,16 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
     }
 }
 
+/// The store is not what is wrong, though the status is the same: what is set up.
+fn unreadable(error: Error) -> Failure {
+    match error {
+        Error::Store(what) => {
+            Failure::new(Status::Store, what, "TPM2_CRYPTOKI_CONFIG names another configuration file.")
+        }
+        error => error.into(),
+    }
+}
+
 impl Context<'_> {
     fn admin(&self) -> Result<Admin, Failure> {
         Ok(Admin::open(self.config.clone())?)
@@ -121,13 +131,24 @@ fn key_user(
         }
         (_, true, false) => (Pin::So(pins::current(SO_PIN, so, context.around)?), SO_PIN.name),
         (true, false, _) => (Pin::User(pins::current(USER_PIN, user, context.around)?), USER_PIN.name),
-        (false, false, _) => (Pin::None, USER_PIN.name),
+        (false, false, true) => match pins::current(USER_PIN, user, context.around)?.is_empty() {
+            true => (Pin::None, USER_PIN.name),
+            // Who gives one thinks that the keys are guarded by it.
+            false => {
+                return Err(Failure::new(
+                    Status::Pin,
+                    "the token has no user PIN",
+                    "Leave it out: whoever can read the store and use the TPM can use the keys.",
+                ));
+            }
+        },
+        (false, false, false) => (Pin::None, USER_PIN.name),
     })
 }
 
 /// tpm2_ptool wants the owner authorization again for a primary key that it makes at each use.
-fn note_unused_auth(auth: Option<&Hidden>) {
-    if auth.is_some_and(|Hidden(value)| !value.is_empty()) {
+fn note_unused_auth(unused: &UnusedAuth) {
+    if unused.hierarchy_auth.as_ref().is_some_and(|Hidden(value)| !value.is_empty()) {
         note("--hierarchy-auth is not needed here and was not used");
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
+use token::Error;
 use token::admin::{Attribute, Change, Pin, Shown, Spelling, attribute_named, parse_changes};
 
-use super::Context;
+use super::{Context, files};
 use crate::cli::{ModifyObject, ValueType};
-use crate::errors::Failure;
+use crate::errors::{Failure, Status};
 use crate::output;
 use crate::pins::{self, Given, SO_PIN, USER_PIN};
 
@@ -48,7 +49,19 @@ pub(super) fn modify(context: &mut Context<'_>, options: &ModifyObject) -> Resul
             }
             (false, false) => (Pin::None, USER_PIN.name),
         };
-        admin.modify(options.id, &pin, &changes).map_err(|error| Failure::with_pin(error, name))?;
+        admin.modify(options.id, &pin, &changes).map_err(|error| match (error, &pin) {
+            // It was there without a login.
+            (Error::ObjectHandleInvalid, Pin::So(_)) => Failure::general(
+                format!("the security officer can change public objects only, and the object {} is none", options.id),
+                "Give the user PIN.",
+            ),
+            (Error::ObjectHandleInvalid, _) => Failure::new(
+                Status::Store,
+                format!("the object {} was altered in the store", options.id),
+                "`ptool verify` with the user PIN says which were; `ptool objdel` removes one.",
+            ),
+            (error, _) => Failure::with_pin(error, name),
+        })?;
     }
     output::print(context.format, &Modified { action: "modify", changed, id: options.id })
 }
@@ -66,9 +79,8 @@ fn show_one(context: &Context<'_>, attributes: &[Attribute], key: &str) -> Resul
 }
 
 fn changes_in(file: &Path) -> Result<Vec<Change>, Failure> {
-    let text =
-        std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display()), ""))?;
-    Ok(parse_changes(&text)?)
+    let content = files::read(file)?;
+    Ok(parse_changes(&String::from_utf8_lossy(content.expose()))?)
 }
 
 /// What a file says otherwise than the object: whoever edits what was shown leaves the rest as it was.

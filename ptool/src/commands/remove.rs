@@ -33,7 +33,7 @@ pub(super) fn token(context: &Context<'_>, label: &str) -> Result<(), Failure> {
 
 pub(super) fn object(context: &Context<'_>, options: &RemoveObject) -> Result<(), Failure> {
     let Some(id) = options.id.or(options.id_option) else {
-        return Err(Failure::usage("no object was named", "`ptool listobjects` shows their numbers."));
+        return Err(Failure::usage("no object was named", "Give its number, as `ptool listobjects` shows it."));
     };
     let ids = context.admin()?.remove_object(id)?;
     output::print(context.format, &RemovedObjects { action: "remove", ids })

@@ -1,8 +1,9 @@
 //! `shell --swtpm`: a place to try everything without a TPM, which is gone afterwards.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -23,8 +24,16 @@ const LABEL: &str = "demo";
 const SO_PIN: &str = "12345678";
 const USER_PIN: &str = "1234";
 
+/// As much as a socket's address has room for (unix(7)), with a longer name beside it.
+const LONGEST_SOCKET: usize = 107 - ("control.sock".len() - "tpm.sock".len());
+
+/// The module's settings. There is no resource manager before this TPM, and it has room for three sessions: a program that is killed
+/// should not have had any for long.
+const SETTINGS: &str = "idle-ms = 50\n";
+
 /// How long swtpm may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
+const STARTS: &str = "`swtpm socket --help` shows whether it runs at all.";
 /// After how long what it says is taken for the reason that it does not.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -48,7 +57,8 @@ pub(super) fn shell(context: &Context<'_>, options: &Shell) -> Result<(), Failur
         ..context.config.clone()
     };
     set_up(&config)?;
-    let status = run(&config, &options.command)?;
+    let settings = software.settings()?;
+    let status = run(&config, &settings, &options.command)?;
     // Its directory is gone before the shell's prompt is back.
     software.end();
     leave(status)
@@ -67,7 +77,7 @@ fn set_up(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(config: &Config, command: &[OsString]) -> Result<ExitStatus, Failure> {
+fn run(config: &Config, settings: &Path, command: &[OsString]) -> Result<ExitStatus, Failure> {
     let module = snippet::module();
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let shell = variable("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
@@ -83,6 +93,7 @@ fn run(config: &Config, command: &[OsString]) -> Result<ExitStatus, Failure> {
         .args(arguments)
         .env("TPM2_CRYPTOKI_STORE", &config.store_dir)
         .env("TPM2_CRYPTOKI_TCTI", config.tcti.as_deref().unwrap_or_default())
+        .env("TPM2_CRYPTOKI_CONFIG", settings)
         .env("MODULE", &module)
         .env("PATH", path_with_this_program(variable("PATH").as_deref()))
         .env_remove("TPM2_CRYPTOKI_USERPIN")
@@ -141,8 +152,15 @@ impl SoftwareTpm {
             Failure::general(format!("{}: {error}", directory.display()), "--state names another directory.")
         };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory.join("tpm")).map_err(failed)?;
+        let socket = directory.join("tpm.sock");
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            return Err(Failure::general(
+                format!("{} is too long for the name of a socket", socket.display()),
+                "--state names another directory, TMPDIR the one for what is not kept.",
+            ));
+        }
         // A socket of a TPM that runs, or ran, there.
-        if UnixStream::connect(directory.join("tpm.sock")).is_ok() {
+        if UnixStream::connect(socket).is_ok() {
             return Err(Failure::general(
                 format!("a TPM is running in {} already", directory.display()),
                 "Leave the other shell first, or name another directory with --state.",
@@ -167,6 +185,18 @@ impl SoftwareTpm {
         self.directory.join("tpm.sock")
     }
 
+    /// The configuration file; of another time's, what somebody made of it stays.
+    fn settings(&self) -> Result<PathBuf, Failure> {
+        let path = self.directory.join("config.toml");
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match made.and_then(|mut file| file.write_all(SETTINGS.as_bytes())) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(Failure::general(format!("{}: {error}", path.display()), "--state names another directory."))
+            }
+            _ => Ok(path),
+        }
+    }
+
     /// Until it can be connected to.
     fn wait(&self) -> Result<(), Failure> {
         let start = Instant::now();
@@ -185,11 +215,11 @@ impl SoftwareTpm {
             }
             // It may say something and start all the same.
             if let (true, Some(line)) = (start.elapsed() > GRACE, said.lines().next()) {
-                return Err(Failure::general(format!("swtpm says: {line}"), ""));
+                return Err(Failure::general(format!("swtpm does not start: {line}"), STARTS));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Err(Failure::general("swtpm does not start", "Try again; `swtpm socket --help` shows whether it runs at all."))
+        Err(Failure::general("swtpm does not start", STARTS))
     }
 
     fn end(mut self) {
@@ -210,12 +240,12 @@ fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::general(format!("{}: {error}", directory.display()), "Name another directory."))
 }
 
-/// A new directory for this user alone, with a short path: that of a socket has at most 107 bytes.
+/// A new directory for this user alone.
 fn temporary() -> Result<PathBuf, Failure> {
     tempfile::Builder::new().prefix("ptool-").tempdir().map(tempfile::TempDir::keep).map_err(|error| {
         Failure::general(
-            format!("there is no room for temporary files: {error}"),
-            "TMPDIR names another directory for them.",
+            format!("a temporary directory cannot be made: {error}"),
+            "TMPDIR names another directory to make it in.",
         )
     })
 }

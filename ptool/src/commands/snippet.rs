@@ -6,6 +6,7 @@ use keyfile::PublicKey;
 use token::admin::doctor::{MODULE, find_module};
 use token::admin::{KeyReference, KeySelector};
 
+use super::export::openssh;
 use super::{Context, find_token, settings};
 use crate::cli::snippet::{Config, Program};
 use crate::errors::Failure;
@@ -31,7 +32,10 @@ pub(super) fn config(context: &Context<'_>, options: &Config) -> Result<(), Fail
         (Program::UriPem, Some(key)) => key.uri_pem.clone(),
         _ => {
             let uri = key.as_ref().map_or(token.uri.as_str(), |key| &key.uri);
-            let ssh = key.as_ref().map(openssh).transpose()?.unwrap_or_default();
+            let ssh = match &key {
+                Some(key) if program.template().contains("@SSH_SHELL@") => ssh_line(key)?,
+                _ => String::new(),
+            };
             let values = [
                 ("@MODULE@", module().display().to_string()),
                 ("@TOKEN_URI@", token.uri.clone()),
@@ -70,9 +74,9 @@ impl Program {
 }
 
 /// The public key as a line of `authorized_keys`.
-fn openssh(key: &KeyReference) -> Result<String, Failure> {
+fn ssh_line(key: &KeyReference) -> Result<String, Failure> {
     let public = PublicKey::from_spki(&key.public).map_err(|error| Failure::general(error.to_string(), ""))?;
-    Ok(public.to_openssh(key.label.as_deref().unwrap_or_default()))
+    openssh(&public, key.label.as_deref().unwrap_or_default())
 }
 
 /// The template with the values in their places. In one go: a value that looks like a place is none.

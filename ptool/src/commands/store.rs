@@ -60,7 +60,7 @@ pub(super) fn destroy(context: &mut Context<'_>, options: &Destroy) -> Result<()
             return Err(Failure::general("nothing was removed", "--yes says so beforehand, for scripts."));
         }
     }
-    let gone = admin.destroy(primary.id, &owner_auth, options.keep_primary)?;
+    let gone = admin.destroy(primary.id, &owner_auth, options.keep_primary).map_err(Failure::with_owner_auth)?;
     output::print(
         context.format,
         &Destroyed { action: "remove", evicted: gone.evicted, id: gone.primary.id, tokens: gone.tokens },
@@ -76,7 +76,9 @@ fn agreed(context: &mut Context<'_>, question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         let _ = writeln!(stderr);
     }
-    let answer = answer.map_err(|error| Failure::general(format!("the answer cannot be read: {error}"), ""))?;
+    let answer = answer.map_err(|error| {
+        Failure::general(format!("the answer cannot be read: {error}"), "--yes says it beforehand.")
+    })?;
     Ok(answer.is_some_and(|answer| {
         let answer = answer.expose().trim_ascii();
         answer.eq_ignore_ascii_case(b"y") || answer.eq_ignore_ascii_case(b"yes")
@@ -89,7 +91,7 @@ pub(super) fn upgrade(context: &Context<'_>) -> Result<(), Failure> {
 }
 
 pub(super) fn add_empty(context: &Context<'_>, options: &AddEmptyToken) -> Result<(), Failure> {
-    note_unused_auth(options.hierarchy_auth.as_ref());
+    note_unused_auth(&options.unused);
     let slot = context.admin()?.empty_slot(options.pid)?;
     note("a store has an empty slot for C_InitToken at all times: nothing had to be added");
     output::print(context.format, &Empty { action: "Existing", pid: options.pid, slot })

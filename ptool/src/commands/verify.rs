@@ -6,7 +6,7 @@ use base::Secret;
 use serde::Serialize;
 use token::admin::{TokenSummary, VerifyReport};
 
-use super::{Context, find_token, settings};
+use super::{Context, find_token, note_unused_auth, settings};
 use crate::cli::Verify;
 use crate::errors::{Failure, Status};
 use crate::output;
@@ -34,20 +34,25 @@ impl<'a> Verified<'a> {
 
 /// Without any PIN, what can be checked without one is; so this never asks, and suits a monitoring job.
 pub(super) fn verify(context: &mut Context<'_>, options: &Verify) -> Result<(), Failure> {
+    note_unused_auth(&options.unused);
     let label = &options.label.label;
     let admin = context.admin()?;
     let token = find_token(&admin, label)?;
     let so_pin = pins::provided(SO_PIN, Given::from(&options.so), context.around)?;
     let user_pin = pins::provided(USER_PIN, Given::from(&options.user), context.around)?;
-    let tried = match (&so_pin, &user_pin) {
-        (Some(_), Some(_)) => "security officer PIN or the user PIN",
-        (Some(_), None) => SO_PIN.name,
-        (None, _) => USER_PIN.name,
-    };
     // What protects the objects of a token without PIN needs none to be checked.
     let user_pin = user_pin.or_else(|| (!token.login_required).then(|| Secret::zeroed(0)));
-    let report =
-        admin.verify(label, so_pin.as_ref(), user_pin.as_ref()).map_err(|error| Failure::with_pin(error, tried))?;
+    let check =
+        |so_pin, user_pin, name| admin.verify(label, so_pin, user_pin).map_err(|error| Failure::with_pin(error, name));
+    // One after the other, so that the wrong one of two is named.
+    let report = match (&so_pin, &user_pin) {
+        (Some(so), Some(user)) => {
+            let VerifyReport { so_pin, .. } = check(Some(so), None, SO_PIN.name)?;
+            VerifyReport { so_pin, ..check(None, Some(user), USER_PIN.name)? }
+        }
+        (Some(so), None) => check(Some(so), None, SO_PIN.name)?,
+        (None, user) => check(None, user.as_ref(), USER_PIN.name)?,
+    };
     let result = Verified::new(&report, &token);
     output::print(context.format, &result)?;
     match report.altered.is_empty() {

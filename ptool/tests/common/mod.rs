@@ -1,5 +1,8 @@
 //! One software TPM, one empty home, and `ptool` in them, for one test.
 
+#[allow(dead_code, reason = "not every test types")]
+pub(crate) mod session;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -33,6 +36,8 @@ impl Machine {
             .env("PATH", path_with_ptool())
             .env("TPM2_CRYPTOKI_STORE", self.store())
             .env("TPM2_CRYPTOKI_TCTI", self.tpm.tcti())
+            .env("TPM2TOOLS_TCTI", self.tpm.tcti())
+            .env("TSS2_LOG", "all+none")
             .stdin(Stdio::null());
         command
     }
@@ -41,6 +46,19 @@ impl Machine {
     pub(crate) fn shell(&self, line: &str) -> Output {
         self.command("sh").args(["-c", line]).output().unwrap()
     }
+}
+
+/// Whether all of these programs are there. What is missing is said, and in CI nothing may be.
+#[allow(dead_code, clippy::print_stderr, reason = "not every test needs programs, and who skips says so")]
+pub(crate) fn are_installed(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_missing = |program: &&&str| !std::env::split_paths(&path).any(|place| place.join(program).exists());
+    let missing: Vec<_> = programs.iter().filter(is_missing).collect();
+    assert!(missing.is_empty() || std::env::var_os("CI").is_none(), "not installed: {missing:?}");
+    if !missing.is_empty() {
+        eprintln!("skipped: not installed: {missing:?}; tests/scripts/packages.sh check");
+    }
+    missing.is_empty()
 }
 
 fn path_with_ptool() -> String {

@@ -238,14 +238,30 @@ impl Bench {
             self.authority();
         }
         self.public_key(label);
+        self.issue(label);
+    }
+
+    /// A key in a file, `NAME.key`, and its certificate `NAME.crt`, by the authority: for who has no token.
+    pub(crate) fn certify_file(&self, name: &str) {
+        if !self.world.path("ca.crt").exists() {
+            self.authority();
+        }
+        self.plain_sh(&format!(
+            "openssl genpkey -algorithm EC -pkeyopt group:P-256 -out {name}.key; openssl pkey -in {name}.key -pubout -out {name}.pub"
+        ));
+        self.issue(name);
+    }
+
+    /// The certificate `NAME.crt` for the key `NAME.pub`.
+    fn issue(&self, name: &str) {
         self.write(
             "extensions",
             "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n\
              extendedKeyUsage=serverAuth,clientAuth,emailProtection\n",
         );
         self.plain_sh(&format!(
-            "openssl x509 -req -in request -CA ca.crt -CAkey ca.key -days 1 -force_pubkey {label}.pub -extfile extensions \
-             -out {label}.crt 2>ca.log"
+            "openssl x509 -req -in request -CA ca.crt -CAkey ca.key -days 1 -force_pubkey {name}.pub -extfile extensions \
+             -out {name}.crt 2>ca.log"
         ));
     }
 
@@ -324,14 +340,19 @@ impl Server {
         kill(Pid::from_raw(master as i32), signal).unwrap();
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself, and well. What it said.
     #[track_caller]
-    pub(crate) fn ends(mut self) {
+    pub(crate) fn ends(mut self) -> String {
         let start = Instant::now();
-        while self.child.try_wait().unwrap().is_none() {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
             assert!(start.elapsed() < Duration::from_secs(60), "it does not end: {}", self.said());
             std::thread::sleep(Duration::from_millis(20));
-        }
+        };
+        assert!(status.success(), "{status}: {}", self.said());
+        self.said()
     }
 
     /// What it said.

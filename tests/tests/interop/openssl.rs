@@ -1,8 +1,9 @@
 //! OpenSSL with the token: by the engine of libp11 on this machine, by pkcs11-provider in the trixie tree.
 
-#[cfg(feature = "clients")]
-use crate::bench::free_port;
-use crate::bench::{Bench, PIN};
+use tests::world::Run;
+
+use crate::bench::{Bench, PIN, Server, free_port};
+use crate::guest;
 
 /// The URI of a private key.
 pub(crate) fn private(label: &str) -> String {
@@ -40,6 +41,20 @@ pub(crate) fn provider(bench: &mut Bench) {
     bench.set("OPENSSL_CONF", &config);
 }
 
+/// In the provider's section: hashes are not the token's business. Without it, a client that breaks off its handshake in TLS 1.2
+/// leaves a hash behind that was begun and not finished; the provider gives that session to the next handshake, which fails.
+pub(crate) const NO_DIGESTS: &str = "pkcs11-module-block-operations = digest";
+
+/// Makes `openssl.cnf` with the provider and the PIN's file, with whatever OpenSSL needs asked of the token first, and uses it from
+/// now on; this line is in the provider's section too.
+pub(crate) fn provider_asked_first(bench: &mut Bench, line: &str) {
+    let config = std::fs::read_to_string(guest::sources().join("clients/openssl.cnf")).unwrap();
+    let config = config.replace("@ARCH@", std::env::consts::ARCH).replace("/world/module.so", &bench.module());
+    bench.write("openssl.cnf", config.replace("[pkcs11_sect]\n", &format!("[pkcs11_sect]\n{line}\n")));
+    let config = bench.path("openssl.cnf");
+    bench.set("OPENSSL_CONF", &config);
+}
+
 /// Writes `LABEL.pem`, a file that says where the private key is.
 pub(crate) fn write_uri_file(bench: &Bench, label: &str) {
     bench.write(
@@ -53,6 +68,38 @@ pub(crate) fn write_uri_file(bench: &Bench, label: &str) {
         "openssl asn1parse -genconf uri.cnf -noout -out uri.der
          {{ echo '-----BEGIN PKCS#11 PROVIDER URI-----'; openssl base64 -in uri.der; echo '-----END PKCS#11 PROVIDER URI-----'; }} >{label}.pem"
     ));
+}
+
+/// A client that knows nothing of the token, and what it said: `options` are for `openssl s_client`.
+pub(crate) fn client(bench: &Bench, port: u16, version: &str, options: &str) -> Run {
+    let version = version.replace('.', "_");
+    let line = format!(
+        "printf 'GET /page HTTP/1.0\\r\\n\\r\\n' | openssl s_client -tls{version} -connect localhost:{port} -verify_return_error \
+         -verify_hostname localhost -ign_eof {options} 2>&1"
+    );
+    Run::of(bench.world.command("bash").args(["-c", &line]).env("OPENSSL_CONF", "/dev/null"))
+}
+
+/// Such a client gets a page in this version of TLS, from a server that has proved itself by a certificate of the authority. Only
+/// all of it says so: to a server that closes the connection at once, `s_client` says that the verification went well.
+#[track_caller]
+pub(crate) fn gets_a_page(bench: &Bench, server: &Server, port: u16, version: &str, options: &str) {
+    let run = client(bench, port, version, &format!("-CAfile ca.crt {options}"));
+    let said = run.text();
+    let shaken = said.contains(&format!("New, TLSv{version}")) && said.contains("Verify return code: 0 (ok)");
+    let page = said.contains("HTTP/1.0 200") || said.contains("HTTP/1.1 200");
+    assert!(run.success() && shaken && page, "TLS {version}: {run:?}\n{}", bench.story(server));
+}
+
+/// `openssl s_server` with a key in a file, `server.key`, that lets in whom the authority knows.
+#[cfg(feature = "clients")]
+pub(crate) fn strict_server(bench: &Bench, port: u16) -> Server {
+    bench.certify_file("server");
+    let number = port.to_string();
+    let paths = ["server.key", "server.crt", "ca.crt"].map(|name| bench.path(name));
+    let mut arguments = vec!["s_server", "-www", "-accept", &number, "-Verify", "1", "-verify_return_error"];
+    arguments.extend(["-key", &paths[0], "-cert", &paths[1], "-CAfile", &paths[2]]);
+    bench.serve("s_server", "openssl", &arguments).listens_on(port)
 }
 
 /// The ways to give a PIN, each on a configuration that has none.
@@ -117,6 +164,39 @@ fn provider_reads_and_signs_letters() {
     let Some(mut bench) = Bench::trixie() else { return };
     provider(&mut bench);
     cms(&bench, |label| format!("-inkey '{}'", private(label)));
+}
+
+#[test]
+fn provider_asked_first_reads_and_signs_letters() {
+    let Some(mut bench) = Bench::trixie() else { return };
+    provider_asked_first(&mut bench, "");
+    cms(&bench, |label| format!("-inkey '{}'", private(label)));
+}
+
+/// Clients that do not like the server's certificate end their handshakes in the middle; the next ones are served all the same.
+#[test]
+fn provider_asked_first_serves_after_broken_handshakes() {
+    let Some(mut bench) = Bench::trixie() else { return };
+    provider_asked_first(&mut bench, NO_DIGESTS);
+    bench.certify_file("stranger");
+    bench.plain_sh("openssl req -x509 -new -key stranger.key -subj /CN=stranger -days 2 -out stranger.crt");
+    for label in ["rsa", "p256", "p384"] {
+        bench.certify(label);
+        let port = free_port();
+        let (number, key, certificate) = (port.to_string(), private(label), bench.path(&format!("{label}.crt")));
+        let arguments = ["s_server", "-www", "-accept", &number, "-key", &key, "-cert", &certificate];
+        let server = bench.serve("s_server", "openssl", &arguments).listens_on(port);
+        for version in ["1.2", "1.3", "1.2"] {
+            gets_a_page(&bench, &server, port, version, "");
+            for _ in 0..2 {
+                let run = client(&bench, port, version, "-CAfile stranger.crt");
+                assert!(!run.success() && run.text().contains("unable to get local issuer certificate"), "{run:?}");
+            }
+            for _ in 0..3 {
+                gets_a_page(&bench, &server, port, version, "");
+            }
+        }
+    }
 }
 
 #[cfg(feature = "clients")]
@@ -190,15 +270,78 @@ fn engine_certifies_and_shakes_hands() {
             &certificate,
         ];
         let server = bench.serve("s_server", "openssl", &arguments).listens_on(port);
-        for version in ["-tls1_2", "-tls1_3"] {
-            let run = bench.plain_sh(&format!(
-                "openssl s_client {version} -connect localhost:{port} -CAfile ca.crt </dev/null 2>&1 || true"
-            ));
+        for version in ["1.2", "1.3"] {
+            gets_a_page(&bench, &server, port, version, "");
+        }
+    }
+}
+
+/// The commands that take a key by itself.
+#[cfg(feature = "clients")]
+#[test]
+fn engine_pkey_and_pkeyutl() {
+    let mut bench = Bench::here();
+    engine(&mut bench);
+    for (label, hash) in
+        [("rsa", "sha256"), ("rsa3072", "sha512"), ("p256", "sha256"), ("p384", "sha384"), ("p521", "sha512")]
+    {
+        bench.public_key(label);
+        bench.sh(&format!(
+            "openssl pkey -engine pkcs11 -inform engine -in '{0}' -pubout -out exported
+             openssl pkey -engine pkcs11 -inform engine -pubin -in 'pkcs11:token=alpha;object={label};type=public' -pubout -out public
+             cmp public exported
+             openssl dgst -{hash} -binary -out digest letter
+             openssl pkeyutl -sign -engine pkcs11 -keyform engine -inkey '{0}' -in digest -pkeyopt digest:{hash} -out signature
+             openssl pkeyutl -verify -engine pkcs11 -keyform engine -pubin -inkey 'pkcs11:token=alpha;object={label};type=public' -in digest \
+                 -pkeyopt digest:{hash} -sigfile signature",
+            private(label)
+        ));
+        bench.plain_sh(&format!(
+            "cmp <(openssl pkey -pubin -in exported -outform DER) <(openssl pkey -pubin -in {label}.pub -outform DER)
+             openssl pkeyutl -verify -pubin -inkey {label}.pub -in digest -pkeyopt digest:{hash} -sigfile signature"
+        ));
+    }
+    for padding in ["pkcs1", "oaep"] {
+        bench.plain_sh(&format!(
+            "openssl pkeyutl -encrypt -pubin -inkey rsa.pub -in letter -pkeyopt rsa_padding_mode:{padding} -out cipher"
+        ));
+        bench.sh(&format!(
+            "openssl pkeyutl -decrypt -engine pkcs11 -keyform engine -inkey '{}' -in cipher -pkeyopt rsa_padding_mode:{padding} -out plain
+             cmp plain letter",
+            private("rsa")
+        ));
+    }
+}
+
+/// A client that proves itself by a key of the token.
+#[cfg(feature = "clients")]
+#[test]
+fn engine_client_keys() {
+    let mut bench = Bench::here();
+    let labels = ["rsa", "rsa3072", "p256", "p384", "p521"];
+    for label in labels {
+        bench.certify(label);
+    }
+    let port = free_port();
+    let server = strict_server(&bench, port);
+    engine(&mut bench);
+    for label in labels {
+        for version in ["1_2", "1_3"] {
+            let ask = |key: &str| {
+                bench.try_sh(&format!(
+                    "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl s_client -tls{version} -connect localhost:{port} -CAfile ca.crt \
+                     -verify_return_error -ign_eof -cert {label}.crt {key} 2>&1"
+                ))
+            };
+            let run = ask(&format!("-engine pkcs11 -keyform engine -key '{}'", private(label)));
+            let said = run.text();
             assert!(
-                run.text().contains("Verify return code: 0"),
+                run.success() && said.contains("HTTP/1.0 200") && said.contains("Client certificate"),
                 "{label} {version}: {run:?}\n{}",
                 bench.story(&server)
             );
         }
     }
+    let nobody = client(&bench, port, "1.3", "-CAfile ca.crt");
+    assert!(!nobody.text().contains("HTTP/1.0 200"), "{nobody:?}");
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod refusals;
 mod rows;
+mod rows_secret;
 
 use std::collections::BTreeSet;
 
@@ -35,7 +36,13 @@ const OPERATIONS: [(u64, &str); 17] = [
 ];
 
 fn all_rows() -> Vec<Row> {
-    let all = [rows::rsa_rows(), rows::ec_rows(), rows::digest_rows(), rows::aes_rows(), rows::secret_rows()];
+    let all = [
+        rows::rsa_rows(),
+        rows::ec_rows(),
+        rows_secret::digest_rows(),
+        rows_secret::aes_rows(),
+        rows_secret::secret_rows(),
+    ];
     rows::with_messages(all.into_iter().flatten().collect())
 }
 
@@ -90,15 +97,15 @@ fn with_ec_keys() {
 
 #[test]
 fn digests_and_codes() {
-    run(rows::digest_rows());
+    run(rows_secret::digest_rows());
 }
 
 #[test]
 fn with_aes_keys() {
-    run(rows::aes_rows());
+    run(rows_secret::aes_rows());
 }
 
 #[test]
 fn with_generic_secrets() {
-    run(rows::secret_rows());
+    run(rows_secret::secret_rows());
 }

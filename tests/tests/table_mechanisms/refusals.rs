@@ -5,7 +5,7 @@ use tests::probe::{Attribute, Mechanism, bytes, flag, number, p256};
 use tests::{Argument, Ck, Memory, Piece};
 
 use crate::bench::{Bench, ecdh, gcm, hkdf, pointer, shown, with};
-use crate::rows::HMACS;
+use crate::rows_secret::HMACS;
 use crate::{OPERATIONS, all_rows};
 
 /// The keys that a mechanism works with.

@@ -63,14 +63,14 @@ pub enum PeerPlace {
 pub struct PeerToken {
     /// Its number there.
     pub id: i64,
-    /// The number of its primary key.
-    pub primary: i64,
-    /// Its label; none before it is initialized.
-    pub label: Option<String>,
+    /// The number of its primary key; none if it says nothing that could be one.
+    pub primary: Option<i64>,
+    /// Its label; none before it is initialized. An error for one that is not UTF-8: its bytes.
+    pub label: Option<std::result::Result<String, Vec<u8>>>,
     /// Its settings; an error for what cannot be read.
     pub settings: std::result::Result<PeerValue, String>,
-    /// What the PINs unlock; none before it is initialized.
-    pub seals: Option<PeerSeals>,
+    /// What the PINs unlock; none before it is initialized. An error for what cannot be read.
+    pub seals: std::result::Result<Option<PeerSeals>, String>,
     /// Its objects, in the order they were made.
     pub objects: Vec<PeerObject>,
 }
@@ -178,47 +178,67 @@ fn read(conn: &Connection) -> Result<PeerStore> {
     let place = if version < 4 { "handle" } else { "config" };
     let sql = format!("SELECT id, hierarchy, {place}, objauth FROM pobjects ORDER BY id");
     let primaries = rows(conn, &sql, |row| {
-        let place = required(row, 2)?;
+        let place = match (of_row(required(row, 2))?, of_row(bytes(row, 3))?) {
+            (Ok(place), Ok(_)) if version < 4 => PeerPlace::Reference(place),
+            (Ok(place), Ok(_)) => PeerPlace::Settings(yaml(&place)),
+            (Err(why), _) | (_, Err(why)) => PeerPlace::Settings(Err(why)),
+        };
         Ok(PeerPrimary {
             id: number(row, 0)?,
-            hierarchy: text(required(row, 1)?)?,
-            place: if version < 4 { PeerPlace::Reference(place) } else { PeerPlace::Settings(yaml(&place)) },
-            auth: Secret::new(bytes(row, 3)?.unwrap_or_default()),
+            hierarchy: String::from_utf8_lossy(&of_row(required(row, 1))?.unwrap_or_default()).into_owned(),
+            place,
+            auth: Secret::new(of_row(bytes(row, 3))?.ok().flatten().unwrap_or_default()),
         })
     })?;
     let mut tokens = rows(conn, "SELECT id, pid, label, config FROM tokens ORDER BY id", |row| {
         Ok(PeerToken {
             id: number(row, 0)?,
-            primary: number(row, 1)?,
-            label: bytes(row, 2)?.map(text).transpose()?,
-            settings: yaml(&required(row, 3)?),
-            seals: None,
+            primary: of_row(number(row, 1))?.ok(),
+            label: of_row(bytes(row, 2))?
+                .unwrap_or_default()
+                .map(|label| String::from_utf8(label).map_err(|error| error.into_bytes())),
+            settings: settings(row, 3)?,
+            seals: Ok(None),
             objects: Vec::new(),
         })
     })?;
     for token in &mut tokens {
         token.seals = seals(conn, token.id)?;
         let sql = format!("SELECT id, attrs FROM tobjects WHERE tokid = {} ORDER BY id", token.id);
-        token.objects =
-            rows(conn, &sql, |row| Ok(PeerObject { id: number(row, 0)?, attributes: yaml(&required(row, 1)?) }))?;
+        token.objects = rows(conn, &sql, |row| Ok(PeerObject { id: number(row, 0)?, attributes: settings(row, 1)? }))?;
     }
     Ok(PeerStore { version, primaries, tokens })
 }
 
-fn seals(conn: &Connection, token: i64) -> Result<Option<PeerSeals>> {
+fn seals(conn: &Connection, token: i64) -> Result<std::result::Result<Option<PeerSeals>, String>> {
     let sql = format!(
         "SELECT sopub, sopriv, soauthsalt, userpub, userpriv, userauthsalt FROM sealobjects WHERE tokid = {token} ORDER BY id"
     );
-    let found = rows(conn, &sql, |row| {
-        let so = PeerSeal { public: required(row, 0)?, private: required(row, 1)?, salt: required(row, 2)? };
-        let user = match (bytes(row, 3)?, bytes(row, 4)?, bytes(row, 5)?) {
-            (Some(public), Some(private), Some(salt)) => Some(PeerSeal { public, private, salt }),
-            (None, None, None) => None,
-            _ => return Err(Error::Damaged("a user's PIN is incomplete".to_owned())),
-        };
-        Ok(PeerSeals { so, user })
-    })?;
-    Ok(found.into_iter().next_back())
+    let found = rows(conn, &sql, |row| of_row(seals_of(row)))?;
+    Ok(found.into_iter().next_back().transpose())
+}
+
+fn seals_of(row: &Row<'_>) -> Result<PeerSeals> {
+    let so = PeerSeal { public: required(row, 0)?, private: required(row, 1)?, salt: required(row, 2)? };
+    let user = match (bytes(row, 3)?, bytes(row, 4)?, bytes(row, 5)?) {
+        (Some(public), Some(private), Some(salt)) => Some(PeerSeal { public, private, salt }),
+        (None, None, None) => None,
+        _ => return Err(Error::Damaged("the user's PIN is incomplete".to_owned())),
+    };
+    Ok(PeerSeals { so, user })
+}
+
+/// What is wrong with one row is no reason to read none of the others.
+fn of_row<T>(read: Result<T>) -> Result<std::result::Result<T, String>> {
+    match read {
+        Ok(value) => Ok(Ok(value)),
+        Err(Error::Damaged(why)) => Ok(Err(why)),
+        Err(error) => Err(error),
+    }
+}
+
+fn settings(row: &Row<'_>, column: usize) -> Result<std::result::Result<PeerValue, String>> {
+    Ok(of_row(required(row, column))?.and_then(|text| yaml(&text)))
 }
 
 fn rows<T>(conn: &Connection, sql: &str, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
@@ -250,10 +270,6 @@ fn bytes(row: &Row<'_>, column: usize) -> Result<Option<Vec<u8>>> {
 
 fn required(row: &Row<'_>, column: usize) -> Result<Vec<u8>> {
     bytes(row, column)?.ok_or_else(|| damaged(row, column, "is missing"))
-}
-
-fn text(bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|_| Error::Damaged("a text is not UTF-8".to_owned()))
 }
 
 fn yaml(bytes: &[u8]) -> std::result::Result<PeerValue, String> {

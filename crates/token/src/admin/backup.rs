@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::import::not_for_us;
 use super::{Admin, Imported, Pin, Which, WrappedKey};
 use crate::arrival::{Arrival, Look};
+use crate::info::ObjectSummary;
 use crate::keygen::AUTH_LEN;
 use crate::object::{Object, TpmKey, hex};
 use crate::slot::Token;
@@ -25,8 +26,8 @@ pub struct BackupFile {
     pub key: WrappedKey,
     /// What else belongs to it; JSON. Nothing secret is readable in it.
     pub about: Vec<u8>,
-    /// `CKA_LABEL`.
-    pub label: Option<String>,
+    /// The private key that it is a backup of.
+    pub of: ObjectSummary,
 }
 
 /// What to restore, and where.
@@ -206,7 +207,7 @@ impl Admin {
                 auth: Secret::zeroed(0),
             },
             about: serde_json::to_vec(&about).map_err(|error| Error::General(error.to_string()))?,
-            label: object.summary().label,
+            of: object.summary(),
         })
     }
 

@@ -103,6 +103,8 @@ pub struct CertificateInfo {
     pub trusted: bool,
     /// Numbers of the certificates that it took the place of.
     pub replaced: Vec<i64>,
+    /// Numbers of rows that hold it and were altered: nobody is served them, and so it was added beside them.
+    pub altered: Vec<i64>,
 }
 
 impl Admin {
@@ -250,12 +252,19 @@ impl Admin {
             return Err(Error::PinInvalid("only the security officer says what is trusted; give the officer's PIN"));
         }
         let session = self.log_in(&plan.token, pin)?;
+        if !matches!(pin, Pin::So(_)) {
+            // By them an altered row is told from a genuine one.
+            self.library.keys(&plan.token)?;
+        }
         let only_keys = plan.items.iter().all(|item| item.category == TOKEN_USER);
         let mut added = Vec::new();
         for item in &plan.items {
-            let here = certificates(&plan.token);
-            let existing =
-                here.iter().find(|object| object.attributes.bytes(AttributeType::VALUE) == Some(item.der.as_slice()));
+            let (here, strange): (Vec<_>, Vec<_>) =
+                certificates(&plan.token).into_iter().partition(|object| plan.token.object(object.handle).is_some());
+            let holds =
+                |object: &&Arc<Object>| object.attributes.bytes(AttributeType::VALUE) == Some(item.der.as_slice());
+            let existing = here.iter().find(holds);
+            let altered = strange.iter().filter(holds).map(|object| number(object.handle)).collect();
             let (action, handle) = match existing {
                 Some(object) => ("existing", object.handle),
                 None => ("add", self.library.create_object(session.handle(), &item.template()?)?),
@@ -276,7 +285,7 @@ impl Admin {
                     replaced.push(number(object.handle));
                 }
             }
-            added.push(item.info(action, handle, trust, replaced));
+            added.push(CertificateInfo { replaced, altered, ..item.info(action, handle, trust) });
         }
         Ok(added)
     }
@@ -358,7 +367,7 @@ impl Item {
             .with(AttributeType::VALUE, Value::Bytes(self.der.clone())))
     }
 
-    fn info(&self, action: &'static str, handle: ObjectHandle, trusted: bool, replaced: Vec<i64>) -> CertificateInfo {
+    fn info(&self, action: &'static str, handle: ObjectHandle, trusted: bool) -> CertificateInfo {
         let tbs = &self.certificate.tbs_certificate;
         CertificateInfo {
             action,
@@ -369,7 +378,8 @@ impl Item {
             issuer: tbs.issuer.to_string(),
             not_after: tbs.validity.not_after.to_string(),
             trusted,
-            replaced,
+            replaced: Vec::new(),
+            altered: Vec::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::Secret;
 use model::{AttributeType, ObjectClass};
 
+use super::migrate::reference;
 use super::{Admin, Pin};
 use crate::object::Object;
 use crate::parent;
@@ -26,7 +27,7 @@ pub enum Which {
 impl Which {
     fn is(&self, object: &Object) -> bool {
         match self {
-            Self::Number(number) => object.handle.0 == number.unsigned_abs(),
+            Self::Number(number) => object.handle.0.cast_signed() == *number,
             Self::Label(label) => object.attributes.bytes(AttributeType::LABEL) == Some(label.as_bytes()),
             Self::Id(id) => object.attributes.bytes(AttributeType::ID) == Some(id.as_slice()),
         }
@@ -44,6 +45,8 @@ pub struct ExportedKey {
     pub parent: u32,
     /// The parent is RSA.
     pub rsa_parent: bool,
+    /// A reference to a persistent parent, as the TPM2 Software Stack serializes it; `None` for one that is made at each use.
+    pub reference: Option<Vec<u8>>,
     /// The commands of its policy, by their TPM_CC, with their marshalled parameters; none for a key that has no policy.
     pub policy: Vec<(u32, Vec<u8>)>,
 }
@@ -52,36 +55,39 @@ impl Admin {
     /// SubjectPublicKeyInfo in DER of a key, by either half. Neither PIN nor TPM.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] without such a key.
+    /// [`Error::ArgumentsBad`] without such a key, [`Error::General`] if there are several.
     pub fn export_public(&self, label: &str, which: &Which) -> Result<Vec<u8>> {
         let token = self.token(label)?;
-        let classes = [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY];
-        classes
-            .into_iter()
-            .find_map(|class| find(&token, which, class)?.public_key().ok())
-            .map(|key| key.key_info())
-            .ok_or(Error::ArgumentsBad("there is no such public key; see `ptool listobjects`"))
+        for class in [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY] {
+            if let Some(key) = find(&token, which, class)?.and_then(|object| object.public_key().ok()) {
+                return Ok(key.key_info());
+            }
+        }
+        Err(Error::ArgumentsBad("there is no such public key; see `ptool listobjects`"))
     }
 
     /// A certificate in DER. Neither PIN nor TPM.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] without such a certificate.
+    /// [`Error::ArgumentsBad`] without such a certificate, [`Error::General`] if there are several.
     pub fn export_certificate(&self, label: &str, which: &Which) -> Result<Vec<u8>> {
         let token = self.token(label)?;
-        let found = find(&token, which, ObjectClass::CERTIFICATE);
+        let found = find(&token, which, ObjectClass::CERTIFICATE)?;
         let value = found.and_then(|object| object.attributes.bytes(AttributeType::VALUE).map(<[u8]>::to_vec));
         value.ok_or(Error::ArgumentsBad("there is no such certificate; see `ptool listobjects`"))
     }
 
-    /// The class of an object, as its `CKO_` name.
+    /// The classes of the objects that are meant, by their `CKO_` names: a label is mostly that of both halves of a pair, and of its
+    /// certificate.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] without such an object.
-    pub fn class_of(&self, label: &str, which: &Which) -> Result<String> {
+    pub fn classes_of(&self, label: &str, which: &Which) -> Result<Vec<String>> {
         let token = self.token(label)?;
         let catalog = token.catalog();
-        catalog.values().find(|object| which.is(object)).map(|object| object.class().to_string()).ok_or(NO_OBJECT)
+        let found = catalog.values().filter(|object| which.is(object)).map(|object| object.class().to_string());
+        let classes: Vec<String> = found.collect();
+        if classes.is_empty() { Err(NO_OBJECT) } else { Ok(classes) }
     }
 
     /// A private key for other software that uses this TPM: wrapped anew, with an auth value of the caller's choice in the place of
@@ -96,7 +102,7 @@ impl Admin {
         let object = self.private_key(&token, which)?;
         let primary = object.parent()?.unwrap_or_else(|| token.primary.clone());
         let parent = parent::handle(&primary).ok_or(Error::ArgumentsBad(
-            "the key's parent is made again at each use, from a template that files have no word for",
+            "the key's parent is made again at each use, from a template that files have no word for; the key is used through the module",
         ))?;
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NO_OBJECT) };
         let policy = object.policy.as_deref();
@@ -107,14 +113,16 @@ impl Admin {
             None => return Err(Error::KeyFunctionNotPermitted),
         };
         if free && !auth.is_empty() {
-            return Err(Error::ArgumentsBad("the policy of the key asks for no passphrase: the key cannot have one"));
+            return Err(Error::ArgumentsBad(
+                "the policy of the key asks for no passphrase, so it cannot have one; --no-passphrase exports it without",
+            ));
         }
         let commands = policy.map_or(Ok(Vec::new()), |policy| policy.policy().to_commands()).map_err(|_| {
-            Error::ArgumentsBad("a key file has no words for alternatives in a policy, or for other objects")
+            Error::ArgumentsBad("a key file has no words for alternatives in a policy, or for other objects; such a key is used through the module")
         })?;
         if key.wrapped.handle().is_some() {
             return Err(Error::ArgumentsBad(
-                "the key is persistent in the TPM: there is nothing to export, its handle is all",
+                "the key is persistent in the TPM; there is nothing to export, its handle is all that other software needs",
             ));
         }
         let key = tpm::Key { primary: &primary, wrapped: &key.wrapped, name: &key.name, auth: &own, policy: None };
@@ -126,14 +134,17 @@ impl Admin {
         let rsa_parent = parent == parent::OWNER && tpm::PublicArea::parse(&primary.public)?.rsa().is_some();
         let public = key.wrapped.public.clone();
         let policy = commands.into_iter().map(|command| (command.code, command.parameters)).collect();
-        Ok(ExportedKey { public, private, parent, rsa_parent, policy })
+        let reference = (parent != parent::OWNER).then(|| reference(parent, &primary));
+        Ok(ExportedKey { public, private, parent, rsa_parent, reference, policy })
     }
 
     /// A private or secret key in the TPM, once somebody is logged in.
     pub(super) fn private_key(&self, token: &Token, which: &Which) -> Result<Arc<Object>> {
         self.library.keys(token)?;
-        let classes = [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY];
-        let found = classes.into_iter().find_map(|class| find(token, which, class)).ok_or(NO_KEY)?;
+        let found = match find(token, which, ObjectClass::PRIVATE_KEY)? {
+            Some(found) => found,
+            None => find(token, which, ObjectClass::SECRET_KEY)?.ok_or(NO_KEY)?,
+        };
         // Through the token's own eyes: an altered row is not served.
         token.object(found.handle).filter(|object| object.key.is_some()).ok_or(NO_KEY)
     }
@@ -142,6 +153,16 @@ impl Admin {
 const NO_OBJECT: Error = Error::ArgumentsBad("there is no such object; see `ptool listobjects`");
 const NO_KEY: Error = Error::ArgumentsBad("there is no such private key in the TPM; see `ptool listobjects`");
 
-fn find(token: &Token, which: &Which, class: ObjectClass) -> Option<Arc<Object>> {
-    token.catalog().values().find(|object| object.class() == class && which.is(object)).cloned()
+/// The one that is meant: labels and ids may be given twice, and a backup of the wrong key is found out too late.
+fn find(token: &Token, which: &Which, class: ObjectClass) -> Result<Option<Arc<Object>>> {
+    let catalog = token.catalog();
+    let mut found = catalog.values().filter(|object| object.class() == class && which.is(object));
+    let (first, second) = (found.next(), found.next());
+    let Some(second) = second else { return Ok(first.cloned()) };
+    let numbers: Vec<String> =
+        first.into_iter().chain([second]).chain(found).map(|object| object.handle.0.to_string()).collect();
+    Err(Error::General(format!(
+        "it is not clear which object is meant: {} are called so; --id names one of them",
+        numbers.join(", ")
+    )))
 }

@@ -1,10 +1,12 @@
 //! Bringing keys in: in clear, or wrapped for this TPM.
 
 use base::Secret;
+use base::digest::Hash;
 use base::private::PrivateKey;
 use model::{AttributeType, KeyType, ObjectClass, ObjectHandle, Template, Value};
 use serde::Serialize;
 
+use super::key::{NOT_ALWAYS, only_hmac};
 use super::session::AdminSession;
 use super::{Admin, Pin, PolicyRequest, link};
 use crate::arrival::{Arrival, CertificateParts, Look};
@@ -23,7 +25,7 @@ pub enum ForeignKey {
     Private(PrivateKey),
     /// AES: 16, 24 or 32 bytes.
     Aes(Secret),
-    /// HMAC with any hash: 1 to 128 bytes.
+    /// HMAC with any hash, of 1 to 128 bytes; [`ImportRequest::hash`] may choose one.
     Hmac(Secret),
     /// Wrapped for the TPM's storage key.
     Wrapped(WrappedKey),
@@ -65,6 +67,29 @@ pub struct ImportRequest {
     pub always_authenticate: bool,
     /// Certificates that are to be kept with it.
     pub certificates: Vec<CertificateParts>,
+    /// Of an HMAC key: the one hash that it may serve with; by default, with any.
+    pub hash: Option<Hash>,
+}
+
+impl ImportRequest {
+    /// What cannot be kept is refused, before anybody logs in: done without, it would go unnoticed.
+    fn check(&self) -> Result<()> {
+        let secret = match &self.key {
+            ForeignKey::Private(_) => false,
+            ForeignKey::Aes(_) | ForeignKey::Hmac(_) => true,
+            ForeignKey::Wrapped(wrapped) => {
+                let area = wrapped.importable().public_area().map_err(not_for_us)?;
+                area.aes_bits().is_some() || area.hmac().is_some()
+            }
+        };
+        if secret && self.always_authenticate {
+            return Err(NOT_ALWAYS);
+        }
+        if secret && !self.certificates.is_empty() {
+            return Err(Error::ArgumentsBad("a certificate is about a key pair, and this is a secret key"));
+        }
+        Ok(())
+    }
 }
 
 /// What has come into the token.
@@ -92,7 +117,7 @@ impl Admin {
     /// The same, with a policy, as [`Admin::add_bound_key`] has it.
     ///
     /// # Errors
-    /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be.
+    /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be, and for what a secret key cannot keep.
     pub fn import_bound(&self, request: &ImportRequest, policy: Option<&PolicyRequest>) -> Result<Imported> {
         let policy = policy.map(|policy| self.policy(policy)).transpose()?;
         let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
@@ -102,6 +127,7 @@ impl Admin {
         if policy.is_some() && matches!(request.key, ForeignKey::Wrapped(_)) {
             return Err(Error::ArgumentsBad("a wrapped key keeps the policy that it was wrapped with"));
         }
+        request.check()?;
         let token = self.token(&request.label)?;
         let session = self.log_in_as_user(&token, &request.pin)?;
         if let Some(policy) = policy {
@@ -151,6 +177,9 @@ impl Admin {
         }
         if free {
             template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
+        }
+        if let (KeyType::GENERIC_SECRET, Some(hash)) = (key_type, request.hash) {
+            template.push(AttributeType::ALLOWED_MECHANISMS, only_hmac(hash).to_native());
         }
         template.push(AttributeType::VALUE, value.expose().to_vec());
         let handle = self.library.create_object(session.handle(), &template).map_err(|error| match error {
@@ -220,10 +249,12 @@ impl Admin {
 /// The TPM refuses what was not wrapped for it as something that was altered.
 pub(super) fn not_for_us(error: tpm::Error) -> Error {
     match error {
-        tpm::Error::Integrity | tpm::Error::AuthFailed | tpm::Error::Malformed(_) | tpm::Error::Invalid(_) => {
+        tpm::Error::Integrity | tpm::Error::AuthFailed | tpm::Error::Malformed(_) => {
             log::info!("the TPM refused the key: {error}");
             Error::WrappedKeyInvalid
         }
+        // Not for want of the right TPM.
+        tpm::Error::Invalid(what) => Error::ArgumentsBad(what),
         error => error.into(),
     }
 }

@@ -191,6 +191,9 @@ impl Admin {
     }
 }
 
+pub(super) const NOT_ALWAYS: Error =
+    Error::ArgumentsBad("PKCS#11 has CKA_ALWAYS_AUTHENTICATE for private keys only, not for secret keys");
+
 /// Bytes of a random `CKA_ID`.
 const ID_LEN: usize = 8;
 
@@ -200,20 +203,10 @@ fn secret_key(request: &KeyRequest) -> Result<Option<(MechanismType, Template)>>
         Algorithm::Rsa(_) | Algorithm::Ecc(_) => return Ok(None),
         Algorithm::Aes(bits) => (MechanismType::AES_KEY_GEN, usize::from(bits) / 8, None),
         Algorithm::Hmac(None) => (MechanismType::GENERIC_SECRET_KEY_GEN, Hash::Sha256.len(), None),
-        Algorithm::Hmac(Some(hash)) => {
-            let code = match hash {
-                Hash::Sha1 => MechanismType::SHA_1_HMAC,
-                Hash::Sha384 => MechanismType::SHA384_HMAC,
-                Hash::Sha512 => MechanismType::SHA512_HMAC,
-                _ => MechanismType::SHA256_HMAC,
-            };
-            (MechanismType::GENERIC_SECRET_KEY_GEN, hash.len(), Some(code))
-        }
+        Algorithm::Hmac(Some(hash)) => (MechanismType::GENERIC_SECRET_KEY_GEN, hash.len(), Some(hash)),
     };
     if request.always_authenticate {
-        return Err(Error::ArgumentsBad(
-            "PKCS#11 has CKA_ALWAYS_AUTHENTICATE for private keys only, not for secret keys",
-        ));
+        return Err(NOT_ALWAYS);
     }
     let id = match &request.id {
         Some(id) => id.clone(),
@@ -226,8 +219,19 @@ fn secret_key(request: &KeyRequest) -> Result<Option<(MechanismType, Template)>>
     if let Some(label) = &request.key_label {
         template.push(AttributeType::LABEL, label.clone().into_bytes());
     }
-    if let Some(code) = allowed {
-        template.push(AttributeType::ALLOWED_MECHANISMS, Value::Mechanisms(vec![code]).to_native());
+    if let Some(hash) = allowed {
+        template.push(AttributeType::ALLOWED_MECHANISMS, only_hmac(hash).to_native());
     }
     Ok(Some((mechanism, template)))
+}
+
+/// `CKA_ALLOWED_MECHANISMS` of a key that serves for HMAC with one hash.
+pub(super) fn only_hmac(hash: Hash) -> Value {
+    let mechanism = match hash {
+        Hash::Sha1 => MechanismType::SHA_1_HMAC,
+        Hash::Sha384 => MechanismType::SHA384_HMAC,
+        Hash::Sha512 => MechanismType::SHA512_HMAC,
+        _ => MechanismType::SHA256_HMAC,
+    };
+    Value::Mechanisms(vec![mechanism])
 }

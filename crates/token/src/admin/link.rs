@@ -71,7 +71,7 @@ impl Admin {
         let (key, parent) = match &request.key {
             TpmObject::Persistent(handle) => (self.persistent(*handle)?, None),
             TpmObject::Blob { public, private, parent } => {
-                let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
+                let wrapped = in_order(public, private)?;
                 check(&wrapped.public_area().map_err(|_| NO_KEY)?)?;
                 let parent = self.parent_of(&token, &wrapped, *parent)?;
                 (wrapped, parent)
@@ -148,16 +148,20 @@ impl Admin {
         }
         match named {
             None => {}
-            Some(OWNER) => {
+            // Of files by early releases of the TPM engine of OpenSSL.
+            Some(OWNER | 0) => {
                 for template in TEMPLATES.into_iter().rev() {
                     let request = tpm::PrimaryRequest {
                         keeping: tpm::Keeping::Transient,
                         template,
                         ..tpm::PrimaryRequest::default()
                     };
-                    let Ok(parent) = tpm.storage_primary(&request) else { continue };
-                    if tpm.can_load(&parent, key)? {
-                        return Ok(Some(parent));
+                    match tpm.storage_primary(&request) {
+                        Ok(parent) if tpm.can_load(&parent, key)? => return Ok(Some(parent)),
+                        // Not that one; or this TPM has no keys of such a kind.
+                        Ok(_) | Err(tpm::Error::Unsupported(_) | tpm::Error::Response(_)) => {}
+                        Err(tpm::Error::HierarchyAuth) => return Err(OWNER_AUTH),
+                        Err(error) => return Err(error.into()),
                     }
                 }
             }
@@ -174,6 +178,13 @@ impl Admin {
         }
         Err(Error::WrappedKeyInvalid)
     }
+}
+
+/// The two blobs of a key, whichever came first.
+fn in_order(public: &[u8], private: &[u8]) -> Result<tpm::Wrapped> {
+    let either = [(public, private), (private, public)]
+        .map(|(public, private)| tpm::Wrapped { public: public.to_vec(), private: private.to_vec() });
+    either.into_iter().find(|wrapped| wrapped.public_area().is_ok()).ok_or(NO_KEY)
 }
 
 /// The key's policy and its approvals; none for a key that is used by its auth value.
@@ -213,6 +224,10 @@ fn has_reference(policy: &tpm::Policy) -> bool {
 }
 
 const NO_KEY: Error = Error::ArgumentsBad("the public part is not that of a key of a TPM");
+const OWNER_AUTH: Error = Error::ArgumentsBad(
+    "the key hangs below a primary key that is made anew at each use, for which the TPM's owner hierarchy must have no \
+     authorization; `tpm2_evictcontrol` keeps that primary key in the TPM, and --parent gives its handle",
+);
 const WRONG_AUTH: Error =
     Error::ArgumentsBad("the key has another authorization value than the given one; --auth gives it");
 

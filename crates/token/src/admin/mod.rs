@@ -23,6 +23,8 @@ mod store;
 mod uri;
 mod verify;
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use ::store::Store;
@@ -47,7 +49,7 @@ pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};
 pub use session::Pin;
 pub use uri::KeyUri;
-pub use verify::VerifyReport;
+pub use verify::{VerifiedObject, VerifyReport};
 
 pub use crate::arrival::CertificateParts;
 pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
@@ -81,7 +83,8 @@ impl Admin {
     /// # Errors
     /// [`Error::Store`] if there is no store, or it cannot be used.
     pub fn open(config: Config) -> Result<Self> {
-        if !config.store_file().exists() {
+        // What may not be looked at is another matter, which opening it tells.
+        if is_absent(&config.store_file()) {
             return Err(Error::Store(format!(
                 "{}: there is no store; make one with `ptool init`",
                 config.store_file().display()
@@ -155,6 +158,11 @@ impl Admin {
     fn reader(&self) -> Result<Store> {
         Ok(Store::open(&self.library.config().store_file(), ::store::OpenMode::ReadOnly)?)
     }
+}
+
+/// Is there surely no such file? One in a directory that may not be entered might be there.
+fn is_absent(file: &Path) -> bool {
+    std::fs::metadata(file).is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
 }
 
 impl Drop for Admin {

@@ -47,14 +47,19 @@ pub struct StorageKey {
 }
 
 impl Admin {
-    /// The storage key of a primary in the store, or of the first one. No TPM command: it was pinned when the store was made.
+    /// The storage key of a primary in the store, or of the first one. One TPM command: a key that is wrapped for what this TPM
+    /// does not have any more is lost.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] without such a primary.
+    /// [`Error::ArgumentsBad`] without such a primary, [`Error::WrongTpm`] if it is not in the TPM.
     pub fn storage_key(&self, pid: Option<i64>) -> Result<StorageKey> {
-        let primaries = self.reader()?.primaries()?;
-        let row = primaries.into_iter().find(|row| pid.is_none_or(|pid| row.id == pid));
+        let store = self.reader()?;
+        let row = match pid {
+            Some(pid) => store.primary(pid)?,
+            None => self.library.first_primary(&store)?,
+        };
         let row = row.ok_or(Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`"))?;
+        self.library.tpm()?.check_primary(&crate::slot::parent(&row)?)?;
         let key = crate::public_key::PublicKey::from_area(&tpm::PublicArea::parse(&row.public)?)?;
         Ok(StorageKey { public: row.public, spki: key.key_info(), handle: row.handle })
     }

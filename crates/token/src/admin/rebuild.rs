@@ -18,7 +18,7 @@ impl Admin {
         if matches!(pin, Pin::So(_)) {
             return Err(Error::PinInvalid("the private key is the user's; give the user's PIN"));
         }
-        let handle = ObjectHandle(private.unsigned_abs());
+        let handle = ObjectHandle(private.cast_unsigned());
         let catalog = token.catalog();
         let key = catalog.get(&handle).filter(|key| key.class() == ObjectClass::PRIVATE_KEY && key.key.is_some());
         let key =

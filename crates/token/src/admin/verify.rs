@@ -18,10 +18,19 @@ pub struct VerifyReport {
     pub so_pin: Option<bool>,
     /// The user's PIN is right; none if it was not given.
     pub user_pin: Option<bool>,
-    /// Number of objects in the store.
-    pub objects: usize,
+    /// The objects in the store.
+    pub objects: Vec<VerifiedObject>,
     /// Numbers of objects whose rows were altered or damaged; all of them only the user's PIN can tell.
     pub altered: Vec<i64>,
+}
+
+/// One object of a token.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifiedObject {
+    /// Its number.
+    pub id: i64,
+    /// Its row was altered or damaged.
+    pub altered: bool,
 }
 
 impl Admin {
@@ -37,21 +46,20 @@ impl Admin {
             Some(pin) => Some(self.library.unlock_user(&token, pin)?),
             None => None,
         };
-        // Only now: the user's first PIN writes the rows of a token anew that was taken over.
+        // Only now: the first use of a token that was taken over writes its rows anew.
         let store = self.reader()?;
         store.check()?;
         let rows = store.objects(token.id)?;
-        let mut altered = Vec::new();
-        for row in &rows {
-            let whole = Object::from_row(row).is_ok_and(|object| {
+        let is_whole = |row| {
+            Object::from_row(row).is_ok_and(|object| {
                 // What a row hides must open, too.
                 user_pin.as_ref().is_none_or(|keys| object.is_genuine(keys) && object.reveal(keys).is_ok())
-            });
-            if !whole {
-                altered.push(row.id);
-            }
-        }
+            })
+        };
+        let objects: Vec<VerifiedObject> =
+            rows.iter().map(|row| VerifiedObject { id: row.id, altered: !is_whole(row) }).collect();
+        let altered = objects.iter().filter(|object| object.altered).map(|object| object.id).collect();
         let user_pin = user_pin.map(|_| true);
-        Ok(VerifyReport { label: label.to_owned(), primary: true, so_pin, user_pin, objects: rows.len(), altered })
+        Ok(VerifyReport { label: label.to_owned(), primary: true, so_pin, user_pin, objects, altered })
     }
 }

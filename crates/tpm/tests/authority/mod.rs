@@ -11,12 +11,13 @@ use base::rsa::RsaPublic;
 use p256::ecdsa::signature::Signer;
 use rsa::pkcs1v15::Pkcs1v15Sign;
 use rsa::traits::PublicKeyParts;
+use swtpm_fixtures::{Proxy, SwTpm};
 use tpm::{
     Approval, AuthorityKey, CounterLimit, Error, Key, KeyTemplate, Name, PcrSelection, PcrValues, Policy, PolicyNotMet,
     PolicyStep, PolicyUse, Primary, SignScheme, Signature, Tpm, Wrapped, approval_message, pcr_policy_digest,
 };
 
-use crate::common::{check_ecdsa, p256, secret};
+use crate::common::{Stage, at, check_ecdsa, counted, p256, secret};
 
 /// Someone who approves of states.
 pub(crate) enum Authority {
@@ -158,5 +159,33 @@ impl Bound {
             Err(Error::PolicyNotMet(why)) => why,
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// A TPM with a key that works in whatever state an authority approves of. It has approved of none yet.
+pub(crate) struct Office {
+    pub(crate) swtpm: SwTpm,
+    pub(crate) proxy: Proxy,
+    pub(crate) stage: Stage,
+    /// Through the proxy.
+    pub(crate) tpm: Tpm,
+    pub(crate) authority: Authority,
+    pub(crate) key: Bound,
+    /// PCR 11, and its present value.
+    pub(crate) selection: PcrSelection,
+    pub(crate) values: PcrValues,
+}
+
+impl Office {
+    /// `more` are the further steps of the key's policy.
+    pub(crate) fn open(more: &[PolicyStep]) -> Office {
+        let (swtpm, proxy) = counted();
+        let stage = Stage::set(&swtpm, &[]);
+        let tpm = at(&proxy.tcti());
+        let authority = Authority::ec();
+        let key = Bound::make(&tpm, &stage.primary, [&[PolicyStep::authorize(authority.key())], more].concat());
+        let selection = pcrs("sha256:11");
+        let values = tpm.pcr_read(&selection).unwrap();
+        Office { swtpm, proxy, stage, tpm, authority, key, selection, values }
     }
 }

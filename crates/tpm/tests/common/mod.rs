@@ -7,8 +7,26 @@ use std::time::Duration;
 use base::Secret;
 use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
-use swtpm_fixtures::{Proxy, SwTpm, leftovers};
+use swtpm_fixtures::{Commands, Fault, Proxy, SwTpm, command_code, leftovers, pcr_extend};
 use tpm::{Key, KeyTemplate, Name, Options, Primary, PrimaryRequest, SealRequest, SignScheme, Signature, Tpm, Wrapped};
+
+/// What PCRs are extended with.
+pub(crate) const EVENT: [u8; 32] = [0x5a; 32];
+
+/// The TPM_CC with this name.
+pub(crate) fn code(name: &str) -> u32 {
+    command_code(name).unwrap()
+}
+
+#[track_caller]
+pub(crate) fn assert_sent(commands: &Commands, expected: &str) {
+    assert_eq!(commands.to_string(), expected);
+}
+
+/// Somebody extends a PCR just before the next command of this name.
+pub(crate) fn extend_before(proxy: &Proxy, name: &str, pcr: u8) {
+    proxy.inject(Fault::Precede { code: code(name), command: pcr_extend(pcr, &EVENT) });
+}
 
 pub(crate) fn secret(byte: u8) -> Secret {
     Secret::copy_from(&[byte; 32])

@@ -148,7 +148,7 @@ fn peer_store(examination: &Examination) -> Option<PathBuf> {
     const FILE: &str = "tpm2_pkcs11.sqlite3";
     let variable = |name: &str| examination.variable(name).cloned();
     let directories = peer_directories_in(&examination.system(PEER_SYSTEM_STORE), variable).into_iter();
-    directories.map(|directory| directory.join(FILE)).find(|path| path.exists())
+    directories.map(|directory| directory.join(FILE)).find(|path| !super::is_absent(path))
 }
 
 impl Examination {

@@ -8,8 +8,10 @@ mod primary;
 
 pub(super) use object::unhex;
 pub use primary::handle_of_reference;
+pub(super) use primary::reference;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use base::digest::Hash;
@@ -29,7 +31,7 @@ use crate::{Error, Result};
 /// What to take over.
 #[derive(Clone, Debug, Default)]
 pub struct MigrateRequest {
-    /// The directory of the store; by default the first that tpm2-pkcs11 itself would look in and that has one.
+    /// The store, or its directory; by default the first in which tpm2-pkcs11 itself would look and find one.
     pub from: Option<PathBuf>,
     /// Only say what would come over.
     pub dry_run: bool,
@@ -44,6 +46,9 @@ pub struct MigrateReport {
     pub schema: u32,
     /// Nothing was written.
     pub dry_run: bool,
+    /// Other places in which tpm2-pkcs11 would look, and that have a store too, or may not be looked into.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// The tokens, in their order there.
     pub tokens: Vec<MigratedToken>,
 }
@@ -129,7 +134,7 @@ impl Admin {
     /// # Errors
     /// [`Error::Store`] if there is no such store or it cannot be read, [`Error::DeviceRemoved`] without a TPM.
     pub fn migrate(config: Config, request: &MigrateRequest) -> Result<MigrateReport> {
-        let source = source(request)?;
+        let (source, others) = source(request)?;
         let peer = PeerStore::read(&source).map_err(|error| explain(&source, error))?;
         let library = Library::open(config)?;
         let primaries = primary::find(&library, &peer)?;
@@ -148,6 +153,7 @@ impl Admin {
             from: source.display().to_string(),
             schema: peer.version,
             dry_run: request.dry_run,
+            others,
             tokens,
         };
         if !request.dry_run && !arrivals.is_empty() {
@@ -158,14 +164,40 @@ impl Admin {
     }
 }
 
-/// The file to read.
-fn source(request: &MigrateRequest) -> Result<PathBuf> {
-    let directories = request.from.clone().map_or_else(peer_directories, |directory| vec![directory]);
-    let mut files = directories.iter().map(|directory| directory.join(PEER_FILE));
-    files.find(|file| file.exists()).ok_or_else(|| {
-        let places: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
-        Error::Store(format!("there is no {PEER_FILE} in {}", places.join(", ")))
-    })
+/// The file to read, and what was passed over for it.
+fn source(request: &MigrateRequest) -> Result<(PathBuf, Vec<String>)> {
+    if let Some(from) = &request.from {
+        return match from.is_file() {
+            true => Ok((from.clone(), Vec::new())),
+            false => first_of(std::slice::from_ref(from)),
+        };
+    }
+    first_of(&peer_directories())
+}
+
+/// The first file that is there. Like tpm2-pkcs11, it goes on where it may not look; unlike that, it says so.
+fn first_of(directories: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
+    let (mut found, mut others, mut closed) = (None, Vec::new(), None);
+    for file in directories.iter().map(|directory| directory.join(PEER_FILE)) {
+        match file.metadata() {
+            Ok(_) if found.is_none() => found = Some(file),
+            Ok(_) => others.push(file.display().to_string()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => {
+                let why = format!("{}: {error}", file.display());
+                closed.get_or_insert_with(|| why.clone());
+                others.push(why);
+            }
+        }
+    }
+    match (found, closed) {
+        (Some(found), _) => Ok((found, others)),
+        (None, Some(why)) => Err(Error::Store(why)),
+        (None, None) => {
+            let places: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
+            Err(Error::Store(format!("there is no {PEER_FILE} in {}", places.join(", "))))
+        }
+    }
 }
 
 fn explain(file: &std::path::Path, error: store::Error) -> Error {
@@ -193,7 +225,7 @@ fn judge(
 ) -> Result<(MigratedToken, Option<Arrival>)> {
     let mut report = MigratedToken {
         id: token.id,
-        label: token.label.as_deref().map(|label| label.trim_end_matches(' ').to_owned()),
+        label: token.label.as_ref().map(|label| label_of(label).trim_end_matches(' ').to_owned()),
         action: Outcome::Skip,
         why: None,
         login_required: true,
@@ -203,7 +235,7 @@ fn judge(
     };
     let mut arrived = arrive(library.tpm()?, token, primaries, known, &mut report);
     if arrived.is_ok()
-        && let (Some(primary::Found::There(primary)), Some(seals)) = (primaries.get(&token.primary), &token.seals)
+        && let (Some(primary::Found::There(primary)), Ok(Some(seals))) = (below(token, primaries), &token.seals)
         && !primary::owns(library, primary, &seals.so)?
     {
         arrived = Err(No::Because("its PIN's object was not made under its primary key, or was damaged".to_owned()));
@@ -236,7 +268,8 @@ fn arrive(
     let because = |why: &str| No::Because(why.to_owned());
     let settings = token.settings.as_ref().map_err(|why| No::Because(format!("its settings cannot be read: {why}")))?;
     let is_true = |key: &str| settings.find(key).and_then(PeerValue::truth).unwrap_or(false);
-    let (Some(seals), Some(label)) = (&token.seals, report.label.clone()) else {
+    let seals = token.seals.as_ref().map_err(|why| No::Because(format!("its PINs cannot be read: {why}")))?;
+    let (Some(seals), Some(label)) = (seals, report.label.clone()) else {
         report.empty = true;
         return Err(because("it was never initialized: there is nothing in it"));
     };
@@ -261,10 +294,13 @@ fn arrive(
     if label.len() > 32 || label.contains('\0') {
         return Err(because("its label is longer than the 32 bytes that PKCS#11 has for it"));
     }
-    match primaries.get(&token.primary) {
-        Some(primary::Found::There(_)) => {}
-        Some(primary::Found::Lost(why)) => return Err(No::Because(why.clone())),
-        None => return Err(because("its primary key is not in the store")),
+    let primary = match (token.primary, below(token, primaries)) {
+        (Some(primary), Some(primary::Found::There(_))) => primary,
+        (_, Some(primary::Found::Lost(why))) => return Err(No::Because(why.clone())),
+        _ => return Err(because("its primary key is not in the store")),
+    };
+    if matches!(token.label, Some(Err(_))) {
+        report.notes.push("its label is not UTF-8: it was taken for Latin-1".to_owned());
     }
     note_settings(settings, &mut report.notes);
     if user.is_none() {
@@ -277,7 +313,20 @@ fn arrive(
         objects.extend(translated);
     }
     let login_required = report.login_required;
-    Ok(Arrival { primary: token.primary, label, serial, login_required, so, user, objects })
+    Ok(Arrival { primary, label, serial, login_required, so, user, objects })
+}
+
+fn below<'a>(token: &PeerToken, primaries: &'a BTreeMap<i64, primary::Found>) -> Option<&'a primary::Found> {
+    primaries.get(&token.primary?)
+}
+
+/// A label as text. The other software keeps the bytes that it was given; those that are not UTF-8 come from a program that spoke
+/// the encoding of its time, in most places Latin-1, where each byte is a character.
+fn label_of(label: &std::result::Result<String, Vec<u8>>) -> String {
+    match label {
+        Ok(label) => label.clone(),
+        Err(bytes) => bytes.iter().copied().map(char::from).collect(),
+    }
 }
 
 /// Settings that have no place here.

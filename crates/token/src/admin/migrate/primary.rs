@@ -22,8 +22,11 @@ pub(super) enum Found {
 pub(super) fn find(library: &Library, peer: &PeerStore) -> Result<BTreeMap<i64, Found>> {
     let mut found = BTreeMap::new();
     for primary in &peer.primaries {
-        let below =
-            peer.tokens.iter().filter(|token| token.primary == primary.id).find_map(|token| token.seals.as_ref());
+        let below = peer
+            .tokens
+            .iter()
+            .filter(|token| token.primary == Some(primary.id))
+            .find_map(|token| token.seals.as_ref().ok()?.as_ref());
         let outcome = match places(primary) {
             Ok(places) => first(library, primary, places, below.map(|seals| &seals.so))?,
             Err(why) => Found::Lost(format!("its primary key: {why}")),
@@ -39,8 +42,14 @@ fn first(library: &Library, primary: &PeerPrimary, places: Vec<Place>, seal: Opt
     for place in places {
         outcome = look(library, primary, place)?;
         let (Found::There(found), Some(seal)) = (&outcome, seal) else { continue };
-        if owns(library, found, seal)? {
-            return Ok(outcome);
+        match owns(library, found, seal) {
+            Ok(true) => return Ok(outcome),
+            Ok(false) => {}
+            // Each try may count towards lockout: one is enough for all that is below.
+            Err(Error::HierarchyAuth(_)) => {
+                return Ok(Found::Lost("its primary key has another authorization than the store says".to_owned()));
+            }
+            Err(error) => return Err(error),
         }
         outcome = Found::Lost("its primary key is not the one that it was made under".to_owned());
     }
@@ -113,6 +122,14 @@ fn persistent(reference: &[u8]) -> std::result::Result<Place, String> {
     parse_reference(reference).map(|(handle, public)| Place::Persistent { handle, public })
 }
 
+/// What [`handle_of_reference`] reads, of a persistent primary.
+pub(in crate::admin) fn reference(handle: u32, primary: &tpm::Primary) -> Vec<u8> {
+    let name = primary.name().as_bytes();
+    // A name has at most 66 bytes.
+    let len = u16::try_from(name.len()).unwrap_or(0).to_be_bytes();
+    [&handle.to_be_bytes()[..], &len, name, &KEY_RESOURCE.to_be_bytes(), &primary.public].concat()
+}
+
 /// Handle and TPM2B_PUBLIC of an object reference as the TPM2 Software Stack serializes it: handle, TPM2B_NAME, kind of resource, TPM2B_PUBLIC.
 pub(super) fn parse_reference(bytes: &[u8]) -> std::result::Result<(u32, Vec<u8>), String> {
     let damaged = || "its handle is damaged".to_owned();
@@ -166,6 +183,9 @@ fn look(library: &Library, primary: &PeerPrimary, place: Place) -> Result<Found>
         Err(error) => Err(Error::from(error)),
     }
 }
+
+/// The kind of resource that keys are.
+const KEY_RESOURCE: u32 = 1;
 
 #[cfg(test)]
 mod tests {

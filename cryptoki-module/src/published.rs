@@ -1,0 +1,106 @@
+//! What threads and forked children find without a lock: a value that is published, and a mark that a fork wipes.
+//!
+//! A lock that another thread held when the process forked stays locked for ever in the child, and a process id says
+//! little: the child may have its parent's, in a PID namespace of its own.
+#![allow(unsafe_code)]
+
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// A value that any thread may replace, without a lock. What was ever published is never freed.
+#[derive(Debug)]
+pub(crate) struct Published<T: 'static>(AtomicPtr<T>);
+
+impl<T: Send + Sync> Published<T> {
+    /// Nothing yet.
+    pub(crate) const fn nothing() -> Self {
+        Self(AtomicPtr::new(null_mut()))
+    }
+
+    /// What was published last.
+    pub(crate) fn load(&self) -> Option<&'static T> {
+        // SAFETY: null, or from a leaked Box that is only ever shared; Acquire pairs with the Release of `replace`.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Publishes `new` if `current` is still what was published last.
+    ///
+    /// # Errors
+    /// Gives `new` back if another thread was faster.
+    pub(crate) fn replace(&self, current: Option<&'static T>, new: Box<T>) -> Result<&'static T, Box<T>> {
+        let current = current.map_or(null_mut(), |value| std::ptr::from_ref(value).cast_mut());
+        let new = Box::into_raw(new);
+        match self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: from Box::into_raw just now, and never freed from here on.
+            Ok(_) => Ok(unsafe { &*new }),
+            // SAFETY: from Box::into_raw just now, and not published.
+            Err(_) => Err(unsafe { Box::from_raw(new) }),
+        }
+    }
+}
+
+/// A mark in the memory of this process that is not in the memory of its children, however they were forked: neither
+/// `pthread_atfork` nor a handler of the host is involved.
+#[derive(Debug)]
+pub(crate) struct ForkMark(Option<&'static AtomicU32>);
+
+impl ForkMark {
+    const SET: u32 = 0x6d61_726b;
+    /// The kernel makes whole pages of it.
+    const LEN: usize = size_of::<AtomicU32>();
+
+    /// Sets a mark. Where the kernel knows no such memory (before Linux 4.14) it is one that always stands.
+    pub(crate) fn set() -> Self {
+        // SAFETY: a new mapping at an address that the kernel chooses; nothing else lies there.
+        let page =
+            unsafe { mmap_anonymous(null_mut(), Self::LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
+        let Ok(page) = page else { return Self(None) };
+        // SAFETY: the mapping made above, which nobody else knows yet.
+        if unsafe { madvise(page, Self::LEN, Advice::LinuxWipeOnFork) }.is_err() {
+            // SAFETY: as above; it is not used again.
+            let _ = unsafe { munmap(page, Self::LEN) };
+            return Self(None);
+        }
+        // SAFETY: a page is aligned for it, is zero, which is a value, and lives until `drop` of the only owner.
+        let mark = unsafe { &*page.cast::<AtomicU32>() };
+        mark.store(Self::SET, Ordering::Relaxed);
+        Self(Some(mark))
+    }
+
+    /// Whether this is the process that set it.
+    pub(crate) fn stands(&self) -> bool {
+        self.0.is_none_or(|mark| mark.load(Ordering::Relaxed) == Self::SET)
+    }
+}
+
+impl Drop for ForkMark {
+    fn drop(&mut self) {
+        if let Some(mark) = self.0.take() {
+            // SAFETY: the mapping of `set`; the reference to it is gone with this.
+            let _ = unsafe { munmap(std::ptr::from_ref(mark).cast_mut().cast(), Self::LEN) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_to_publish_wins() {
+        static VALUE: Published<u32> = Published::nothing();
+        assert_eq!(VALUE.load(), None);
+        assert_eq!(VALUE.replace(None, Box::new(1)), Ok(&1));
+        assert_eq!(VALUE.replace(None, Box::new(2)), Err(Box::new(2)));
+        assert_eq!(VALUE.replace(VALUE.load(), Box::new(3)), Ok(&3));
+        assert_eq!(VALUE.load(), Some(&3));
+    }
+
+    #[test]
+    fn a_mark_stands_in_the_process_that_set_it() {
+        let mark = ForkMark::set();
+        assert!(mark.0.is_some() && mark.stands());
+    }
+}
