@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tests::skipped::leave_out;
 use tests::world::{Run, World};
 
 use crate::machine::*;
@@ -69,16 +70,15 @@ fn hex(world: &World, file: &str, printed: &str) -> String {
 fn systemd_measure() -> Option<PathBuf> {
     let places = ["/usr/lib/systemd/systemd-measure", "/lib/systemd/systemd-measure"];
     let found = places.iter().map(PathBuf::from).find(|path| path.exists());
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "systemd-measure is not installed");
+    if found.is_none() {
+        leave_out("this machine has no systemd-measure");
+    }
     found
 }
 
 #[test]
 fn what_systemd_measure_signs_opens_a_key() {
-    let Some(measure) = systemd_measure() else {
-        eprintln!("skipped: this machine has no systemd-measure");
-        return;
-    };
+    let Some(measure) = systemd_measure() else { return };
     let world = world();
     authority(&world, "boss", RSA);
     for (name, content) in [("linux", "a kernel"), ("osrel", "ID=test\n"), ("cmdline", "root=/dev/vda")] {
