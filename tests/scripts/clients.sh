@@ -110,8 +110,10 @@ row() {
         interop:web::*) client='any server' ;;
         interop:openssl::engine_*) client='OpenSSL 3.0, engine' scenario=${scenario#engine_} ;;
         interop:openssl::provider_*) client='OpenSSL 3.5, provider' scenario=${scenario#provider_} ;;
-        interop:gnutls::*) client=GnuTLS ;;
-        interop:nss::*) client=NSS ;;
+        interop:gnutls::gnutls_3_7::*) client='GnuTLS 3.7' ;;
+        interop:gnutls::gnutls_3_8::*) client='GnuTLS 3.8' ;;
+        interop:nss::nss_3_87::*) client='NSS 3.87' ;;
+        interop:nss::nss_3_110::*) client='NSS 3.110' ;;
         interop:p11kit::*) client=p11-kit ;;
         interop:pages::*) client=documents ;;
         interop:costs::*) client='README' scenario=${scenario#the_readme_} ;;
@@ -130,7 +132,7 @@ row() {
         open_token:java_*) client='Java, SunPKCS11' scenario=${scenario#java_} ;;
         snippets:*) client='ptool config --snippet' ;;
         clients:openssl_engine) client='OpenSSL 3.0, engine' scenario=signs_and_decrypts ;;
-        clients:gnutls_*) client=GnuTLS scenario=${scenario#gnutls_} ;;
+        clients:gnutls_*) client='GnuTLS 3.7' scenario=${scenario#gnutls_} ;;
         clients:p11_kit_*) client=p11-kit scenario=${scenario#p11_kit_} ;;
         provider:*) client='OpenSSL 3.5, provider' ;;
         languages:python_pkcs11::*) client='Python, python-pkcs11' ;;
