@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::skipped::leave_out;
+use tests::skip::left_out;
 use tests::world::Run;
 
 /// Where this package's sources are.
@@ -19,7 +19,7 @@ pub(crate) fn prepared(script: &str) -> Option<PathBuf> {
     match run.status {
         Some(0) => Some(PathBuf::from(run.text().trim_end())),
         Some(3) => {
-            leave_out(run.stderr.lines().last().unwrap_or("no reason given"));
+            left_out(run.stderr.lines().last().unwrap_or("no reason given"));
             None
         }
         _ => panic!("{script}: {run:?}"),

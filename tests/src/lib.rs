@@ -7,7 +7,6 @@
 //!   `p11probe`, and [`call`] is what the two say to each other.
 //! - [`peer`]: the established module in the place of ours.
 //! - [`migrant`]: tpm2-pkcs11 beside it, on the same TPM.
-//! - [`skipped`]: what this machine cannot do.
 //! - [`desk`]: where real programs work; [`sshd`]: one to log in to.
 //! - [`documents`]: the documents, block by block.
 //! - [`fuzz`]: random input, random calls, and many processes at once.
@@ -28,7 +27,7 @@ pub mod peer;
 pub mod probe;
 pub mod product;
 pub mod signatures;
-pub mod skipped;
+pub mod skip;
 pub mod sshd;
 pub mod world;
 

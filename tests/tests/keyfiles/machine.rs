@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tests::product;
-use tests::skipped::leave_out;
+use tests::skip::left_out;
 use tests::world::{Run, World};
 
 pub(crate) const PIN: &str = "user-pin";
@@ -99,7 +99,7 @@ pub(crate) fn has_tpm2_openssl() -> bool {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let there = text.split('"').nth(1).is_some_and(|modules| Path::new(modules).join("tpm2.so").exists());
     if !there {
-        leave_out("tpm2-openssl is not installed");
+        left_out("tpm2-openssl is not installed; tests/scripts/packages.sh check");
     }
     there
 }
