@@ -91,6 +91,12 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
+        if let Error::DeviceError(what) = &error
+            && let Some(what) = what.strip_prefix("invalid argument: ")
+        {
+            // Nothing was asked of the TPM that it could have failed at.
+            return Failure::general(what, "");
+        }
         let what = match error {
             // Arguments and handles are words of the C interface.
             Error::ArgumentsBad(what) => what.to_owned(),

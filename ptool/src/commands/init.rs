@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use serde::Serialize;
+use token::Error;
 use token::admin::{Admin, InitRequest, PrimaryTemplate, handle_of_reference};
 
 use super::Context;
 use crate::cli::{HandleOrFile, Init, ParentTemplate};
-use crate::errors::Failure;
+use crate::errors::{Failure, Status};
 use crate::output::{self, note};
 use crate::pins;
 use crate::progress::Progress;
@@ -20,6 +21,9 @@ struct Initialized {
     handle: Option<String>,
     id: i64,
 }
+
+/// What the TPM's layer says of it.
+const OTHER_AUTH: &str = "the storage key has another authorisation value than the given one";
 
 pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Failure> {
     let owner_auth = pins::authorization(pins::OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
@@ -34,7 +38,14 @@ pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Fail
     let progress = slow.then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
     let primary = Admin::init(context.config.clone(), &request);
     drop(progress);
-    let primary = primary?;
+    let primary = primary.map_err(|error| match error {
+        Error::DeviceError(what) if what.ends_with(OTHER_AUTH) => Failure::new(
+            Status::Tpm,
+            "the primary key there has another authorization than the given one",
+            "--primary-auth gives it; --primary-handle names another place for a key.",
+        ),
+        error => error.into(),
+    })?;
     if primary.handle.is_none() && request.transient.is_none() {
         note("the TPM keeps no key for its owner: the primary key is made again at each use, which takes time");
     }
