@@ -72,6 +72,14 @@ impl Failure {
     }
 }
 
+/// What is wrong with what was asked for, where the TPM had nothing to fail at.
+pub(crate) fn of_an_argument(error: &Error) -> Option<&str> {
+    match error {
+        Error::DeviceError(what) => what.strip_prefix("invalid argument: "),
+        _ => None,
+    }
+}
+
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_ascii_uppercase());
@@ -91,10 +99,7 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        if let Error::DeviceError(what) = &error
-            && let Some(what) = what.strip_prefix("invalid argument: ")
-        {
-            // Nothing was asked of the TPM that it could have failed at.
+        if let Some(what) = of_an_argument(&error) {
             return Failure::general(what, "");
         }
         let what = match error {

@@ -81,7 +81,6 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("PKCS#11 Provider URI v1.0", Silent("of the file format of pkcs11-provider")),
     ("PKCS#11 PROVIDER URI", Silent("of the file format of pkcs11-provider")),
     ("tpm2-cryptoki backup 1 ", Silent("what a digest begins with")),
-    ("the storage key has another authorisation", Silent("by which another failure is known, that says it better")),
     ("tpm2-pkcs11 token", Silent("what a digest begins with")),
     ("tpm2-pkcs11 object", Silent("what a digest begins with")),
     ("TPM2 CRYPTOKI BACKUP", Silent("the label of a PEM block")),

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use serde::Serialize;
-use token::Error;
 use token::admin::{Admin, InitRequest, PrimaryTemplate, handle_of_reference};
 
 use super::Context;
 use crate::cli::{HandleOrFile, Init, ParentTemplate};
-use crate::errors::{Failure, Status};
+use crate::errors::{self, Failure, Status};
 use crate::output::{self, note};
 use crate::pins;
 use crate::progress::Progress;
@@ -21,9 +20,6 @@ struct Initialized {
     handle: Option<String>,
     id: i64,
 }
-
-/// What the TPM's layer says of it.
-const OTHER_AUTH: &str = "the storage key has another authorisation value than the given one";
 
 pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Failure> {
     let owner_auth = pins::authorization(pins::OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
@@ -38,13 +34,13 @@ pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Fail
     let progress = slow.then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
     let primary = Admin::init(context.config.clone(), &request);
     drop(progress);
-    let primary = primary.map_err(|error| match error {
-        Error::DeviceError(what) if what.ends_with(OTHER_AUTH) => Failure::new(
+    let primary = primary.map_err(|error| match errors::of_an_argument(&error) {
+        Some(what) => Failure::new(
             Status::Tpm,
-            "the primary key there has another authorization than the given one",
-            "--primary-auth gives it; --primary-handle names another place for a key.",
+            what,
+            "--primary-auth gives the authorization of the key there; --primary-handle names another place.",
         ),
-        error => error.into(),
+        None => error.into(),
     })?;
     if primary.handle.is_none() && request.transient.is_none() {
         note("the TPM keeps no key for its owner: the primary key is made again at each use, which takes time");
