@@ -87,7 +87,9 @@ impl ImportRequest {
             return Err(NOT_ALWAYS);
         }
         if secret && !self.certificates.is_empty() {
-            return Err(Error::ArgumentsBad("a certificate is about a key pair, and this is a secret key"));
+            return Err(Error::ArgumentsBad(
+                "a certificate is about a key pair, and this is a secret key; leave --cert out",
+            ));
         }
         Ok(())
     }
@@ -126,7 +128,9 @@ impl Admin {
             return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
         }
         if policy.is_some() && matches!(request.key, ForeignKey::Wrapped(_)) {
-            return Err(Error::ArgumentsBad("a wrapped key keeps the policy that it was wrapped with"));
+            return Err(Error::ArgumentsBad(
+                "a wrapped key keeps the policy that it was wrapped with; leave the options about the state of the machine out",
+            ));
         }
         request.check()?;
         if let ForeignKey::Wrapped(wrapped) = &request.key {

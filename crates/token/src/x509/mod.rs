@@ -89,7 +89,9 @@ pub(crate) fn self_signed(
 ) -> Result<Vec<u8>> {
     profile.check()?;
     if profile.subject.is_empty() {
-        return Err(Error::General("a certificate that is its own issuer needs a subject".to_owned()));
+        return Err(Error::General(
+            "a certificate that is its own issuer needs a subject; --subject gives it".to_owned(),
+        ));
     }
     let subject_public_key_info = public_key_info(key)?;
     let extensions = extension::of_certificate(profile, key, &key_identifier(&subject_public_key_info))?;
