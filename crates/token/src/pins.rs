@@ -126,7 +126,7 @@ impl Library {
             return self.replace_user_seal(token, old, &new);
         }
         let config = if row.login_required {
-            check_try(old)?;
+            check_try(old, &seal)?;
             None
         } else {
             let keys = self.keys(token)?;
@@ -151,7 +151,7 @@ impl Library {
     /// Changes the security officer's PIN.
     pub(crate) fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        check_try(old)?;
+        check_try(old, &seal)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let old = adopted::auth_of(old, &seal);

@@ -136,7 +136,8 @@ fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject
     } else {
         let key = PublicKey::from_area(&area).map_err(|_| "its size or curve is not supported here")?;
         link::check(&area).map_err(|error| match error {
-            Error::ArgumentsBad(why) => why.to_owned(),
+            // What to do about it is for who links a key.
+            Error::ArgumentsBad(why) => why.split("; ").next().unwrap_or(why).to_owned(),
             error => error.to_string(),
         })?;
         key.describe(attributes);

@@ -114,7 +114,9 @@ fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
 pub fn handle_of_reference(bytes: &[u8]) -> Result<u32> {
     match parse_reference(bytes) {
         Ok((handle, _)) => Ok(handle),
-        Err(_) => Err(Error::ArgumentsBad("the file is no serialized reference to a persistent object of the TPM")),
+        Err(_) => Err(Error::ArgumentsBad(
+            "the file is no serialized reference to a persistent object of the TPM; `tpm2_evictcontrol -o` writes such files",
+        )),
     }
 }
 
