@@ -1,7 +1,7 @@
 //! Where PINs and authorizations come from: the command line, files, the environment, credentials, a prompt.
 //!
-//! Every copy made here is wiped. The copies the system keeps of an argument or of the environment cannot be; this is why
-//! files and the prompt exist.
+//! Every copy made here is wiped. Those that the system and the parser of the command line keep of an argument, or of the
+//! environment, are not; this is why files and the prompt exist.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -80,6 +80,23 @@ fn a_terminal_gets_tables_and_colours_and_a_pipe_gets_yaml() {
     assert!(seen("ptool listtokens | cat").starts_with("- id: 1"));
 }
 
+/// A terminal without echo would look as if it were dead.
+#[test]
+fn a_prompt_that_is_killed_leaves_the_terminal_as_it_was() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    for (signal, status) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let line = "sh -c 'echo $$ >pid; exec ptool initpin --label=t'; echo status $?; stty -a";
+        let mut session = Session::start(&machine, line);
+        session.wait_for("Security officer PIN: ");
+        let pid = std::fs::read_to_string(machine.home.path().join("pid")).unwrap();
+        assert!(machine.shell(&format!("kill -{signal} {pid}")).status.success());
+        session.wait_for(&format!("status {status}"));
+        let (_, seen) = session.end();
+        assert!(seen.contains(" icanon iexten echo "), "{signal}: {seen}");
+    }
+}
+
 #[test]
 fn listing_needs_no_tpm() {
     let mut machine = Machine::new();

@@ -107,6 +107,11 @@ fn export_parity() {
 }
 
 #[test]
+fn primary_auth() {
+    replay_with(&["tpm2_evictcontrol"], "primary-auth.txt");
+}
+
+#[test]
 fn first_pin() {
     replay("first-pin.txt");
 }
@@ -200,6 +205,7 @@ fn replay(name: &str) {
 fn replay_on(machine: &Machine, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);
     let recorded = std::fs::read_to_string(path).unwrap();
+    assert!(recorded.contains("$ "), "{name}: nothing is played");
     let mut lines = recorded.lines().peekable();
     let (mut differences, mut anew) = (String::new(), String::new());
     while let Some(line) = lines.next() {
@@ -262,6 +268,14 @@ fn matches(pattern: &str, line: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+#[test]
+fn every_transcript_is_played() {
+    let names = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap();
+    for name in names.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        assert!(include_str!("transcripts.rs").contains(&format!("\"{name}\")")), "{name}");
+    }
 }
 
 #[test]

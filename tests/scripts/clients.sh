@@ -95,6 +95,7 @@ row() {
         interop:nss::*) client=NSS ;;
         interop:p11kit::*) client=p11-kit ;;
         interop:pages::*) client=documents ;;
+        interop:costs::*) client='README' scenario=${scenario#the_readme_} ;;
         *:*curl_engine*) client='curl, engine' scenario=client_certificate ;;
         *:*curl_provider*) client='curl, provider' scenario=client_certificate ;;
         *:*stunnel_engine) client='stunnel, engine' scenario=server ;;

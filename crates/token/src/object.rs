@@ -325,8 +325,17 @@ impl Object {
             bits,
             private: self.is_private(),
             backup: self.key.as_ref().map(|_| self.recovery_key().is_some()),
-            policy: self.policy.as_ref().map(|policy| policy.to_string()),
+            policy: self.policy.as_ref().map(|policy| match self.is_bound() {
+                true => policy.to_string(),
+                false => format!("{policy}, or its authorization value alone"),
+            }),
         }
+    }
+
+    /// Is there no way to use the key but by its policy? A linked one may have another.
+    fn is_bound(&self) -> bool {
+        let area = self.key.as_ref().and_then(|key| key.wrapped.public_area().ok());
+        area.is_some_and(|area| !area.attributes().contains(tpm::Attributes::USER_WITH_AUTH))
     }
 
     /// The parent of the TPM's key, if that is not the token's primary.

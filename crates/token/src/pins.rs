@@ -126,7 +126,7 @@ impl Library {
             return self.replace_user_seal(token, old, &new);
         }
         let config = if row.login_required {
-            check_try(old)?;
+            check_try(old, &seal)?;
             None
         } else {
             let keys = self.keys(token)?;
@@ -151,7 +151,7 @@ impl Library {
     /// Changes the security officer's PIN.
     pub(crate) fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        check_try(old)?;
+        check_try(old, &seal)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let old = adopted::auth_of(old, &seal);
@@ -285,13 +285,23 @@ impl Library {
         Ok(rows.into_iter().next())
     }
 
-    /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store.
+    /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store. Of one that is there already,
+    /// the authorisation value and the place are set right.
     pub(crate) fn make_primary(&self, store: &Store, request: &tpm::PrimaryRequest) -> Result<PrimaryRow> {
         let tpm = self.tpm()?;
         let primary = tpm.storage_primary(request)?;
         let known = store.primaries()?.into_iter().find(|row| row.name == primary.name().as_bytes());
         if let Some(row) = known {
-            return Ok(row);
+            // The same key all the same: neither its authorisation value nor its place is in its name.
+            if row.auth != request.primary_auth {
+                store.set_primary_auth(row.id, &request.primary_auth)?;
+            }
+            if let (tpm::Location::Persistent(handle), Some(before)) = (primary.location, row.handle)
+                && handle != before
+            {
+                store.set_primary_handle(row.id, handle)?;
+            }
+            return store.primary(row.id)?.ok_or_else(|| Error::Store("the primary is no longer there".to_owned()));
         }
         let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
         let capabilities = serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?;

@@ -61,6 +61,29 @@ fn p11tool_lists_generates_writes_and_exports() {
     ));
 }
 
+/// The chain of a certificate is on the token too, and its end is trusted because the security officer says so.
+#[test]
+fn p11tool_exports_chains_and_marks_trust() {
+    let bench = bench();
+    bench.certify("p384");
+    bench.sh(&format!(
+        "./p11 --login --write --load-certificate=p384.crt --label=p384 --id=04 '{TOKEN}'
+         ./p11 --so-login --write --load-certificate=ca.crt --label=authority --mark-ca --mark-trusted '{TOKEN}'
+         ./p11 --login --export-chain '{TOKEN};object=p384;type=cert' >chain"
+    ));
+    let count = bench.text("chain").matches("BEGIN CERTIFICATE").count();
+    assert_eq!(count, 2, "{}", bench.text("chain"));
+    bench.sh("csplit -s -f part chain '/BEGIN CERTIFICATE/' '{*}'
+         for pair in 'part01 p384.crt' 'part02 ca.crt'; do set -- $pair; cmp <(openssl x509 -in $1 -outform DER) <(openssl x509 -in $2 -outform DER); done");
+    let flags = bench.sh(&format!("./p11 --list-all-trusted '{TOKEN}'")).text();
+    assert!(flags.contains("authority") && flags.contains("CKA_TRUSTED") && !flags.contains("object=p384"), "{flags}");
+    // A user has no say in it.
+    bench.sh(&format!(
+        "not ./p11 --login --write --load-certificate=ca.crt --label=mine --mark-ca --mark-trusted '{TOKEN}' >refused
+         ./p11 --list-all-trusted '{TOKEN}' >trusted; not grep object=mine trusted"
+    ));
+}
+
 #[test]
 fn p11tool_initialises_tokens() {
     let bench = bench();

@@ -1,6 +1,8 @@
 //! Other people's programs, unmodified: each test is a scenario of one of them on a token in a software TPM.
 
 mod bench;
+#[cfg(feature = "clients")]
+mod costs;
 mod gnutls;
 mod nss;
 mod openssl;

@@ -98,3 +98,27 @@ fn selfserv_and_tstclnt_shake_hands() {
         }
     }
 }
+
+#[test]
+fn cmsutil_signs_and_reads_letters() {
+    let bench = bench();
+    bench.authority();
+    bench.sh("certutil -A -d sql:db -n authority -t CT,C,C -a -i ca.crt");
+    for (label, id) in [("rsa", "01"), ("p256", "03")] {
+        bench.certify(label);
+        bench.sh(&format!(
+            "openssl x509 -in {label}.crt -outform DER -out {label}.der
+             pkcs11-tool --module $MODULE --token-label alpha --login --pin {PIN} --write-object {label}.der --type cert --id {id} --label {label}
+             cmsutil -S -d sql:db -f token-pin -N alpha:{label} -G -i letter -o signed
+             cmsutil -D -d sql:db -f token-pin -i signed -o opened; cmp opened letter"
+        ));
+        bench.plain_sh(
+            "rm opened; openssl cms -verify -binary -inform DER -in signed -CAfile ca.crt -purpose any -out opened 2>cms.log; cmp opened letter",
+        );
+    }
+    // From OpenSSL to NSS, and from NSS to OpenSSL and back.
+    bench.plain_sh("openssl cms -encrypt -binary -aes256 -in letter -outform DER -out sealed rsa.crt");
+    bench.sh("rm opened; cmsutil -D -d sql:db -f token-pin -i sealed -o opened; cmp opened letter
+         cmsutil -E -d sql:db -f token-pin -r alpha:rsa -i letter -o sealed
+         rm opened; cmsutil -D -d sql:db -f token-pin -i sealed -o opened; cmp opened letter");
+}

@@ -171,3 +171,34 @@ fn a_store_that_cannot_be_looked_at_is_not_said_to_be_none() {
     let run = world.ptool(&["listtokens", "--path=loop"]);
     assert!(run.status == Some(5) && !run.stderr.contains("there is no store"), "{run:?}");
 }
+
+/// That software asks nothing of a PIN: it may be empty without a word of it in the settings, or longer than ours.
+#[test]
+fn pins_that_would_be_none_here_open_what_came_over() {
+    let workshop = Workshop::new();
+    let long = "a sentence of some length ".repeat(8);
+    let store = workshop.store(8, "odd");
+    for (id, label, so, user) in [(1, "empty", "", ""), (2, "long", long.as_str(), long.as_str())] {
+        store.token(id, Some(label), INITIALIZED);
+        store.pins_of(id, so, Some(user));
+        store.object(id, &workshop.private_key("key", &mechanisms(8), false));
+    }
+    drop(store);
+    assert_eq!(workshop.migrate("odd", &[]).0, Some(0));
+    let world = &workshop.world;
+    for (label, pin) in [("--label=empty", ""), ("--label=long", &long)] {
+        let (so, user) = (format!("--sopin={pin}"), format!("--userpin={pin}"));
+        world.ptool_ok(&["verify", label, &user]);
+        world.ptool_ok(&["verify", label, &so]);
+        assert_eq!(world.ptool(&["verify", label, "--userpin=wrong"]).status, Some(3), "{label}");
+        world.ptool_ok(&["changepin", label, &format!("--old={pin}"), "--new=new-user"]);
+        world.ptool_ok(&["changepin", label, "--user=so", &format!("--old={pin}"), "--new=new-officer"]);
+        // From then on they are PINs like others.
+        world.proxy.mark();
+        assert_eq!(world.ptool(&["verify", label, &so]).status, Some(3), "{label}");
+        assert!(!world.proxy.mark().names().contains(&"Unseal"), "what can be no PIN was tried: {label}");
+        world.ptool_ok(&["initpin", label, "--sopin=new-officer", &format!("--userpin={USER_PIN}")]);
+    }
+    workshop.assert_signs("empty", "key");
+    workshop.assert_signs("long", "key");
+}

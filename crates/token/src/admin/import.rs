@@ -119,7 +119,7 @@ impl Admin {
     /// The same, with a policy, as [`Admin::add_bound_key`] has it.
     ///
     /// # Errors
-    /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be.
+    /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be, and for what a secret key cannot keep.
     pub fn import_bound(&self, request: &ImportRequest, policy: Option<&PolicyRequest>) -> Result<Imported> {
         let policy = policy.map(|policy| self.policy(policy)).transpose()?;
         let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
@@ -253,10 +253,12 @@ impl Admin {
 /// The TPM refuses what was not wrapped for it as something that was altered.
 pub(super) fn not_for_us(error: tpm::Error) -> Error {
     match error {
-        tpm::Error::Integrity | tpm::Error::AuthFailed | tpm::Error::Malformed(_) | tpm::Error::Invalid(_) => {
+        tpm::Error::Integrity | tpm::Error::AuthFailed | tpm::Error::Malformed(_) => {
             log::info!("the TPM refused the key: {error}");
             Error::WrappedKeyInvalid
         }
+        // Not for want of the right TPM.
+        tpm::Error::Invalid(what) => Error::ArgumentsBad(what),
         error => error.into(),
     }
 }

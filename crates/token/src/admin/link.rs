@@ -71,17 +71,33 @@ impl Admin {
         let (key, parent) = match &request.key {
             TpmObject::Persistent(handle) => (self.persistent(*handle)?, None),
             TpmObject::Blob { public, private, parent } => {
-                let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
+                let wrapped = in_order(public, private)?;
                 check(&wrapped.public_area().map_err(|_| NO_KEY)?)?;
                 let parent = self.parent_of(&token, &wrapped, *parent)?;
                 (wrapped, parent)
             }
         };
         let name = key.name()?;
-        let (policy, approvals) = match policy_of(&key.public_area()?, &request.policy)? {
+        let area = key.public_area()?;
+        let (mut policy, mut approvals) = match policy_of(&area, &request.policy)? {
             Some((policy, approvals)) => (Some(policy), approvals),
             None => (None, Vec::new()),
         };
+        let primary = parent.as_ref().unwrap_or(&token.primary);
+        let has_both = policy.is_some() && area.attributes().contains(tpm::Attributes::USER_WITH_AUTH);
+        // A value that nobody gave, and that may be counted as a wrong one, is not tried.
+        let may_try = !request.auth.is_empty() || area.attributes().contains(tpm::Attributes::NO_DA);
+        if has_both && may_try {
+            let by_auth = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: None };
+            if self.library.tpm()?.can_use(&by_auth)? {
+                log::warn!(
+                    "the key works with its authorization value alone: it is linked without the policy of its file"
+                );
+                (policy, approvals) = (None, Vec::new());
+            } else if !request.auth.is_empty() {
+                return Err(WRONG_AUTH);
+            }
+        }
         if policy.as_ref().is_some_and(BoundPolicy::is_free)
             && (!request.auth.is_empty() || request.always_authenticate)
         {
@@ -89,7 +105,6 @@ impl Admin {
                 "the policy of the key asks for no authorization value, and for no PIN; leave --auth and --attr-always-authenticate out",
             ));
         }
-        let primary = parent.as_ref().unwrap_or(&token.primary);
         let by = policy.as_ref().map(|policy| tpm::PolicyUse { policy: policy.policy(), approvals: &approvals });
         let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: by };
         match self.library.tpm()?.can_use(&in_tpm) {
@@ -137,16 +152,20 @@ impl Admin {
         }
         match named {
             None => {}
-            Some(OWNER) => {
+            // Of files by early releases of the TPM engine of OpenSSL.
+            Some(OWNER | 0) => {
                 for template in TEMPLATES.into_iter().rev() {
                     let request = tpm::PrimaryRequest {
                         keeping: tpm::Keeping::Transient,
                         template,
                         ..tpm::PrimaryRequest::default()
                     };
-                    let Ok(parent) = tpm.storage_primary(&request) else { continue };
-                    if tpm.can_load(&parent, key)? {
-                        return Ok(Some(parent));
+                    match tpm.storage_primary(&request) {
+                        Ok(parent) if tpm.can_load(&parent, key)? => return Ok(Some(parent)),
+                        // Not that one; or this TPM has no keys of such a kind.
+                        Ok(_) | Err(tpm::Error::Unsupported(_) | tpm::Error::Response(_)) => {}
+                        Err(tpm::Error::HierarchyAuth) => return Err(OWNER_AUTH),
+                        Err(error) => return Err(error.into()),
                     }
                 }
             }
@@ -165,6 +184,13 @@ impl Admin {
         }
         Err(Error::WrappedKeyInvalid)
     }
+}
+
+/// The two blobs of a key, whichever came first.
+fn in_order(public: &[u8], private: &[u8]) -> Result<tpm::Wrapped> {
+    let either = [(public, private), (private, public)]
+        .map(|(public, private)| tpm::Wrapped { public: public.to_vec(), private: private.to_vec() });
+    either.into_iter().find(|wrapped| wrapped.public_area().is_ok()).ok_or(NO_KEY)
 }
 
 /// The key's policy and its approvals; none for a key that is used by its auth value.
@@ -206,7 +232,11 @@ fn has_reference(policy: &tpm::Policy) -> bool {
 }
 
 const NO_KEY: Error = Error::ArgumentsBad(
-    "the public part is not that of a key of a TPM; name the public blob first, then the private one",
+    "the public part is not that of a key of a TPM; give the public and the private blob, as `tpm2_create` wrote them",
+);
+const OWNER_AUTH: Error = Error::ArgumentsBad(
+    "the key hangs below a primary key that is made anew at each use, for which the TPM's owner hierarchy must have no \
+     authorization; `tpm2_evictcontrol` keeps that primary key in the TPM, and --parent gives its handle",
 );
 const WRONG_AUTH: Error =
     Error::ArgumentsBad("the key has another authorization value than the given one; --auth gives it");
