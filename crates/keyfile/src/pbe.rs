@@ -53,6 +53,8 @@ fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8]) -> Resu
     let parameters = scheme.pbes2().ok_or(BROKEN)?;
     let modest = match &parameters.kdf {
         Kdf::Pbkdf2(kdf) => kdf.iteration_count <= MOST_ROUNDS,
+        // The crate takes the logarithm before it looks at the number (RFC 7914, 2).
+        Kdf::Scrypt(kdf) if !kdf.cost_parameter.is_power_of_two() || kdf.block_size == 0 => return Err(BROKEN),
         Kdf::Scrypt(kdf) => {
             let memory = kdf.cost_parameter.checked_mul(128 * u64::from(kdf.block_size));
             memory.is_some_and(|memory| memory <= MOST_MEMORY) && kdf.parallelization <= MOST_PARALLEL
