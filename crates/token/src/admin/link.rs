@@ -232,7 +232,7 @@ fn has_reference(policy: &tpm::Policy) -> bool {
 }
 
 const NO_KEY: Error = Error::ArgumentsBad(
-    "the public part is not that of a key of a TPM; give the public and the private blob of one key",
+    "the public part is not that of a key of a TPM; give the public and the private blob, as `tpm2_create` wrote them",
 );
 const OWNER_AUTH: Error = Error::ArgumentsBad(
     "the key hangs below a primary key that is made anew at each use, for which the TPM's owner hierarchy must have no \
