@@ -83,6 +83,14 @@ impl Failure {
     }
 }
 
+/// What is wrong with what was asked for, where the TPM had nothing to fail at.
+pub(crate) fn of_an_argument(error: &Error) -> Option<&str> {
+    match error {
+        Error::DeviceError(what) => what.strip_prefix("invalid argument: "),
+        _ => None,
+    }
+}
+
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_ascii_uppercase());
@@ -102,6 +110,9 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
+        if let Some(what) = of_an_argument(&error) {
+            return Failure::general(what, "");
+        }
         let what = match error {
             // Arguments and handles are words of the C interface.
             Error::ArgumentsBad(what) => what.to_owned(),

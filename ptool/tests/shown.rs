@@ -66,6 +66,10 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("a key that works without the PIN cannot", Never("the command line refuses the two options together")),
     ("no PCRs are named, and no authority", Never("without either no policy is asked for")),
     ("only the security officer says what is trusted", Never("--trusted asks for no other PIN")),
+    (
+        "{error}; the primary key was taken out",
+        Never("the disk would have to fail in the very moment, and the TPM too"),
+    ),
     ("the key is wrapped already", Never("the tool says before that the key is wrapped for a TPM")),
     ("there is no algorithm", Never("the command line knows the same names, and refuses others")),
     ("a PKCS#11 URI begins with", Never("what does not begin so is the name of a file")),
@@ -77,6 +81,10 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("a certificate needs a subject or another name", Never("the tool says before that it has no name")),
     ("certificates are signed with SHA-256", Never("the command line knows no other hash")),
     ("the certificate would be valid", Never("a hundred years are the most that the command line takes")),
+    (
+        "{error}; the primary key was taken out",
+        Never("the store would have to fail in the very moment, and the TPM after it"),
+    ),
     ("the URI cannot be encoded", Never("it has no more than a string in it")),
     ("PKCS#11 Provider URI v1.0", Silent("of the file format of pkcs11-provider")),
     ("PKCS#11 PROVIDER URI", Silent("of the file format of pkcs11-provider")),

@@ -3,7 +3,7 @@
 #
 #   trixie.sh [DIRECTORY]
 #
-# The directory is TPM2_CRYPTOKI_TRIXIE or tests/.cache/trixie-2 if none is given. Makes it if it is not there, which takes about a
+# The directory is TPM2_CRYPTOKI_TRIXIE or tests/.cache/trixie-3 if none is given. Makes it if it is not there, which takes about a
 # minute and 500 MB; a second run says only that it is. Packages come from where this machine's apt gets its own. What is said
 # goes to standard error, the directory alone to standard output.
 #
@@ -14,9 +14,9 @@ set -euo pipefail
 
 readonly SUITE=${TPM2_CRYPTOKI_SUITE:-trixie}
 # The recipe's version is a part of the finished tree: a change here makes another one.
+readonly RECIPE=3
 case $SUITE in
     trixie)
-        readonly RECIPE=2
         given=${TPM2_CRYPTOKI_TRIXIE:-}
         packages=pkcs11-provider,openssl,opensc,openssh-client,openssh-server,nginx-light,apache2-bin,stunnel4,curl,gnutls-bin
         packages+=,p11-kit,p11-kit-modules,libnss3-tools,git,passwd,procps
@@ -24,7 +24,6 @@ case $SUITE in
         packages+=,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64,libtss2-tcti-cmd0t64,socat
         ;;
     *)
-        readonly RECIPE=3
         given=${TPM2_CRYPTOKI_BOOKWORM:-}
         packages=openssl,libengine-pkcs11-openssl,opensc,openssh-client,openssh-server,p11-kit,passwd
         ;;

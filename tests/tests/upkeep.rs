@@ -85,36 +85,6 @@ fn init_keeps_one_primary_however_often_it_is_called() {
     world.assert_clean();
 }
 
-/// The end of docs/RECOVERY.md, on a machine where it is needed.
-#[test]
-fn after_a_clear_one_can_begin_anew() {
-    let desk = Desk::new();
-    let world = &desk.world;
-    tool(world, "tpm2_clear", &["-Q", "-c", "p"]);
-    let lost = world.ptool(&["srk"]);
-    assert_eq!(lost.status, Some(4), "a lost storage key was shown: {lost:?}");
-    world.ptool_ok(&["rmtoken", "--label=alpha"]);
-    world.ptool_ok(&["init"]);
-    assert_eq!(json(world, &["listprimaries"]).as_array().unwrap().len(), 2);
-    world.ptool_ok(&["addtoken", "--label=mine", "--sopin=officer", "--userpin=user-pin"]);
-    world.ptool_ok(&["addkey", "--label=mine", "--userpin=user-pin", "--algorithm=ecc256"]);
-    // What others wrap keys for is what the TPM has.
-    world.ptool_ok(&["srk", "--format=tpm2b", "-o", "srk"]);
-    tool(world, "tpm2_readpublic", &["-Q", "-c", "0x81000001", "-o", "theirs"]);
-    assert_eq!(desk.read("srk"), desk.read("theirs"));
-    assert_eq!(world.ptool(&["srk", "--pid=1"]).status, Some(4));
-    // C_InitToken makes its token there, too.
-    let slot = json(world, &["addemptytoken", "--pid=2"])["slot"].to_string();
-    let module = tests::product::module();
-    let arguments = ["--slot", &slot, "--init-token", "--label=new", "--so-pin=officer"];
-    let run = Run::of(world.command("pkcs11-tool").arg("--module").arg(module).args(arguments));
-    assert!(run.success(), "{run:?}");
-    // And the lost one goes without a trace in the TPM.
-    assert_eq!(json(world, &["destroy", "--pid=1", "--yes"])["evicted"], false);
-    world.ptool_ok(&["verify", "--label=mine", "--userpin=user-pin", "--sopin=officer"]);
-    world.assert_clean();
-}
-
 #[test]
 fn destroy_takes_all_or_nothing() {
     let desk = Desk::new();
@@ -142,4 +112,31 @@ fn destroy_takes_all_or_nothing() {
     assert_eq!((&gone["evicted"], gone["tokens"].as_array().unwrap().len()), (&Value::from(true), 3));
     assert!(handles(world).is_empty());
     world.assert_clean();
+}
+
+#[test]
+fn an_init_that_fails_leaves_nothing() {
+    let desk = Desk::of(World::empty());
+    let world = &desk.world;
+    tool(world, "tpm2_changeauth", &["-c", "owner", "chef"]);
+    let refused = world.ptool(&["init"]);
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(!world.store_file().exists(), "an empty store was left behind");
+    // A store that cannot be made.
+    let refused = world.ptool(&["init", "--hierarchy-auth=chef", "--path=letter/store"]);
+    assert_eq!(refused.status, Some(5), "{refused:?}");
+    assert!(handles(world).is_empty(), "a key that no store knows was left in the TPM");
+    assert_eq!(json(world, &["init", "--hierarchy-auth=chef"])["action"], "Created");
+    world.assert_clean();
+}
+
+#[test]
+fn many_at_once_enter_one_primary() {
+    let world = World::empty().managed();
+    world.ptool_ok(&["init", "--path=other"]);
+    let inits: Vec<_> = (0..6).map(|_| world.command(tests::product::ptool()).arg("init").spawn().unwrap()).collect();
+    for mut init in inits {
+        assert!(init.wait().unwrap().success());
+    }
+    assert_eq!(json(&world, &["listprimaries"]).as_array().unwrap().len(), 1);
 }

@@ -88,6 +88,8 @@ fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &
             let blocks = parameters.encryption.key_size().div_ceil(SHORTEST_PRF);
             work.take(u64::from(kdf.iteration_count) * blocks as u64)?;
         }
+        // The crate takes the logarithm before it looks at the number (RFC 7914, 2).
+        Kdf::Scrypt(kdf) if !kdf.cost_parameter.is_power_of_two() || kdf.block_size == 0 => return Err(BROKEN),
         Kdf::Scrypt(kdf) => {
             let memory = kdf.cost_parameter.checked_mul(128 * u64::from(kdf.block_size));
             let memory = memory.filter(|memory| *memory <= MOST_MEMORY && kdf.parallelization <= MOST_PARALLEL);

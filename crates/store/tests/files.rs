@@ -1,5 +1,5 @@
 //! Whose files are opened, how new ones come into being, and what a damaged one does.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod common;
 

@@ -49,12 +49,17 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
     let token = find_token(&admin, &options.label.label)?;
     let file = files::read(&options.privkey)?;
     let (key, found) = foreign_key(context.around, options, &file)?;
-    let mut certificates: Vec<Certificate> = found.certificates;
+    let mut given: Vec<Certificate> = found.certificates;
     for path in &options.cert {
         let more = keyfile::read_certificates(files::read(path)?.expose());
-        certificates.extend(more.map_err(|error| files::unreadable(path, &error))?);
+        given.extend(more.map_err(|error| files::unreadable(path, &error))?);
     }
-    certificates.dedup();
+    let mut certificates: Vec<Certificate> = Vec::new();
+    for certificate in given {
+        if !certificates.contains(&certificate) {
+            certificates.push(certificate);
+        }
+    }
     if let ForeignKey::Private(key) = &key {
         check_certificates(&certificates, key)?;
     }
@@ -87,11 +92,14 @@ fn named(hash: HmacHash) -> Hash {
 }
 
 pub(super) fn parts(certificate: Certificate) -> CertificateParts {
+    let normal = keyfile::PublicKey::from_spki(&certificate.public_key).map(|key| key.spki());
     CertificateParts {
+        common_name: certificate.common_name(),
         value: certificate.der,
         subject: certificate.subject,
         issuer: certificate.issuer,
         serial: certificate.serial,
+        public_key: normal.unwrap_or(certificate.public_key),
     }
 }
 

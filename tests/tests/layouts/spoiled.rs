@@ -202,3 +202,41 @@ fn pins_that_would_be_none_here_open_what_came_over() {
     workshop.assert_signs("empty", "key");
     workshop.assert_signs("long", "key");
 }
+
+#[test]
+fn a_token_that_came_over_before_says_what_is_not_here() {
+    let workshop = Workshop::new();
+    let store = workshop.store(9, "two");
+    store.token(1, Some("tok"), INITIALIZED);
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", &mechanisms(9), false));
+    store.object(1, "{");
+    // An item that is none leaves the rest; a list of nothing else would allow everything.
+    store.object(1, &workshop.private_key("some", "!!seq [ !!str \"zz\", !!int \"4161\" ]", false));
+    store.object(1, &workshop.private_key("any", "!!seq [ !!str \"zz\" ]", false));
+    let (status, report) = workshop.migrate("two", &[]);
+    let objects = report["tokens"][0]["objects"].as_array().unwrap();
+    let actions: Vec<_> = objects.iter().map(|object| object["action"].as_str().unwrap()).collect();
+    assert_eq!((status, actions), (Some(1), vec!["migrate", "skip", "migrate", "skip"]), "{report:#}");
+    assert!(objects[3]["why"].as_str().unwrap().contains("allowed mechanisms"), "{report:#}");
+    workshop.assert_signs("tok", "key");
+    // What is made there afterwards.
+    store.object(1, &workshop.private_key("later", &mechanisms(9), false));
+    let (status, report) = workshop.migrate("two", &[]);
+    let notes = report["tokens"][0]["notes"].to_string();
+    assert_eq!((status, &report["tokens"][0]["action"]), (Some(0), &Value::from("present")), "{report:#}");
+    assert!(notes.contains("objects 2, 4 (\\\"any\\\"), 5 (\\\"later\\\"):"), "{notes}");
+}
+
+#[test]
+fn a_copy_that_a_failed_upgrade_left_is_named() {
+    let workshop = Workshop::new();
+    two_tokens(&workshop);
+    let directory = workshop.directory("two");
+    let copy = directory.join("tpm2_pkcs11.sqlite3.bak");
+    std::fs::rename(directory.join("tpm2_pkcs11.sqlite3"), &copy).unwrap();
+    workshop.tpm.release();
+    let run = workshop.world.ptool(&["migrate", "--from", directory.to_str().unwrap()]);
+    assert!(run.status == Some(5) && run.stderr.contains(copy.to_str().unwrap()), "{run:?}");
+    workshop.world.ptool_ok(&["migrate", "--from", copy.to_str().unwrap()]);
+}

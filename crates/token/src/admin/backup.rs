@@ -186,7 +186,7 @@ impl Admin {
         let session = self.log_in_as_user(&token, pin)?;
         let object = self.private_key(&token, which)?;
         let parent = object.recovery_key().ok_or(Error::ArgumentsBad(
-            "the key was made without --backup: the TPM gives it to nobody, and no backup of it can be made",
+            "the key was made without --backup: the TPM gives it to nobody, and no backup of it can be made; `ptool addkey --backup` makes keys that can be backed up",
         ))?;
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NOT_A_BACKUP) };
         let auth = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;

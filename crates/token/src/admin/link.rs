@@ -101,7 +101,9 @@ impl Admin {
         if policy.as_ref().is_some_and(BoundPolicy::is_free)
             && (!request.auth.is_empty() || request.always_authenticate)
         {
-            return Err(Error::ArgumentsBad("the policy of the key asks for no authorization value, and for no PIN"));
+            return Err(Error::ArgumentsBad(
+                "the policy of the key asks for no authorization value, and for no PIN; leave --auth and --attr-always-authenticate out",
+            ));
         }
         let by = policy.as_ref().map(|policy| tpm::PolicyUse { policy: policy.policy(), approvals: &approvals });
         let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: by };
@@ -134,7 +136,9 @@ impl Admin {
 
     fn persistent(&self, handle: u32) -> Result<tpm::Wrapped> {
         let area = self.library.tpm()?.public_of(handle)?;
-        let area = area.ok_or(Error::ArgumentsBad("the TPM has nothing at this handle"))?;
+        let area = area.ok_or(Error::ArgumentsBad(
+            "the TPM has nothing at this handle; `tpm2_getcap handles-persistent` shows where it has something",
+        ))?;
         check(&area)?;
         Ok(tpm::Wrapped::persistent(area.marshal()?, handle))
     }
@@ -167,9 +171,11 @@ impl Admin {
             }
             Some(handle) => {
                 let area = tpm.public_of(handle)?;
-                let area = area.ok_or(Error::ArgumentsBad("the TPM has nothing at the handle of the key's parent"))?;
+                let area = area.ok_or(Error::ArgumentsBad(
+                    "the TPM has nothing at the handle of the key's parent; --parent gives it",
+                ))?;
                 let parent = tpm::Primary::new(tpm::Location::Persistent(handle), area.marshal()?).map_err(|_| {
-                    Error::ArgumentsBad("the parent of the key is no storage key that this TPM made for itself alone")
+                    Error::ArgumentsBad("the parent of the key is no storage key that this TPM made for itself alone; --parent gives its handle")
                 })?;
                 if tpm.can_load(&parent, key)? {
                     return Ok(Some(parent));
@@ -192,7 +198,9 @@ fn policy_of(area: &tpm::PublicArea, file: &KeyFilePolicy) -> Result<Option<(Bou
     if file.commands.is_empty() && file.approvals.is_empty() {
         return match area.attributes().contains(tpm::Attributes::USER_WITH_AUTH) {
             true => Ok(None),
-            false => Err(Error::ArgumentsBad("the key is used by a policy only, and nothing here says by which")),
+            false => Err(Error::ArgumentsBad(
+                "the key is used by a policy only, and nothing here says by which; a TSS2 file can say it",
+            )),
         };
     }
     let commands = |commands: &[(u32, Vec<u8>)]| -> Vec<tpm::PolicyCommand> {
@@ -223,7 +231,9 @@ fn has_reference(policy: &tpm::Policy) -> bool {
         .any(|step| matches!(step, tpm::PolicyStep::Authorize { policy_ref, .. } if !policy_ref.is_empty()))
 }
 
-const NO_KEY: Error = Error::ArgumentsBad("the public part is not that of a key of a TPM");
+const NO_KEY: Error = Error::ArgumentsBad(
+    "the public part is not that of a key of a TPM; give the public and the private blob, as `tpm2_create` wrote them",
+);
 const OWNER_AUTH: Error = Error::ArgumentsBad(
     "the key hangs below a primary key that is made anew at each use, for which the TPM's owner hierarchy must have no \
      authorization; `tpm2_evictcontrol` keeps that primary key in the TPM, and --parent gives its handle",
@@ -235,11 +245,13 @@ const WRONG_AUTH: Error =
 pub(super) fn check(area: &tpm::PublicArea) -> Result<()> {
     let has = |attribute| area.attributes().contains(attribute);
     if PublicKey::from_area(area).is_err() {
-        return Err(Error::ArgumentsBad("the key is neither RSA nor on P-224, P-256, P-384 or P-521"));
+        return Err(Error::ArgumentsBad(
+            "the key is neither RSA nor on P-224, P-256, P-384 or P-521; name another key",
+        ));
     }
     if has(tpm::Attributes::RESTRICTED) {
         return Err(Error::ArgumentsBad(
-            "the key is restricted: it works on what the TPM itself made, and on nothing else",
+            "the key is restricted: it works on what the TPM itself made, and on nothing else; name another key",
         ));
     }
     if area.has_scheme() {

@@ -107,7 +107,7 @@ impl Admin {
         let empty = slots.into_iter().find(|slot| tokens.iter().all(|token| token.slot != *slot));
         empty
             .map(|slot| slot.0)
-            .ok_or(Error::ArgumentsBad("the configuration hides the empty slot: empty-slot = \"off\""))
+            .ok_or(Error::ArgumentsBad("the configuration hides the empty slot: empty-slot = \"off\"; change it there"))
     }
 }
 
