@@ -140,7 +140,8 @@ fn follow(page: &str, blocks: &[Block], mut bench: Bench) {
         assert!(run.success(), "{page}:\n{script}\n{run:?}\n--- log\n{}\n{logs}", end_of(&bench.world.log()));
     };
     // -x says which line it was. An agent that a page starts and leaves to its reader ends with the page.
-    let lines = format!("trap '[ -z \"${{SSH_AGENT_PID:-}}\" ] || kill \"$SSH_AGENT_PID\" 2>/dev/null || :' EXIT\n{anybody}");
+    let lines =
+        format!("trap '[ -z \"${{SSH_AGENT_PID:-}}\" ] || kill \"$SSH_AGENT_PID\" 2>/dev/null || :' EXIT\n{anybody}");
     check(&anybody, bench.run("bash", &["-euxo", "pipefail", "-c", &lines]));
     if !root.is_empty() && !bench.is_tree() {
         if nix::unistd::geteuid().is_root() {
