@@ -81,10 +81,6 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("a certificate needs a subject or another name", Never("the tool says before that it has no name")),
     ("certificates are signed with SHA-256", Never("the command line knows no other hash")),
     ("the certificate would be valid", Never("a hundred years are the most that the command line takes")),
-    (
-        "{error}; the primary key was taken out",
-        Never("the store would have to fail in the very moment, and the TPM after it"),
-    ),
     ("the URI cannot be encoded", Never("it has no more than a string in it")),
     ("PKCS#11 Provider URI v1.0", Silent("of the file format of pkcs11-provider")),
     ("PKCS#11 PROVIDER URI", Silent("of the file format of pkcs11-provider")),
