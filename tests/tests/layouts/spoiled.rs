@@ -64,6 +64,7 @@ const DAMAGE: &[(&str, &str, &str)] = &[
     ("UPDATE pobjects SET hierarchy = x'ff' WHERE id = 2", "hierarchy", ""),
     ("UPDATE tokens SET pid = 'two' WHERE id = 2", "primary key is not in the store", ""),
     ("UPDATE tokens SET config = x'ff' WHERE id = 2", "UTF-8", ""),
+    ("UPDATE tokens SET label = 'a' || char(0) || 'b' WHERE id = 2", "zero byte", ""),
     ("UPDATE sealobjects SET userpriv = NULL WHERE tokid = 2", "PIN is incomplete", ""),
     ("UPDATE sealobjects SET sopub = 1.5 WHERE tokid = 2", "PINs cannot be read", ""),
     ("UPDATE sealobjects SET soauthsalt = zeroblob(2000000) WHERE tokid = 2", "PINs cannot be read", ""),

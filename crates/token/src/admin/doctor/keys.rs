@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use base::Secret;
 use model::{AttributeType, ObjectClass};
 use store::TokenRow;
 
@@ -89,7 +90,10 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
             }
         }
     }
-    if let (Some(pin), Some(_)) = (&examination.user_pin, &examination.label) {
+    // What protects the objects of a token without PIN needs none to be checked.
+    let pin = examination.user_pin.clone().or_else(|| (!row.login_required).then(|| Secret::zeroed(0)));
+    let pin = pin.filter(|_| examination.label.is_some());
+    if let Some(pin) = &pin {
         match admin.verify(label, None, Some(pin)) {
             Ok(verified) => {
                 for id in &verified.altered {
@@ -106,7 +110,7 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
     bad |= !examine_policies(report, admin, label);
     examine_certificates(report, token);
     if !bad {
-        let checked = if examination.user_pin.is_some() { "; no row was altered" } else { "" };
+        let checked = if pin.is_some() { "; no row was altered" } else { "" };
         let keys = count(whole, "key loads", "keys load");
         report.ok("token", format!("{label:?}: {keys}{checked}"));
     }

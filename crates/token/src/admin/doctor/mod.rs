@@ -102,7 +102,7 @@ fn examine_store(report: &mut Report, config: &Config, examination: &Examination
             return;
         }
         Err(error @ store::Error::Older { .. }) => {
-            report.fail("store", error, "Any command of ptool that writes, run by its owner, upgrades it.");
+            report.fail("store", error, "`ptool dbup`, run by its owner, upgrades it.");
             return;
         }
         Err(error) => {
