@@ -69,7 +69,9 @@ impl Importable {
         }
         if !area.attributes().contains(Attributes::USER_WITH_AUTH) || area.attributes().contains(Attributes::RESTRICTED)
         {
-            return Err(Error::Invalid("a policy or restriction of the key keeps it from being used by its authorisation value alone"));
+            return Err(Error::Invalid(
+                "a policy or restriction of the key keeps it from being used by its authorisation value alone",
+            ));
         }
         Ok(area)
     }
