@@ -244,6 +244,11 @@ impl Object {
             && foreign.iter().all(|ty| self.attributes.find(*ty).is_none())
     }
 
+    /// The code of its row, which stands for all that the row says.
+    pub(crate) fn code(&self) -> Option<&[u8]> {
+        self.mac.as_deref()
+    }
+
     /// Everybody may see it.
     pub(crate) fn is_public(&self) -> bool {
         !self.is_private() && self.key.is_none()
