@@ -235,7 +235,7 @@ fn bmp_string(passphrase: &Secret) -> Result<Secret> {
 pub(crate) fn decrypt_old(header: &str, passphrase: Option<&Secret>, ciphertext: &[u8]) -> Result<Secret> {
     let passphrase = passphrase.ok_or(Error::PassphraseNeeded)?;
     let (cipher, iv) = header.split_once(',').ok_or(BROKEN)?;
-    let iv = unhex(iv.trim()).ok_or(BROKEN)?;
+    let iv = base::hex::decode(iv.trim()).ok_or(BROKEN)?;
     let salt = iv.get(..8).ok_or(BROKEN)?;
     let key = |len| md5_key(passphrase, salt, len);
     match cipher.trim() {
@@ -260,11 +260,6 @@ fn md5_key(passphrase: &Secret, salt: &[u8], len: usize) -> Secret {
     }
     key.truncate(len);
     key
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 fn cbc<C>(key: &Secret, iv: &[u8], ciphertext: &[u8]) -> Result<Secret>

@@ -38,6 +38,8 @@ pub(crate) struct Look {
     pub(crate) always_authenticate: bool,
     /// Usage attributes that differ from the usual ones.
     pub(crate) usage: Vec<(AttributeType, Value)>,
+    /// What else both halves of a pair, or the secret key, have.
+    pub(crate) also: Vec<(AttributeType, Value)>,
 }
 
 /// The parts of an X.509 certificate that its object shows, each in DER.
@@ -115,14 +117,19 @@ fn pair(arrival: Arrival, public: &PublicKey, area: &tpm::PublicArea, look: &Loo
     if key_type == KeyType::RSA {
         common.push(AttributeType::MODULUS_BITS, Value::Ulong(public.bits()).to_native());
     }
-    let mut half = template::start(scopes[0], Rule::GENERATE, &common)?;
-    settle_public(&mut half, key_type)?;
     let mut template = self::common(look)
         .with(AttributeType::ID, Value::Bytes(id.clone()))
         .with(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(look.always_authenticate));
     for (ty, value) in usage(area, key_type, look) {
         template.push(ty, value.to_native());
     }
+    for (ty, value) in &look.also {
+        for half in [&mut common, &mut template] {
+            half.push(*ty, value.to_native());
+        }
+    }
+    let mut half = template::start(scopes[0], Rule::GENERATE, &common)?;
+    settle_public(&mut half, key_type)?;
     let mut private = template::start(scopes[1], Rule::GENERATE, &template)?;
     settle_private(&mut private, key_type)?;
     for attributes in [&mut half, &mut private] {
@@ -166,7 +173,7 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
         None => base::random::bytes(8)?,
     };
     let mut template = common(look).with(AttributeType::ID, Value::Bytes(id.clone()));
-    for (ty, value) in &look.usage {
+    for (ty, value) in look.usage.iter().chain(&look.also) {
         template.push(*ty, value.to_native());
     }
     let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, &template)?;

@@ -15,7 +15,7 @@ use store::{PinRow, PrimaryRow, Store, TokenRow};
 use crate::adopted;
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
 use crate::login::vouches;
-use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex};
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
 use crate::pins::NO_PIN;
 use crate::protect::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
@@ -439,10 +439,7 @@ impl TokenConfig {
     }
 
     pub(crate) fn code(&self) -> Option<Secret> {
-        let digits = self.code.as_deref()?;
-        let pairs =
-            digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-        pairs.collect::<Option<Vec<u8>>>().map(Secret::new)
+        unhex(self.code.as_deref()?).map(Secret::new)
     }
 }
 

@@ -156,6 +156,7 @@ impl Admin {
             id: request.id.clone(),
             always_authenticate: request.always_authenticate,
             usage: Vec::new(),
+            also: Vec::new(),
         };
         let session = self.library.session(session.handle())?;
         let handles = self.library.settle_arrival(&session, arrival, &look, &request.certificates)?;

@@ -124,6 +124,7 @@ impl Admin {
             id: request.id.clone(),
             always_authenticate: request.always_authenticate,
             usage: Vec::new(),
+            also: Vec::new(),
         };
         let session = self.library.session(session.handle())?;
         if let Some(policy) = policy {

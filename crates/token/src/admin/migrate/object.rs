@@ -364,15 +364,7 @@ fn words(bytes: &[u8]) -> Option<Vec<u64>> {
 
 /// The bytes that pairs of hexadecimal digits stand for.
 pub(in crate::admin) fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
-            _ => None,
-        })
-        .collect()
+    base::hex::decode(digits)
 }
 
 #[cfg(test)]
