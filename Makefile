@@ -31,10 +31,14 @@ demo:
 	@$(CARGO) build $(SHIPPED) -p swtpm-fixtures
 	@TARGET='$(TARGET)' tests/demo/demo.sh
 
+# Tests that this machine cannot run write why.
+SKIPPED = '$(TARGET)/debug/skipped'
+
 # What is built without the feature comes first, so that what is left in the target directory is the whole one. The static ptool
 # and its module are kept aside.
 check:
 	@tests/scripts/packages.sh check
+	@rm -f $(SKIPPED)
 	$(call STATIC,dev)
 	@install -D -t '$(TARGET)/static/debug' '$(TARGET)/debug/libtpm2_cryptoki.so' '$(TARGET)/debug/ptool'
 	@tests/scripts/static.sh '$(TARGET)/static/debug/ptool' '$(TARGET)/static/debug/libtpm2_cryptoki.so'
@@ -44,6 +48,7 @@ check:
 	TPM2_CRYPTOKI_MODULE='$(TARGET)/static/debug/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(TARGET)/static/debug/ptool' \
 	    $(TEST) -p tests $(patsubst %,--test %,$(STATIC_TESTS))
 	@$(MAKE) --no-print-directory lint
+	@if [ -s $(SKIPPED) ]; then echo; echo "$$(sort -u $(SKIPPED) | wc -l) tests were left out; with CI=1 in the environment they fail:"; sort -u $(SKIPPED); fi
 
 # Longer than `make check`, with more programs. Needs root, for the Debian tree and for servers that change their user.
 check-clients:

@@ -70,6 +70,25 @@ impl Failure {
             error => Failure::from(error),
         }
     }
+
+    /// An error of the token in a command that takes the authorization of the owner hierarchy.
+    pub(crate) fn with_owner_auth(error: Error) -> Failure {
+        match error {
+            Error::HierarchyAuth(_) => Failure {
+                advice: "--hierarchy-auth gives that of the owner hierarchy.".to_owned(),
+                ..Failure::from(error)
+            },
+            error => Failure::from(error),
+        }
+    }
+}
+
+/// What is wrong with what was asked for, where the TPM had nothing to fail at.
+pub(crate) fn of_an_argument(error: &Error) -> Option<&str> {
+    match error {
+        Error::DeviceError(what) => what.strip_prefix("invalid argument: "),
+        _ => None,
+    }
 }
 
 fn sentence(text: &str) -> String {
@@ -91,6 +110,9 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
+        if let Some(what) = of_an_argument(&error) {
+            return Failure::general(what, "");
+        }
         let what = match error {
             // Arguments and handles are words of the C interface.
             Error::ArgumentsBad(what) => what.to_owned(),
@@ -123,7 +145,8 @@ fn advise(error: &Error) -> (Status, &'static str) {
         ),
         Error::HierarchyAuth(_) => (
             Status::Tpm,
-            "--hierarchy-auth gives the authorization of the owner hierarchy, --primary-auth that of a primary key.",
+            "`ptool init --primary-auth` tells the store what authorization a primary key has now; one that is made again at each use \
+             needs an owner hierarchy without.",
         ),
         Error::DeviceError(_) => (Status::Tpm, "If this goes on, restart what provides the TPM, or the machine."),
         Error::Store(_) => (Status::Store, "--path or TPM2_CRYPTOKI_STORE names the directory of another store."),

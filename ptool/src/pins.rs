@@ -1,7 +1,7 @@
 //! Where PINs and authorizations come from: the command line, files, the environment, credentials, a prompt.
 //!
-//! Every copy made here is wiped. The copies the system keeps of an argument or of the environment cannot be; this is why
-//! files and the prompt exist.
+//! Every copy made here is wiped. Those that the system and the parser of the command line keep of an argument, or of the
+//! environment, are not; this is why files and the prompt exist.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -314,7 +314,11 @@ fn from_stdin(subject: Subject, around: &mut dyn Surroundings) -> Result<Secret,
         Ok(Some(line)) => not_empty(subject, "standard input", line),
         Ok(None) => Err(Failure::usage(
             format!("standard input ended before the {}", subject.name),
-            "Each `-` takes one line; of two PINs, the security officer's comes first.",
+            match subject.option {
+                "--old" | "--new" => "Each `-` takes one line; the old PIN comes before the new one.",
+                "--sopin" | "--userpin" => "Each `-` takes one line; of two PINs, the security officer's comes first.",
+                _ => "One line is wanted there.",
+            },
         )),
         Err(error) => Err(Failure::general(
             format!("the {} cannot be read from standard input: {error}", subject.name),

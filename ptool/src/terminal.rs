@@ -5,8 +5,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 use base::Secret;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as Ends};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Signal, kill_current_process_group};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
@@ -24,15 +28,17 @@ const DELETE: u8 = 0x7F;
 ///
 /// # Errors
 /// There is no terminal; `InvalidData` for an answer that is too long; `UnexpectedEof` when it is refused with Ctrl-D. Ctrl-C ends the process, as it would
-/// elsewhere, with the echo on again.
+/// elsewhere, with the echo on again; and so do the signals that end programs.
 pub(crate) fn ask(question: &str) -> io::Result<Secret> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    let held = Held::new()?;
     let answer = {
         let mut quiet = Quiet::new(&terminal)?;
         quiet.0.write_all(question.as_bytes())?;
-        read_answer(|byte| quiet.0.read(byte))
+        read_answer(|byte| held.read(quiet.0, byte))
     };
     terminal.write_all(b"\n")?;
+    drop(held);
     if let Err(error) = &answer
         && error.kind() == io::ErrorKind::Interrupted
     {
@@ -40,6 +46,39 @@ pub(crate) fn ask(question: &str) -> io::Result<Secret> {
         kill_current_process_group(Signal::INT)?;
     }
     answer
+}
+
+/// The signals that end a program, put off: with the echo off, they would leave a terminal that shows nothing. What came meanwhile
+/// takes effect when this is dropped.
+struct Held {
+    before: SigSet,
+    pending: SignalFd,
+}
+
+impl Held {
+    fn new() -> io::Result<Held> {
+        let ends: SigSet = [Ends::SIGHUP, Ends::SIGINT, Ends::SIGQUIT, Ends::SIGTERM].into_iter().collect();
+        let pending = SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC)?;
+        let before = ends.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Held { before, pending })
+    }
+
+    /// Reads from the terminal, up to the first of these signals, which stays to be delivered.
+    fn read(&self, mut terminal: &File, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut sources = [&terminal.as_fd(), &self.pending.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+        poll(&mut sources, PollTimeout::NONE)?;
+        match sources[1].any() {
+            Some(true) => Ok(0),
+            _ => terminal.read(buffer),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The mask was taken from this thread, and fits it.
+        let _ = self.before.thread_set_mask();
+    }
 }
 
 /// A terminal that passes every key on and shows none; as it was before when this is dropped.

@@ -80,6 +80,23 @@ fn a_terminal_gets_tables_and_colours_and_a_pipe_gets_yaml() {
     assert!(seen("ptool listtokens | cat").starts_with("- id: 1"));
 }
 
+/// A terminal without echo would look as if it were dead.
+#[test]
+fn a_prompt_that_is_killed_leaves_the_terminal_as_it_was() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    for (signal, status) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let line = "sh -c 'echo $$ >pid; exec ptool initpin --label=t'; echo status $?; stty -a";
+        let mut session = Session::start(&machine, line);
+        session.wait_for("Security officer PIN: ");
+        let pid = std::fs::read_to_string(machine.home.path().join("pid")).unwrap();
+        assert!(machine.shell(&format!("kill -{signal} {pid}")).status.success());
+        session.wait_for(&format!("status {status}"));
+        let (_, seen) = session.end();
+        assert!(seen.contains(" icanon iexten echo "), "{signal}: {seen}");
+    }
+}
+
 #[test]
 fn listing_needs_no_tpm() {
     let mut machine = Machine::new();
@@ -260,4 +277,63 @@ fn a_tpm_that_fails_is_not_a_wrong_pin() {
     let output = machine.command("sh").args(["-c", line]).env("TPM2_CRYPTOKI_TCTI", proxy.tcti()).output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("restart what provides the TPM"));
+}
+
+#[test]
+fn every_secret_is_asked_for_without_echo() {
+    let machine = Machine::new();
+    let prepared = "ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1 &&
+        openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 | openssl pkcs8 -topk8 -passout pass:sesame -out locked.pem";
+    assert!(machine.shell(prepared).status.success());
+    let sessions: [(&str, &[(&str, &str)]); 4] = [
+        (
+            "ptool changepin --label=t",
+            &[("User PIN: ", "user1\n"), ("New user PIN: ", "user2\n"), ("New user PIN again: ", "user2\n")],
+        ),
+        (
+            "ptool initpin --label=t",
+            &[("Security officer PIN: ", "officer\n"), ("User PIN: ", "user1\n"), ("User PIN again: ", "user1\n")],
+        ),
+        (
+            "ptool import --label=t --privkey=locked.pem --key-label=k",
+            &[("Passphrase of locked.pem: ", "sesame\n"), ("User PIN: ", "user1\n")],
+        ),
+        // A dash on a terminal is a prompt, too.
+        (
+            "ptool export --label=t --userpin=- --key-label=k --format=tss2 -o k.tss",
+            &[("User PIN: ", "user1\n"), ("Passphrase: ", "sesame\n"), ("Passphrase again: ", "sesame\n")],
+        ),
+    ];
+    for (line, questions) in sessions {
+        let mut session = Session::start(&machine, line);
+        for (question, answer) in questions {
+            session.wait_for(question);
+            session.type_keys(answer);
+        }
+        let (status, seen) = session.end();
+        assert_eq!(status, Some(0), "{line}: {seen}");
+        assert!(
+            ["user1", "user2", "officer\r", "sesame"].iter().all(|secret| !seen.contains(secret)),
+            "{line}: {seen}"
+        );
+    }
+}
+
+#[test]
+fn slow_work_is_shown_on_a_terminal_and_nowhere_else() {
+    let machine = Machine::new();
+    assert!(machine.shell("ptool init && ptool addtoken --label=t --sopin=officer --userpin=user1").status.success());
+    let line = "ptool addkey --label=t --userpin=user1 --algorithm=rsa2048";
+    let (status, seen) = Session::start(&machine, line).end();
+    assert_eq!(status, Some(0), "{seen}");
+    // Shown, and gone before the result.
+    let (before, after) = seen.split_once("\r\u{1b}[K").unwrap_or_else(|| panic!("{seen:?}"));
+    assert!(before.contains("this can take a minute") && after.contains("action: add"), "{seen:?}");
+    assert!(!after.contains("this can take a minute"), "{seen:?}");
+    for quiet in [format!("{line} 2>errors"), format!("TERM=dumb {line} 2>&1 | cat")] {
+        let (status, seen) = Session::start(&machine, &quiet).end();
+        assert_eq!(status, Some(0), "{seen}");
+        assert!(seen.contains("action: add") && !seen.contains("minute"), "{quiet}: {seen:?}");
+    }
+    assert_eq!(std::fs::read(machine.home.path().join("errors")).unwrap(), b"");
 }

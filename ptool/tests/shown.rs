@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 /// Where texts stand, below the workspace.
-const SOURCES: [&str; 2] = ["ptool/src", "crates/token/src/admin"];
+const SOURCES: [&str; 3] = ["ptool/src", "crates/token/src/admin", "crates/token/src/x509"];
 
 /// What stands there and is no text of a verb.
 const OTHERS: [&str; 2] = ["ptool/src/cli", "crates/token/src/admin/doctor"];
@@ -47,9 +47,15 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("for example: ptool addkey", Shown("ptool/tests/shell.rs", "user PIN 1234")),
     ("             ssh-keygen -D $MODULE", Shown("ptool/tests/shell.rs", "user PIN 1234")),
     ("{MODULE} is not installed yet", Never("whether it is said depends on what the machine has installed")),
-    ("the policy of the key has something in it", Shown("tests/tests/policies/keyfiles.rs", "\"not known\"")),
-    ("the policy in the file is not that", Shown("tests/tests/policies/keyfiles.rs", "not that of the key")),
-    ("the policy of the key wants approvals for a policyRef", Never("no program here writes such a file")),
+    (
+        "the policy of the key has something in it",
+        Shown("ptool/tests/foreign_policies.rs", "something in it that is not known here"),
+    ),
+    ("the policy in the file is not that", Shown("ptool/tests/foreign_policies.rs", "not that of the key")),
+    (
+        "the policy of the key wants approvals for a policyRef",
+        Shown("ptool/tests/foreign_policies.rs", "wants approvals for a policyRef"),
+    ),
     ("this TPM cannot check what the authority's key", Never("the software TPM has all curves that are known here")),
     ("from the file of a key", Silent("a comment, which `ptool pcr list` shows")),
     ("{file} was changed while it was read", Never("nobody can be made to write in the very moment")),
@@ -60,6 +66,10 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("a key that works without the PIN cannot", Never("the command line refuses the two options together")),
     ("no PCRs are named, and no authority", Never("without either no policy is asked for")),
     ("only the security officer says what is trusted", Never("--trusted asks for no other PIN")),
+    (
+        "{error}; the primary key was taken out",
+        Never("the disk would have to fail in the very moment, and the TPM too"),
+    ),
     ("the key is wrapped already", Never("the tool says before that the key is wrapped for a TPM")),
     ("there is no algorithm", Never("the command line knows the same names, and refuses others")),
     ("a PKCS#11 URI begins with", Never("what does not begin so is the name of a file")),
@@ -67,6 +77,10 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("a fingerprint has 32 bytes", Never("SHA-256 makes no other length")),
     ("the certificate cannot be read", Never("what was decoded can be encoded again")),
     ("the new certificate cannot be read back", Never("what was encoded can be decoded again")),
+    ("the certificate cannot be encoded", Never("it has no more than what was checked before")),
+    ("a certificate needs a subject or another name", Never("the tool says before that it has no name")),
+    ("certificates are signed with SHA-256", Never("the command line knows no other hash")),
+    ("the certificate would be valid", Never("a hundred years are the most that the command line takes")),
     ("the URI cannot be encoded", Never("it has no more than a string in it")),
     ("PKCS#11 Provider URI v1.0", Silent("of the file format of pkcs11-provider")),
     ("PKCS#11 PROVIDER URI", Silent("of the file format of pkcs11-provider")),

@@ -107,6 +107,11 @@ fn export_parity() {
 }
 
 #[test]
+fn primary_auth() {
+    replay_with(&["tpm2_evictcontrol"], "primary-auth.txt");
+}
+
+#[test]
 fn first_pin() {
     replay("first-pin.txt");
 }
@@ -163,7 +168,7 @@ fn store() {
 
 #[test]
 fn link() {
-    replay_with(&["tpm2_create", "tpm2_evictcontrol"], "link.txt");
+    replay_with(&["tpm2_create", "tpm2_evictcontrol", "tpm2_changeauth"], "link.txt");
 }
 
 #[test]
@@ -173,6 +178,16 @@ fn migrate() {
         peer::make(&machine);
         replay_on(&machine, "migrate.txt");
     }
+}
+
+#[test]
+fn every_option() {
+    replay("every-option.txt");
+}
+
+#[test]
+fn names() {
+    replay("names.txt");
 }
 
 /// As `replay`, where these programs are. A machine without them is told which to install; in CI that is a failure.
@@ -190,6 +205,7 @@ fn replay(name: &str) {
 fn replay_on(machine: &Machine, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);
     let recorded = std::fs::read_to_string(path).unwrap();
+    assert!(recorded.contains("$ "), "{name}: nothing is played");
     let mut lines = recorded.lines().peekable();
     let (mut differences, mut anew) = (String::new(), String::new());
     while let Some(line) = lines.next() {
@@ -252,6 +268,14 @@ fn matches(pattern: &str, line: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+#[test]
+fn every_transcript_is_played() {
+    let names = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap();
+    for name in names.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        assert!(include_str!("transcripts.rs").contains(&format!("\"{name}\")")), "{name}");
+    }
 }
 
 #[test]

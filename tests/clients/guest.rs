@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tests::skip::left_out;
 use tests::world::Run;
 
 /// Where this package's sources are.
@@ -17,8 +18,8 @@ pub(crate) fn prepared(script: &str) -> Option<PathBuf> {
     eprint!("{}", run.stderr);
     match run.status {
         Some(0) => Some(PathBuf::from(run.text().trim_end())),
-        Some(3) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED: {}", run.stderr.lines().last().unwrap_or("no reason given"));
+        Some(3) => {
+            left_out(run.stderr.lines().last().unwrap_or("no reason given"));
             None
         }
         _ => panic!("{script}: {run:?}"),

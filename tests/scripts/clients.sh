@@ -11,7 +11,7 @@ set -euo pipefail
 readonly CARGO=${CARGO:-cargo}
 readonly HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly RESULTS=$HERE/clients/results
-readonly TARGETS=(interop clients ssh provider languages)
+readonly TARGETS=(interop clients pkcs11_tool open_token snippets ssh provider languages)
 
 main() {
     local whose=tpm2-cryptoki
@@ -19,7 +19,7 @@ main() {
         export TPM2_CRYPTOKI_MODULE=$MODULE
         whose=$(basename "$MODULE" .so)
         # These are about our own names and pages.
-        export NOT_FOR_OTHERS='pages::|pkcs11_tool_lists|p11_kit_lists_the_module|ssh_keygen_lists|who_gave_up'
+        export NOT_FOR_OTHERS='pages::|^snippets |pkcs11_tool_lists|p11_kit_lists_the_module|ssh_keygen_lists|who_gave_up'
     fi
     unset MODULE
     # What this machine lacks is a failure and not left out.
@@ -34,6 +34,7 @@ main() {
     for target in "${TARGETS[@]}"; do arguments+=(--test "$target"); done
     if $CARGO nextest --version >/dev/null 2>&1; then
         $CARGO nextest run "${arguments[@]}" --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+        check_count <"$log"
         nextest_rows <"$log" | sort -u >"$rows"
     else
         $CARGO test "${arguments[@]}" --no-fail-fast -- "$@" 2>&1 | tee "$log" || status=$?
@@ -56,9 +57,26 @@ main() {
 }
 
 # PASS [   1.234s] (1/2) tests::interop web::nginx_engine
-nextest_rows() {
-    sed -nE 's/^ *(PASS|FAIL|TIMEOUT|SIG[A-Z]+|ABORT) \[[^]]*\] *(\( *[0-9]+\/[0-9]+\) )?tests::([a-z_]+) ([a-zA-Z0-9_:]+)$/\1 \3 \4/p' |
-        while read -r result target name; do row "$target" "$name" "$result"; done
+#
+# One that runs for long is said to be SLOW before it ends. Of others, the last word counts; a test that passed and left a process
+# behind (LEAK) has passed.
+nextest_results() {
+    sed -nE 's/^ *([A-Z][A-Z-]*)( [0-9]+\/[0-9]+)? \[[^]]*\] *(\( *[0-9]+\/[0-9]+\) )?tests::([a-z0-9_]+) ([a-zA-Z0-9_:]+)$/\1 \4 \5/p' |
+        grep -vE '^(SLOW|TERMINATING|SETUP) ' | sed 's/^LEAK /PASS /' | sort -u || true
+}
+
+nextest_rows() { nextest_results | while read -r result target name; do row "$target" "$name" "$result"; done; }
+
+# Whatever nextest calls it: every test that it ran has its row.
+check_count() {
+    local log ran counted
+    log=$(cat)
+    ran=$(sed -nE 's/^ *Summary \[[^]]*\] *([0-9]+) tests? run:.*/\1/p' <<<"$log")
+    counted=$(nextest_results <<<"$log" | cut -d' ' -f2- | sort -u | wc -l)
+    if [[ -n $ran && $ran != "$counted" ]]; then
+        echo "clients.sh: $ran tests were run, and $counted of them are understood" >&2
+        exit 1
+    fi
 }
 
 #      Running tests/interop/main.rs (target/debug/deps/interop-0123)
@@ -76,7 +94,7 @@ test_rows() {
 
 row() {
     local target=$1 name=$2 result=fails client scenario
-    if [[ -n ${NOT_FOR_OTHERS:-} && $name =~ $NOT_FOR_OTHERS ]]; then return; fi
+    if [[ -n ${NOT_FOR_OTHERS:-} && "$target $name" =~ $NOT_FOR_OTHERS ]]; then return; fi
     [[ $3 != PASS ]] || result=works
     scenario=${name##*::}
     case $target:$name in
@@ -84,6 +102,7 @@ row() {
         interop:ssh::openssh_10::*) client='OpenSSH 10.0' ;;
         ssh:*) client='OpenSSH 9.2' ;;
         *:*nginx_engine*) client='nginx 1.22, engine' scenario='forked_workers_under_load_and_reloads' ;;
+        *:*nginx_provider_asked_first) client='nginx 1.26, provider' scenario='the_token_asked_first' ;;
         *:*nginx_provider*) client='nginx 1.26, provider' scenario='forked_workers_under_load_and_reloads' ;;
         *:*apache_engine_*) client='Apache 2.4, engine' scenario=${scenario#apache_engine_}_workers_under_load_and_reloads ;;
         *:*apache_provider_prefork) client='Apache 2.4, provider' scenario=prefork_workers_under_load_and_reloads ;;
@@ -91,8 +110,10 @@ row() {
         interop:web::*) client='any server' ;;
         interop:openssl::engine_*) client='OpenSSL 3.0, engine' scenario=${scenario#engine_} ;;
         interop:openssl::provider_*) client='OpenSSL 3.5, provider' scenario=${scenario#provider_} ;;
-        interop:gnutls::*) client=GnuTLS ;;
-        interop:nss::*) client=NSS ;;
+        interop:gnutls::gnutls_3_7::*) client='GnuTLS 3.7' ;;
+        interop:gnutls::gnutls_3_8::*) client='GnuTLS 3.8' ;;
+        interop:nss::nss_3_87::*) client='NSS 3.87' ;;
+        interop:nss::nss_3_110::*) client='NSS 3.110' ;;
         interop:p11kit::*) client=p11-kit ;;
         interop:pages::*) client=documents ;;
         interop:costs::*) client='README' scenario=${scenario#the_readme_} ;;
@@ -100,13 +121,18 @@ row() {
         *:*curl_provider*) client='curl, provider' scenario=client_certificate ;;
         *:*stunnel_engine) client='stunnel, engine' scenario=server ;;
         *:*stunnel_provider) client='stunnel, provider' scenario=server ;;
-        *:*openvpn_client) client=OpenVPN scenario=client_key ;;
-        *:*strongswan_pki) client='strongSwan pki' scenario=self_signed_certificates ;;
-        *:*gnupg_smart_card_daemon) client='GnuPG, gnupg-pkcs11-scd' scenario=learns_and_signs ;;
+        *:*openvpn_client) client=OpenVPN scenario=client_keys ;;
+        *:*strongswan_pki) client='strongSwan pki' scenario=certificates_and_requests ;;
+        *:*gnupg_smart_card_daemon) client='GnuPG, gnupg-pkcs11-scd' scenario=learns_signs_and_reads ;;
         *:*go_*) client='Go, miekg/pkcs11' ;;
         clients:pkcs11_tool_*) client='OpenSC pkcs11-tool' scenario=${scenario#pkcs11_tool_} ;;
+        pkcs11_tool:*) client='OpenSC pkcs11-tool' ;;
+        open_token:pkcs11_tool_*) client='OpenSC pkcs11-tool' scenario=${scenario#pkcs11_tool_} ;;
+        open_token:ssh_keygen_*) client='OpenSSH 9.2' scenario=lists_the_key_of_a_token_without_pin ;;
+        open_token:java_*) client='Java, SunPKCS11' scenario=${scenario#java_} ;;
+        snippets:*) client='ptool config --snippet' ;;
         clients:openssl_engine) client='OpenSSL 3.0, engine' scenario=signs_and_decrypts ;;
-        clients:gnutls_*) client=GnuTLS scenario=${scenario#gnutls_} ;;
+        clients:gnutls_*) client='GnuTLS 3.7' scenario=${scenario#gnutls_} ;;
         clients:p11_kit_*) client=p11-kit scenario=${scenario#p11_kit_} ;;
         provider:*) client='OpenSSL 3.5, provider' ;;
         languages:python_pkcs11::*) client='Python, python-pkcs11' ;;

@@ -89,6 +89,7 @@ for_clients() {
     has_command openvpn openvpn openvpn.service
     has_command pki strongswan-pki
     has_file /usr/lib/ipsec/plugins/libstrongswan-pkcs11.so libstrongswan-extra-plugins
+    has_file /usr/lib/ipsec/plugins/libstrongswan-openssl.so libstrongswan-standard-plugins
     has_command gnupg-pkcs11-scd gnupg-pkcs11-scd
     has_command gpg gpg
     has_command gpg-agent gpg-agent

@@ -27,6 +27,7 @@ pub mod peer;
 pub mod probe;
 pub mod product;
 pub mod signatures;
+pub mod skip;
 pub mod sshd;
 pub mod world;
 

@@ -171,6 +171,7 @@ fn a_certificate_comes_to_its_key_and_brings_its_chain() {
     // A second time nothing changes.
     let again = ptool(&desk, "addcert", &["--key-id=04", "chain.pem", "--output=json"]).ok();
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again.as_array().map(Vec::len), Some(3), "{again}");
     for (one, other) in again.as_array().unwrap().iter().zip(added.as_array().unwrap()) {
         assert_eq!((&one["action"], &one["cert"]), (&"existing".into(), &other["cert"]));
     }

@@ -395,3 +395,19 @@ fn a_lockout_can_be_ended_without_a_store() {
     desk.world.ptool_ok(&["lockout", "reset", "--lockout-auth=hush"]);
     desk.world.assert_clean();
 }
+
+/// What protects such a token's rows needs no PIN to be checked.
+#[test]
+fn an_altered_row_of_a_token_without_pin_is_named() {
+    let desk = Desk::new();
+    let (run, findings) = doctor(&desk, &["--label=open"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(about(&findings, "token")[0].1.contains("no row was altered"), "{findings:#?}");
+    let database = rusqlite::Connection::open(desk.world.store_file()).unwrap();
+    let sql = "UPDATE objects SET label = CAST('mallory' AS BLOB) WHERE label = CAST('p256-o' AS BLOB)";
+    assert_eq!(database.execute(sql, []).unwrap(), 2);
+    drop(database);
+    let (run, findings) = doctor(&desk, &["--label=open"]);
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert_eq!(about(&findings, "object").len(), 2, "{findings:#?}");
+}

@@ -243,10 +243,11 @@ fn garbled_answers_are_noticed() {
                 (0..times).for_each(|_| user.world.proxy.inject(fault.clone()));
                 if code == CC_SIGN {
                     let result = user.sign();
-                    assert!([Ok(()), Err(Ck(CKR_DEVICE_ERROR))].contains(&result), "{times} x {fault:?}: {result:?}");
+                    let good = times == 1 && result == Ok(());
+                    assert!(good || result == Err(Ck(CKR_DEVICE_ERROR)), "{times} x {fault:?}: {result:?}");
                 } else {
                     let result = decrypt();
-                    let good = result.as_deref() == Ok(b"secret");
+                    let good = times == 1 && result.as_deref() == Ok(b"secret");
                     assert!(good || result == Err(Ck(CKR_DEVICE_ERROR)), "{times} x {fault:?}: {result:?}");
                 }
                 user.world.proxy.clear_faults();

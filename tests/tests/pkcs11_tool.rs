@@ -1,8 +1,13 @@
 //! `pkcs11-tool`, action by action. What it signs with key pairs, `--decrypt`, `--test`, `--test-fork` and the life of a token are in
 //! `clients.rs`.
 //!
-//! It ends without `C_Finalize` when something is refused, so it runs behind a resource manager, which gives back what it held.
+//! It sits on the bare TPM, which has room for three sessions and three objects, and after each action nothing of it is left there. Only
+//! where something is refused it runs behind a resource manager: it then ends without `C_Finalize`, and somebody must give back what
+//! it held. So it does where it sets a PIN.
 
+use std::time::{Duration, Instant};
+
+use swtpm_fixtures::{ResourceManager, leftovers};
 use tests::desk::{Desk, LETTER, PIN};
 use tests::product;
 use tests::world::{Run, World};
@@ -11,9 +16,8 @@ const IV: &str = "000102030405060708090a0b0c0d0e0f";
 /// The value of the secret keys that are brought in.
 const KEY: [u8; 16] = *b"sixteen bytes of";
 
-/// A desk behind a resource manager.
 fn desk() -> Desk {
-    let desk = Desk::of(World::new().managed());
+    let desk = Desk::of(World::new());
     desk.write("key", KEY);
     desk
 }
@@ -25,15 +29,46 @@ fn anywhere(desk: &Desk, arguments: &[&str]) -> Run {
 }
 
 /// `pkcs11-tool` with the user logged in, which must succeed.
+#[track_caller]
 fn user(desk: &Desk, arguments: &[&str]) -> Run {
-    desk.tool(&[&["--login", "--pin", PIN], arguments].concat())
+    let run = desk.tool(&[&["--login", "--pin", PIN], arguments].concat());
+    desk.world.assert_clean();
+    run
 }
 
 /// The same, which must be refused and with this return value.
 #[track_caller]
 fn refused(desk: &Desk, arguments: &[&str], code: &str) {
-    let run = desk.any_tool(&[&["--login", "--pin", PIN], arguments].concat());
-    assert!(!run.success() && run.all().contains(code), "{arguments:?}: {run:?}");
+    let run = failing(desk, &[&["--login", "--pin", PIN], arguments].concat());
+    assert!(run.all().contains(code), "{arguments:?}: {run:?}");
+}
+
+/// `pkcs11-tool` with something that it gives up at.
+#[track_caller]
+fn failing(desk: &Desk, arguments: &[&str]) -> Run {
+    let run = managed(desk, arguments);
+    assert!(!run.success(), "{arguments:?}: {run:?}");
+    run
+}
+
+/// `pkcs11-tool` behind a resource manager.
+#[track_caller]
+fn managed(desk: &Desk, arguments: &[&str]) -> Run {
+    // Another module may be behind one anyway.
+    let manager = desk.world.manager.is_none().then(|| ResourceManager::start(desk.world.proxy.port()));
+    let mut command = desk.world.command("pkcs11-tool");
+    if let Some(manager) = &manager {
+        command.env("TPM2_CRYPTOKI_TCTI", manager.tcti());
+    }
+    command.arg("--module").arg(product::module()).args(["--token-label", "alpha"]).args(arguments);
+    let run = Run::of(&mut command);
+    // The manager notices a moment later that it is gone.
+    let start = Instant::now();
+    while !leftovers(&desk.world.tpm).is_clean() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{arguments:?}: {:?}", leftovers(&desk.world.tpm));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    run
 }
 
 /// The paragraphs of a listing, one for each object.
@@ -221,8 +256,7 @@ fn it_unwraps_and_does_not_wrap_what_stays() {
     let altered: Vec<u8> = desk.read("wrapped").iter().map(|byte| byte ^ 1).collect();
     desk.write("wrapped", altered);
     let into = ["--application-id", "c2", "--application-label", "other", "--sensitive"];
-    let run = desk.any_tool(&[&["--login", "--pin", PIN], &unwrap[..], &into].concat());
-    assert!(!run.success(), "{run:?}");
+    failing(&desk, &[&["--login", "--pin", PIN], &unwrap[..], &into].concat());
 }
 
 #[test]
@@ -303,8 +337,8 @@ fn it_writes_reads_and_renames_objects() {
         assert_eq!(read(false, &[&["--type", "data"][..], &by].concat()), LETTER, "{by:?}");
     }
     assert_eq!(read(true, &["--type", "data", "--label", "secret"]), KEY);
-    let hidden = desk.any_tool(&["--read-object", "--type", "data", "--label", "secret"]);
-    assert!(!hidden.success() && hidden.all().contains("object not found"), "{hidden:?}");
+    let hidden = failing(&desk, &["--read-object", "--type", "data", "--label", "secret"]);
+    assert!(hidden.all().contains("object not found"), "{hidden:?}");
 
     let rename = |ty: &str| user(&desk, &["--set-id", "e1", "--id", "d1", "--type", ty]).text();
     for ty in ["cert", "pubkey", "privkey"] {
@@ -396,21 +430,26 @@ fn it_makes_key_pairs_of_all_kinds() {
 #[test]
 fn it_changes_pins() {
     let desk = desk();
-    let login = |pin: &str| desk.any_tool(&["--login", "--pin", pin, "--list-objects"]);
+    // A PIN being set, the program ends without C_Finalize even if all went well.
+    let set = |arguments: &[&str]| drop(managed(&desk, arguments).ok());
+    let login = |pin: &str| {
+        desk.tool(&["--login", "--pin", pin, "--list-objects"]);
+        desk.world.assert_clean();
+    };
     let officer = ["--login", "--login-type", "so", "--so-pin"];
-    desk.tool(&["--login", "--pin", PIN, "--change-pin", "--new-pin", "another-pin"]);
-    assert!(login("another-pin").success());
-    desk.tool(&[&officer[..], &["so-alpha", "--change-pin", "--new-pin", "officer"]].concat());
+    set(&["--login", "--pin", PIN, "--change-pin", "--new-pin", "another-pin"]);
+    login("another-pin");
+    set(&[&officer[..], &["so-alpha", "--change-pin", "--new-pin", "officer"]].concat());
     // The user forgot it: the officer gives another one. It is the only way: `--unlock-pin` is for cards, and gives C_SetPIN
     // a PUK in the place of the user's PIN.
-    desk.tool(&[&officer[..], &["officer", "--init-pin", "--new-pin", "third-pin"]].concat());
-    assert!(login("third-pin").success());
-    let wrong = login("another-pin");
-    assert!(!wrong.success() && wrong.all().contains("CKR_PIN_INCORRECT"), "{wrong:?}");
-    let unlock = desk.any_tool(&["--unlock-pin", "--puk", "officer", "--new-pin", PIN]);
-    assert!(!unlock.success() && unlock.all().contains("CKR_PIN_INCORRECT"), "{unlock:?}");
+    set(&[&officer[..], &["officer", "--init-pin", "--new-pin", "third-pin"]].concat());
+    login("third-pin");
+    let wrong = failing(&desk, &["--login", "--pin", "another-pin", "--list-objects"]);
+    assert!(wrong.all().contains("CKR_PIN_INCORRECT"), "{wrong:?}");
+    let unlock = failing(&desk, &["--unlock-pin", "--puk", "officer", "--new-pin", PIN]);
+    assert!(unlock.all().contains("CKR_PIN_INCORRECT"), "{unlock:?}");
     desk.world.tpm.end_lockout();
-    assert!(login("third-pin").success());
+    login("third-pin");
 }
 
 #[test]

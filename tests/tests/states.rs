@@ -210,8 +210,12 @@ fn keys_never_lock_the_tpm() {
     for round in 0..6 {
         let offset_from_end = 60;
         world.proxy.inject(swtpm_fixtures::Fault::FlipCommandByte { code: 0x15d, offset_from_end });
-        let _ = probe.sign(session, CKM_ECDSA_SHA256, key, b"message");
+        world.proxy.mark();
+        let signed = probe.sign(session, CKM_ECDSA_SHA256, key, b"message");
         assert!(world.proxy.pending_faults().is_empty(), "round {round}");
+        // TPM_RC_BAD_AUTH, of the first session.
+        let commands = world.proxy.mark();
+        assert_eq!(commands.failed().first().map(|command| command.rc), Some(0x9a2), "{signed:?} {commands}");
     }
     let again = world.probe().initialized();
     let session = again.user_session(&ALPHA);

@@ -2,7 +2,7 @@
 
 use base::Secret;
 
-use crate::der::{Reader, only_sequence, tag};
+use crate::der::{Reader, tag};
 use crate::error::{Error, Result};
 use crate::public::PublicKey;
 
@@ -31,15 +31,14 @@ impl Certificate {
     }
 
     fn parse(der: &[u8]) -> Option<Certificate> {
-        let mut fields = only_sequence(der)?.sequence()?;
-        fields.optional(tag::context(0));
-        let serial = fields.expect(tag::INTEGER)?.whole.to_vec();
-        fields.expect(tag::SEQUENCE)?;
-        let issuer = fields.expect(tag::SEQUENCE)?.whole.to_vec();
-        fields.expect(tag::SEQUENCE)?;
-        let subject = fields.expect(tag::SEQUENCE)?.whole.to_vec();
-        let public_key = fields.expect(tag::SEQUENCE)?.whole.to_vec();
-        Some(Certificate { der: der.to_vec(), subject, issuer, serial, public_key })
+        let parts = base::certificate::parts(der)?;
+        Some(Certificate {
+            der: der.to_vec(),
+            subject: parts.subject.to_vec(),
+            issuer: parts.issuer.to_vec(),
+            serial: parts.serial.to_vec(),
+            public_key: parts.public_key_info.to_vec(),
+        })
     }
 
     /// Is it about this key?

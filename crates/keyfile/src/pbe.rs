@@ -88,6 +88,8 @@ fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &
             let blocks = parameters.encryption.key_size().div_ceil(SHORTEST_PRF);
             work.take(u64::from(kdf.iteration_count) * blocks as u64)?;
         }
+        // The crate takes the logarithm before it looks at the number (RFC 7914, 2).
+        Kdf::Scrypt(kdf) if !kdf.cost_parameter.is_power_of_two() || kdf.block_size == 0 => return Err(BROKEN),
         Kdf::Scrypt(kdf) => {
             let memory = kdf.cost_parameter.checked_mul(128 * u64::from(kdf.block_size));
             let memory = memory.filter(|memory| *memory <= MOST_MEMORY && kdf.parallelization <= MOST_PARALLEL);
@@ -233,7 +235,7 @@ fn bmp_string(passphrase: &Secret) -> Result<Secret> {
 pub(crate) fn decrypt_old(header: &str, passphrase: Option<&Secret>, ciphertext: &[u8]) -> Result<Secret> {
     let passphrase = passphrase.ok_or(Error::PassphraseNeeded)?;
     let (cipher, iv) = header.split_once(',').ok_or(BROKEN)?;
-    let iv = unhex(iv.trim()).ok_or(BROKEN)?;
+    let iv = base::hex::decode(iv.trim()).ok_or(BROKEN)?;
     let salt = iv.get(..8).ok_or(BROKEN)?;
     let key = |len| md5_key(passphrase, salt, len);
     match cipher.trim() {
@@ -258,11 +260,6 @@ fn md5_key(passphrase: &Secret, salt: &[u8], len: usize) -> Secret {
     }
     key.truncate(len);
     key
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 fn cbc<C>(key: &Secret, iv: &[u8], ciphertext: &[u8]) -> Result<Secret>

@@ -131,12 +131,6 @@ impl TssKey {
         Ok(TssKey { kind, empty_auth, policy, auth_policies, secret, description, rsa_parent, parent, public, private })
     }
 
-    /// Is the key used by a policy, which the file spells out?
-    #[must_use]
-    pub fn has_policy(&self) -> bool {
-        !self.policy.is_empty() || !self.auth_policies.is_empty()
-    }
-
     /// The DER form.
     #[must_use]
     pub fn to_der(&self) -> Vec<u8> {
@@ -290,8 +284,6 @@ mod tests {
             ..key
         };
         assert_eq!(TssKey::from_der(&plain.to_der()).unwrap(), plain);
-        assert!(!plain.has_policy());
-        assert!(TssKey { auth_policies: vec![Vec::new()], ..plain }.has_policy());
     }
 
     #[test]

@@ -259,6 +259,26 @@ fn a_cipher_without_its_initialisation_vector_is_an_error() {
     }
 }
 
+#[test]
+fn a_cost_of_scrypt_that_is_none_is_an_error() {
+    let files = Files::new();
+    files.run("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem");
+    files.run(
+        "openssl pkcs8 -topk8 -in key.pem -scrypt -scrypt_N 2 -scrypt_r 1 -scrypt_p 1 -passout pass:geheim -outform DER -out a.der",
+    );
+    let file = files.bytes("a.der").expose().to_vec();
+    let passphrase = Secret::copy_from(PASSPHRASE.as_bytes());
+    read(&Secret::copy_from(&file), Some(&passphrase)).unwrap();
+    // Cost, block size, parallelization.
+    let numbers = file.windows(9).position(|window| window == [2, 1, 2, 2, 1, 1, 2, 1, 1]).unwrap();
+    for (offset, wrong) in [(2, 0), (2, 3), (5, 0), (8, 0)] {
+        let mut bent = file.clone();
+        bent[numbers + offset] = wrong;
+        let result = read(&Secret::new(bent), Some(&passphrase)).map(|_| ());
+        assert!(matches!(result, Err(Error::Malformed(_) | Error::PassphraseWrong)), "{offset} {wrong}: {result:?}");
+    }
+}
+
 /// Is there, at this place, the last byte of the length of a constructed element around `inner`?
 fn grows(der: &[u8], at: usize, inner: usize) -> bool {
     let mut position = 0;

@@ -140,6 +140,17 @@ impl Store {
         changed(rows, "primary", id)
     }
 
+    /// Records that a primary now has another authorisation value.
+    ///
+    /// # Errors
+    /// Those of every changing verb, [`Error::Missing`], and [`Error::TooLong`].
+    pub fn set_primary_auth(&self, id: i64, auth: &Secret) -> Result<()> {
+        fits(auth.expose())?;
+        let rows =
+            self.writable()?.execute("UPDATE primaries SET auth = ?2 WHERE id = ?1", params![id, auth.expose()])?;
+        changed(rows, "primary", id)
+    }
+
     /// Removes a primary that no token uses.
     ///
     /// # Errors

@@ -2,11 +2,15 @@
 //!
 //! There, both PINs unseal the same wrapping key, spelled in hexadecimal digits, and a PIN becomes an authorization by one
 //! SHA-256. What an object hides is encrypted under the wrapping key and bound to nothing, and rows have no codes. All of that
-//! is known only to who has a PIN: so a token comes over as it is, and with the first PIN that is right its rows are written
-//! anew, in one transaction, as if they had been made here.
+//! is known only to who has a PIN: so a token comes over as it is, and with the user's PIN its rows are written anew, in one
+//! transaction, as if they had been made here.
 //!
-//! What a PIN unseals changes when the PINs do: a user's new PIN gets a seal of ours, and the security officer who sets one gives up the
-//! wrapping key, which the officer's seal held until then, for the policy by which ours set a PIN.
+//! In the same transaction the user gets a seal of ours, which holds the wrapping key as ours do, and opens by the same PIN as ours
+//! do. It is what tells a token whose rows were written anew from one that waits for it: the settings beside it are anybody's who can
+//! write the store, but such a seal with that key in it is not.
+//!
+//! The security officer's seal stays as it came until the officer sets a user's PIN, and gives up the wrapping key for the policy by
+//! which ours do that.
 
 use std::sync::Arc;
 
@@ -17,7 +21,7 @@ use store::{Derivation, PinRow, Store, TokenRow};
 use crate::change::with_id;
 use crate::draft::Draft;
 use crate::library::Library;
-use crate::login::{NewPin, config_of};
+use crate::login::{NewPin, check_token, config_of};
 use crate::object::{Hidden, Object};
 use crate::protect::{OfficerKey, Signer, TokenKeys};
 use crate::slot::{Login, Officer, Token, TokenConfig, seal_of};
@@ -61,9 +65,10 @@ pub(crate) fn open(wrapping_key: &Secret, wrapped: &[u8]) -> Result<Secret> {
         .map_err(|_| Error::Tampered("the object's secret does not open with the token's key".to_owned()))
 }
 
-/// Are the token's rows still those that came over?
+/// Are the token's rows still those that came over? Not with a seal of ours, whatever the settings say.
 pub(crate) fn is_pending(row: &TokenRow) -> bool {
-    TokenConfig::parse(&row.config).is_some_and(|config| config.is_adopted())
+    let came = row.user.as_ref().is_none_or(|user| user.derivation == Derivation::Sha256);
+    came && TokenConfig::parse(&row.config).is_some_and(|config| config.is_adopted())
 }
 
 /// Has the seal no policy by which the security officer could set another PIN?
@@ -72,33 +77,88 @@ pub(crate) fn lacks_policy(seal: &PinRow) -> Result<bool> {
 }
 
 impl Library {
-    /// Writes the rows of a token anew that came over as they were. In a store that cannot be written they stay, and are
-    /// served like that; `true` says so.
-    pub(crate) fn settle_adopted(&self, token: &Token, keys: &Arc<TokenKeys>, wrapping_key: &Secret) -> Result<bool> {
-        let mut store = match self.writer() {
-            Ok(store) => store,
-            Err(Error::TokenWriteProtected | Error::StoreBusy(_)) => {
+    /// What the right PIN does to a token whose user has the seal that came over: gives the user one of ours, and writes the rows
+    /// anew if they wait for it. In a store that cannot be written all stays, and is served like that; `true` says that of the rows.
+    pub(crate) fn settle_user(
+        &self,
+        token: &Token,
+        pin: &Secret,
+        keys: &Arc<TokenKeys>,
+        wrapping_key: &Secret,
+    ) -> Result<bool> {
+        let row = token.row();
+        let pending = is_pending(&row);
+        // The code of its row is made anew: it had better be right.
+        if !pending {
+            check_token(token, keys.officer())?;
+        }
+        let Some(seal) = &row.user else { return Ok(pending) };
+        if self.writer().is_err() {
+            if pending {
                 log::warn!(
                     "the token came from another software and is not bound to its PIN yet: the store cannot be written"
                 );
-                return Ok(true);
             }
-            Err(error) => return Err(error),
-        };
-        let pending = match store.transaction(|store| settle_rows(store, token, keys, wrapping_key)) {
+            return Ok(pending);
+        }
+        let new = NewPin::unchecked(pin)?;
+        let request = tpm::SealRequest { auth: &new.auth, data: wrapping_key };
+        let made = match self.tpm()?.create_pin_object(&token.primary, None, request) {
+            Ok(object) => new.row(object.public, object.private, seal.to_be_changed),
             // Another time: the login does not depend on it.
-            Err(Error::StoreBusy(_)) => return Ok(true),
-            result => result?,
+            Err(error) => {
+                log::warn!("the token came from another software, and its user has no seal of ours yet: {error}");
+                return Ok(pending);
+            }
         };
-        drop(store);
-        self.changed()?;
-        Ok(pending)
+        self.settle_once(token, &row, Some(made), keys, wrapping_key)
+    }
+
+    /// One transaction; `true` if the rows are still as they came.
+    fn settle_once(
+        &self,
+        token: &Token,
+        row: &TokenRow,
+        user: Option<PinRow>,
+        keys: &Arc<TokenKeys>,
+        wrapping_key: &Secret,
+    ) -> Result<bool> {
+        let pending = is_pending(row);
+        let settled = self.writer().and_then(|mut store| {
+            store.transaction(|store| {
+                if store.token(token.id)?.as_ref() != Some(row) {
+                    // Another process was faster, in this or in something else.
+                    return Ok(());
+                }
+                if pending {
+                    settle_rows(store, token.id, keys, wrapping_key)?;
+                }
+                let changed = TokenRow { user: user.or_else(|| row.user.clone()), ..row.clone() };
+                if let Some(user) = &changed.user {
+                    store.set_pin(token.id, store::Role::User, user)?;
+                }
+                store.set_token_config(token.id, &config_of(&changed, keys.officer())?)?;
+                log::info!("the token that was taken over is bound to its PIN now");
+                Ok(())
+            })
+        });
+        match settled {
+            // Another time: the login does not depend on it.
+            Err(Error::TokenWriteProtected | Error::StoreBusy(_)) => Ok(pending),
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.changed()?;
+                Ok(is_pending(&token.row()))
+            }
+        }
     }
 
     /// Before a row is written by the user of a token whose other rows could not be written anew at the login: now they are.
     pub(crate) fn settle_before_writing(&self, token: &Token, keys: &Arc<TokenKeys>) -> Result<()> {
         let Some(wrapping_key) = keys.adopted() else { return Ok(()) };
-        if self.settle_adopted(token, keys, wrapping_key)? {
+        let row = token.row();
+        // The PIN is not known here: the user gets a seal of ours with the next login.
+        if is_pending(&row) && (row.user.is_none() || self.settle_once(token, &row, None, keys, wrapping_key)?) {
             self.writer()?;
             return Err(Error::StoreBusy("another process writes the store; try again".to_owned()));
         }
@@ -110,6 +170,10 @@ impl Library {
     /// until the officer's PIN opens it ([`Library::replace_seals`]).
     pub(crate) fn replace_user_seal(&self, token: &Token, old: &Secret, new: &NewPin) -> Result<()> {
         let (keys, wrapping_key) = self.open_user(token, old)?;
+        if keys.is_adopted() {
+            self.writer()?;
+            return Err(Error::StoreBusy("another process writes the store; try again".to_owned()));
+        }
         let row = token.row();
         let Some(seal) = &row.user else { return Err(Error::TokenNotRecognized) };
         let request = tpm::SealRequest { auth: &new.auth, data: &wrapping_key };
@@ -117,7 +181,7 @@ impl Library {
         let user = new.row(object.public, object.private, false);
         let changed = TokenRow { login_required: true, user: Some(user), ..row.clone() };
         let config = config_of(&changed, keys.officer())?;
-        self.store_pins(token, &[&seal.private], &changed, &config)
+        self.store_pins(token, &[&seal.private], &changed, &config, None)
     }
 
     /// Sets the user's PIN by that of a security officer whose seal holds the wrapping key, and makes both seals anew: the
@@ -137,8 +201,8 @@ impl Library {
             user: Some(new.row(user_object.public, user_object.private, false)),
             ..row.clone()
         };
-        let pending = is_pending(&row);
-        let config = if pending { row.config.clone() } else { config_of(&changed, &officer.key)? };
+        let config = config_of(&changed, &officer.key)?;
+        let waiting = is_pending(&row).then_some(key);
         let old: Vec<&[u8]> = [Some(so), row.user.as_ref()].into_iter().flatten().map(|pin| &*pin.private).collect();
         // Before the store says so: the officer who sets the PIN stays logged in.
         token.update_login(|login| match login {
@@ -147,16 +211,19 @@ impl Library {
             }
             other => other,
         });
-        self.store_pins(token, &old, &changed, &config)?;
-        if pending {
-            // It had no user until now whose seal its code could name.
-            self.settle_adopted(token, &Arc::new(TokenKeys::derive(key, true)), key)?;
-        }
-        Ok(())
+        self.store_pins(token, &old, &changed, &config, waiting)
     }
 
-    /// Puts both PINs' rows in the place of those they were made from, whose blobs `old` has, in one transaction.
-    fn store_pins(&self, token: &Token, old: &[&[u8]], row: &TokenRow, config: &str) -> Result<()> {
+    /// Puts both PINs' rows in the place of those they were made from, whose blobs `old` has, in one transaction. With the wrapping key
+    /// of a token whose rows still wait for it, these are written anew as well.
+    fn store_pins(
+        &self,
+        token: &Token,
+        old: &[&[u8]],
+        row: &TokenRow,
+        config: &str,
+        waiting: Option<&Secret>,
+    ) -> Result<()> {
         let mut store = self.writer()?;
         store.transaction(|store| -> Result<()> {
             let now = store.token(token.id)?;
@@ -166,6 +233,9 @@ impl Library {
             });
             if !unchanged {
                 return Err(Error::StoreBusy("another process changed the PIN meanwhile; try again".to_owned()));
+            }
+            if let Some(key) = waiting {
+                settle_rows(store, token.id, &Arc::new(TokenKeys::derive(key, true)), key)?;
             }
             for (role, pin) in [(store::Role::So, &row.so), (store::Role::User, &row.user)] {
                 if let Some(pin) = pin {
@@ -182,32 +252,22 @@ impl Library {
     }
 }
 
-/// Writes the rows anew; `true` if they stay as they are, for want of a user whose seal the token's code could name.
-fn settle_rows(store: &Store, token: &Token, keys: &Arc<TokenKeys>, wrapping_key: &Secret) -> Result<bool> {
-    let Some(row) = store.token(token.id)? else { return Err(Error::TokenNotPresent) };
-    if !is_pending(&row) {
-        // Another process was faster.
-        return Ok(false);
-    }
-    if row.user.is_none() {
-        return Ok(true);
-    }
+/// Writes the rows of a token anew that came over.
+fn settle_rows(store: &Store, token: i64, keys: &Arc<TokenKeys>, wrapping_key: &Secret) -> Result<()> {
     let signer = Signer::User(Arc::clone(keys));
-    let rows = store.objects(token.id)?;
+    let rows = store.objects(token)?;
     if rows.iter().any(|found| was_settled(found, keys)) {
         return Err(Error::Tampered("the token was bound to its PIN before, and its row was altered since".to_owned()));
     }
-    // A row with a code was written here, by the security officer of a token whose user had no PIN yet.
+    // A row with a code was written here, by the security officer of a token whose user had not logged in yet.
     for found in rows.into_iter().filter(|found| found.mac.is_none()) {
-        match settled(&found, token.id, &signer, wrapping_key) {
+        match settled(&found, token, &signer, wrapping_key) {
             Ok(object) => store.replace_object(&with_id(object, found.id))?,
             // It has no code, and is not served from now on.
             Err(error) => log::error!("object {}: {error}", found.id),
         }
     }
-    store.set_token_config(token.id, &config_of(&row, keys.officer())?)?;
-    log::info!("the token that was taken over is bound to its PIN now");
-    Ok(false)
+    Ok(())
 }
 
 /// Does the row hide something by the means of ours? None does before the token is bound to its PIN, see [`Library::may_write`].

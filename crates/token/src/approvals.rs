@@ -18,8 +18,9 @@ use crate::{Error, Result};
 
 /// A file of approvals for one kernel has some kilobytes.
 const MAX_FILE: u64 = 1 << 20;
-/// Files of one directory that are read.
-const MOST_FILES: usize = 256;
+/// Files of one directory that are read, and bytes of all of them: years of updates for a fleet.
+const MOST_FILES: usize = 4096;
+const MOST_BYTES: u64 = 1 << 24;
 /// Approvals of one file.
 const MOST_ENTRIES: usize = 1024;
 
@@ -161,12 +162,26 @@ pub(crate) fn in_files(places: &[PathBuf]) -> Vec<(Origin, Statement)> {
     places.iter().flat_map(|place| files_of(place)).flat_map(|file| read(&file)).collect()
 }
 
+/// In the order of their names, so that it is the same ones that are left out where they are too many.
 fn files_of(place: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(place) else { return vec![place.to_owned()] };
     let paths = entries.flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
     files.sort();
-    files.truncate(MOST_FILES);
+    let mut left = MOST_BYTES;
+    let fits = |path: &&PathBuf| {
+        // One that is too long by itself is passed over, whatever its place.
+        let len = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let rest = left.checked_sub(if len > MAX_FILE { 0 } else { len });
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    let read = files.iter().take(MOST_FILES).take_while(fits).count();
+    if let Some(first) = files.get(read) {
+        let (place, first) = (place.display(), first.display());
+        log::warn!("{place}: too many approvals; {} files are not read, from {first} on", files.len() - read);
+    }
+    files.truncate(read);
     files
 }
 
@@ -289,5 +304,24 @@ mod tests {
         let [a, b] = ["a.json", "b.json"].map(|name| Origin::File(dir.path().join(name)));
         assert_eq!(origins(&[dir.path().to_owned()]), [a, b.clone()]);
         assert_eq!(origins(&[dir.path().join("none"), dir.path().join("b.json")]), [b]);
+    }
+
+    #[test]
+    fn of_too_many_files_the_first_by_name_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in (0..MOST_FILES + 3).rev() {
+            std::fs::write(dir.path().join(format!("{number:05}.json")), "{}").unwrap();
+        }
+        let files = files_of(dir.path());
+        assert_eq!(files.len(), MOST_FILES);
+        assert_eq!(files.last(), Some(&dir.path().join(format!("{:05}.json", MOST_FILES - 1))));
+
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..40 {
+            let file = File::create(dir.path().join(format!("{number:05}.json"))).unwrap();
+            // One that nobody reads does not keep others out.
+            file.set_len(if number == 0 { 1 << 30 } else { MAX_FILE }).unwrap();
+        }
+        assert_eq!(files_of(dir.path()).len(), 17);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Look {
     pub(crate) always_authenticate: bool,
     /// Usage attributes that differ from the usual ones.
     pub(crate) usage: Vec<(AttributeType, Value)>,
+    /// What else both halves of a pair, or the secret key, have.
+    pub(crate) also: Vec<(AttributeType, Value)>,
 }
 
 /// The parts of an X.509 certificate that its object shows, each in DER.
@@ -51,6 +53,10 @@ pub struct CertificateParts {
     pub issuer: Vec<u8>,
     /// The serial number.
     pub serial: Vec<u8>,
+    /// SubjectPublicKeyInfo, a point on a curve uncompressed.
+    pub public_key: Vec<u8>,
+    /// The subject's common name, if it has one.
+    pub common_name: Option<String>,
 }
 
 impl Library {
@@ -75,9 +81,10 @@ impl Library {
             bind(&mut drafts, &policy);
         }
         for parts in certificates {
-            drafts.push(match public.as_ref().and_then(|public| above(parts, public)) {
-                Some((own, id)) => certificate(parts, &id, &own)?,
-                None => certificate(parts, &id, look)?,
+            let own = public.as_ref().is_some_and(|public| x509::is_of(&parts.public_key, public));
+            drafts.push(match own {
+                true => certificate(parts, &id, look)?,
+                false => above(parts)?,
             });
         }
         let rows = drafts.iter().map(|draft| draft.to_row(session.token.id, &signer)).collect::<Result<Vec<_>>>()?;
@@ -110,14 +117,19 @@ fn pair(arrival: Arrival, public: &PublicKey, area: &tpm::PublicArea, look: &Loo
     if key_type == KeyType::RSA {
         common.push(AttributeType::MODULUS_BITS, Value::Ulong(public.bits()).to_native());
     }
-    let mut half = template::start(scopes[0], Rule::GENERATE, &common)?;
-    settle_public(&mut half, key_type)?;
     let mut template = self::common(look)
         .with(AttributeType::ID, Value::Bytes(id.clone()))
         .with(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(look.always_authenticate));
     for (ty, value) in usage(area, key_type, look) {
         template.push(ty, value.to_native());
     }
+    for (ty, value) in &look.also {
+        for half in [&mut common, &mut template] {
+            half.push(*ty, value.to_native());
+        }
+    }
+    let mut half = template::start(scopes[0], Rule::GENERATE, &common)?;
+    settle_public(&mut half, key_type)?;
     let mut private = template::start(scopes[1], Rule::GENERATE, &template)?;
     settle_private(&mut private, key_type)?;
     for attributes in [&mut half, &mut private] {
@@ -161,7 +173,7 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
         None => base::random::bytes(8)?,
     };
     let mut template = common(look).with(AttributeType::ID, Value::Bytes(id.clone()));
-    for (ty, value) in &look.usage {
+    for (ty, value) in look.usage.iter().chain(&look.also) {
         template.push(*ty, value.to_native());
     }
     let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, &template)?;
@@ -175,16 +187,18 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
     Ok((vec![Draft::new(attributes, Some(arrival.key), Some(arrival.auth))?], id))
 }
 
-/// How the certificate of an authority looks, and its id: by the key's, programs would take it for that of the key.
-fn above(parts: &CertificateParts, key: &PublicKey) -> Option<(Look, Vec<u8>)> {
-    let (certificate, _) = x509::read_certificates(&parts.value).ok()?.into_iter().next()?;
-    if x509::is_for(&certificate, key) {
-        return None;
-    }
-    let tbs = &certificate.tbs_certificate;
-    let label = x509::common_name(&tbs.subject).unwrap_or_else(|| tbs.subject.to_string());
-    let id = x509::key_identifier(&tbs.subject_public_key_info);
-    Some((Look { label: Some(label.into_bytes()), ..Look::default() }, id))
+/// The certificate of an authority. By the key's label and id, programs would take it for that of the key. What of it cannot be read here
+/// may be what others read.
+fn above(parts: &CertificateParts) -> Result<Draft> {
+    let name = match x509::read_certificates(&parts.value).unwrap_or_default().into_iter().next() {
+        Some((certificate, _)) => {
+            let subject = &certificate.tbs_certificate.subject;
+            x509::common_name(subject).or_else(|| Some(subject.to_string()))
+        }
+        None => parts.common_name.clone(),
+    };
+    let look = Look { label: name.map(String::into_bytes), ..Look::default() };
+    certificate(parts, &x509::identifier(&parts.public_key), &look)
 }
 
 fn certificate(parts: &CertificateParts, id: &[u8], look: &Look) -> Result<Draft> {

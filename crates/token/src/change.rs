@@ -25,6 +25,8 @@ impl Library {
     /// and the attribute errors.
     pub fn set_attributes(&self, session: SessionHandle, object: ObjectHandle, template: &Template) -> Result<()> {
         let session = self.session(session)?;
+        // What another process wrote since the last look is not undone.
+        self.refresh()?;
         let object = self.genuine(&session, object)?;
         if !object.attributes.is_true(AttributeType::MODIFIABLE) {
             return Err(Error::ActionProhibited);
@@ -37,9 +39,20 @@ impl Library {
             }
             Home::Token => {
                 let signer = self.may_write(&session, object.is_private() || object.key.is_some() || object.hides())?;
+                // The first change of a token that was taken over writes its rows anew.
+                let object = self.object(&session, object.handle)?;
+                let attributes = changed(&session, &object, template, &[])?;
                 let draft = self.draft_of(&session, &object, attributes)?;
-                let row = draft.to_row(session.token.id, &signer)?;
-                self.writer()?.replace_object(&with_id(row, object.handle.0.cast_signed()))?;
+                let row = with_id(draft.to_row(session.token.id, &signer)?, object.handle.0.cast_signed());
+                self.writer()?.transaction(|store| -> Result<()> {
+                    let now = store.object(row.id)?.ok_or(Error::ObjectHandleInvalid)?;
+                    if now.mac.as_deref() != object.code() {
+                        return Err(Error::StoreBusy(
+                            "another process changed the object meanwhile; try again".to_owned(),
+                        ));
+                    }
+                    Ok(store.replace_object(&row)?)
+                })?;
                 self.changed()?;
             }
         }

@@ -14,6 +14,7 @@ use crate::protect::Signer;
 use crate::public_key::PublicKey;
 use crate::secret::{Origin, settle_secret};
 use crate::session::Session;
+use crate::slot::Login;
 use crate::template;
 use crate::{Error, Result};
 
@@ -41,7 +42,8 @@ impl Library {
             _ if is_key => return Err(Error::AttributeValueInvalid(AttributeType::KEY_TYPE)),
             _ => return Err(Error::AttributeValueInvalid(AttributeType::CLASS)),
         };
-        let mut attributes = template::start(scope, Rule::CREATE, template)?;
+        let officer = matches!(session.token.login(), Login::So(_));
+        let mut attributes = template::start_as(scope, Rule::CREATE, template, officer)?;
         match class {
             ObjectClass::SECRET_KEY => return self.create_secret(&session, attributes),
             ObjectClass::PRIVATE_KEY => return self.create_private(&session, attributes),

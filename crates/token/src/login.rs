@@ -128,17 +128,20 @@ impl Library {
         let row = token.row();
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
         if row.login_required {
-            check_try(pin)?;
+            // A seal that was made for a PIN that came over lacks the policy, and may have to open by such a PIN.
+            if !adopted::lacks_policy(&seal)? {
+                check_try(pin, &seal)?;
+            }
         } else if !pin.is_empty() {
             return Err(Error::PinIncorrect);
         }
         let policy = token_policy(row.policy.as_deref())?;
         let sealed = self.try_pin(token, &seal, pin, UserType::User, policy.as_ref())?;
         let came = adopted::wrapping_key(&sealed);
-        let pending = came.is_some() && adopted::is_pending(&row);
+        let is_foreign = came.is_some();
         let wrapping_key = came.unwrap_or(sealed);
         let keys = TokenKeys::derive(&wrapping_key, row.login_required);
-        if pending && self.settle_adopted(token, &Arc::new(keys.clone()), &wrapping_key)? {
+        if is_foreign && self.settle_user(token, pin, &Arc::new(keys.clone()), &wrapping_key)? {
             return Ok((keys.with_adopted(wrapping_key.clone()), wrapping_key));
         }
         check_token(token, keys.officer())?;
@@ -147,19 +150,13 @@ impl Library {
 
     /// Opens the security officer's object: it proves the PIN, and unlocks nothing that the user's keys need.
     pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
-        check_try(pin)?;
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
+        check_try(pin, &seal)?;
         let sealed = self.try_pin(token, &seal, pin, UserType::So, None)?;
         let auth = adopted::auth_of(pin, &seal);
         let (key, wrapping_key) = adopted::officer_key(sealed);
-        let row = token.row();
-        let pending = match &wrapping_key {
-            Some(wrapping_key) if adopted::is_pending(&row) => {
-                let keys = Arc::new(TokenKeys::derive(wrapping_key, row.login_required));
-                self.settle_adopted(token, &keys, wrapping_key)?
-            }
-            _ => false,
-        };
+        // Whether the rows that wait for a code are the token's own is for the user's login to say.
+        let pending = wrapping_key.is_some() && adopted::is_pending(&token.row());
         if !pending {
             check_token(token, &key)?;
         }
@@ -262,7 +259,8 @@ impl NewPin {
         Self::unchecked(&Secret::zeroed(0))
     }
 
-    fn unchecked(pin: &Secret) -> Result<Self> {
+    /// Of a PIN that was set elsewhere, and is what it is.
+    pub(crate) fn unchecked(pin: &Secret) -> Result<Self> {
         let salt = base::random::bytes(SALT_LEN)?;
         let auth = auth_value(pin, &salt, ITERATIONS);
         Ok(Self { salt, iterations: ITERATIONS, auth })
@@ -282,9 +280,15 @@ pub(crate) fn auth_value(pin: &Secret, salt: &[u8], iterations: u32) -> Secret {
 
 /// The token's row is the one that was written when the token was made, or its PIN set.
 pub(crate) fn check_token(token: &Token, key: &OfficerKey) -> Result<()> {
-    let row = token.row();
-    let genuine = TokenConfig::parse(&row.config).and_then(|config| config.code()) == Some(token_code(&row, key)?);
-    if genuine { Ok(()) } else { Err(Error::Tampered("the token's row in the store was altered".to_owned())) }
+    match vouches(key, &token.row())? {
+        true => Ok(()),
+        false => Err(Error::Tampered("the token's row in the store was altered".to_owned())),
+    }
+}
+
+/// Is the code of a token's row right?
+pub(crate) fn vouches(key: &OfficerKey, row: &TokenRow) -> Result<bool> {
+    Ok(TokenConfig::parse(&row.config).and_then(|config| config.code()) == Some(token_code(row, key)?))
 }
 
 /// The policy of the user's seal, as the token's row has it. The row's code covers it.
@@ -315,7 +319,10 @@ pub(crate) fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
     TokenConfig::new(&token_code(row, key)?).to_json()
 }
 
-/// A PIN that cannot be right is not tried: it would cost one of the TPM's few tries.
-pub(crate) fn check_try(pin: &Secret) -> Result<()> {
-    if pin.is_empty() || pin.len() as u64 > MAX_PIN_LEN { Err(Error::PinIncorrect) } else { Ok(()) }
+/// A PIN that cannot be right is not tried: it would cost one of the TPM's few tries. A PIN that came from tpm2-pkcs11 may be
+/// empty, and as long as one likes.
+pub(crate) fn check_try(pin: &Secret, seal: &PinRow) -> Result<()> {
+    let made_here = seal.derivation != Derivation::Sha256;
+    let impossible = pin.is_empty() || pin.len() as u64 > MAX_PIN_LEN;
+    if made_here && impossible { Err(Error::PinIncorrect) } else { Ok(()) }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use base::Secret;
+pub(crate) use base::hex::{decode as unhex, encode as hex};
 use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
 use store::ObjectRow;
 
@@ -243,6 +244,11 @@ impl Object {
             && foreign.iter().all(|ty| self.attributes.find(*ty).is_none())
     }
 
+    /// The code of its row, which stands for all that the row says.
+    pub(crate) fn code(&self) -> Option<&[u8]> {
+        self.mac.as_deref()
+    }
+
     /// Everybody may see it.
     pub(crate) fn is_public(&self) -> bool {
         !self.is_private() && self.key.is_none()
@@ -325,8 +331,17 @@ impl Object {
             bits,
             private: self.is_private(),
             backup: self.key.as_ref().map(|_| self.recovery_key().is_some()),
-            policy: self.policy.as_ref().map(|policy| policy.to_string()),
+            policy: self.policy.as_ref().map(|policy| match self.is_bound() {
+                true => policy.to_string(),
+                false => format!("{policy}, or its authorization value alone"),
+            }),
         }
+    }
+
+    /// Is there no way to use the key but by its policy? A linked one may have another.
+    fn is_bound(&self) -> bool {
+        let area = self.key.as_ref().and_then(|key| key.wrapped.public_area().ok());
+        area.is_some_and(|area| !area.attributes().contains(tpm::Attributes::USER_WITH_AUTH))
     }
 
     /// The parent of the TPM's key, if that is not the token's primary.
@@ -365,23 +380,4 @@ impl Object {
         let area = key.wrapped.public_area()?;
         if self.public_key()? == PublicKey::from_area(&area)? { Ok(()) } else { Err(Error::KeyTypeInconsistent) }
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Bytes from hexadecimal digits of either case, two for each.
-pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
-    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }

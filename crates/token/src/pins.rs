@@ -126,7 +126,7 @@ impl Library {
             return self.replace_user_seal(token, old, &new);
         }
         let config = if row.login_required {
-            check_try(old)?;
+            check_try(old, &seal)?;
             None
         } else {
             let keys = self.keys(token)?;
@@ -151,7 +151,7 @@ impl Library {
     /// Changes the security officer's PIN.
     pub(crate) fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
-        check_try(old)?;
+        check_try(old, &seal)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let old = adopted::auth_of(old, &seal);
@@ -236,7 +236,7 @@ impl Library {
                 Some(row) => row,
                 None => {
                     let keeping = tpm::Keeping::PersistentIfPossible;
-                    self.make_primary(&store, &tpm::PrimaryRequest { keeping, ..tpm::PrimaryRequest::default() })?
+                    self.make_primary(&mut store, &tpm::PrimaryRequest { keeping, ..tpm::PrimaryRequest::default() })?
                 }
             },
         };
@@ -285,27 +285,58 @@ impl Library {
         Ok(rows.into_iter().next())
     }
 
-    /// Finds or makes the TPM's storage primary and enters it, with what the TPM can do, into the store.
-    pub(crate) fn make_primary(&self, store: &Store, request: &tpm::PrimaryRequest) -> Result<PrimaryRow> {
-        let tpm = self.tpm()?;
-        let primary = tpm.storage_primary(request)?;
-        let known = store.primaries()?.into_iter().find(|row| row.name == primary.name().as_bytes());
-        if let Some(row) = known {
-            return Ok(row);
-        }
-        let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
-        let capabilities = serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?;
-        let id = store.add_primary(&store::NewPrimary {
-            hierarchy: 'o',
-            handle: match primary.location {
-                tpm::Location::Persistent(handle) => Some(handle),
-                tpm::Location::Transient => None,
-            },
-            template: template_of(primary.template),
-            public: &primary.public,
-            name: primary.name().as_bytes(),
-            auth: request.primary_auth.clone(),
-            capabilities: &capabilities,
+    /// Finds or makes the TPM's storage primary, and enters it into the store.
+    pub(crate) fn make_primary(&self, store: &mut Store, request: &tpm::PrimaryRequest) -> Result<PrimaryRow> {
+        let primary = self.tpm()?.storage_primary(request)?;
+        self.enter_primary(store, &primary, request)
+    }
+
+    /// Enters a primary, with what the TPM can do, into the store. Of one that is there already, the authorisation value and the
+    /// place are set right.
+    pub(crate) fn enter_primary(
+        &self,
+        store: &mut Store,
+        primary: &tpm::Primary,
+        request: &tpm::PrimaryRequest,
+    ) -> Result<PrimaryRow> {
+        let known = |store: &Store| -> Result<Option<PrimaryRow>> {
+            Ok(store.primaries()?.into_iter().find(|row| row.name == primary.name().as_bytes()))
+        };
+        let handle = match primary.location {
+            tpm::Location::Persistent(handle) => Some(handle),
+            tpm::Location::Transient => None,
+        };
+        // Before the transaction, in which others cannot write.
+        let capabilities = match known(store)? {
+            Some(row) => row.capabilities,
+            None => {
+                let tpm = self.tpm()?;
+                let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
+                serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?
+            }
+        };
+        let id = store.transaction(|store| -> Result<i64> {
+            let Some(row) = known(store)? else {
+                return Ok(store.add_primary(&store::NewPrimary {
+                    hierarchy: 'o',
+                    handle,
+                    template: template_of(primary.template),
+                    public: &primary.public,
+                    name: primary.name().as_bytes(),
+                    auth: request.primary_auth.clone(),
+                    capabilities: &capabilities,
+                })?);
+            };
+            // The same key all the same: neither its authorisation value nor its place is in its name.
+            if row.auth != request.primary_auth {
+                store.set_primary_auth(row.id, &request.primary_auth)?;
+            }
+            if let (Some(handle), Some(before)) = (handle, row.handle)
+                && handle != before
+            {
+                store.set_primary_handle(row.id, handle)?;
+            }
+            Ok(row.id)
         })?;
         store.primary(id)?.ok_or_else(|| Error::Store("the primary that was just stored is not there".to_owned()))
     }

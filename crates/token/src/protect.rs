@@ -124,6 +124,11 @@ impl TokenKeys {
         Self { adopted: Some(wrapping_key), ..self }
     }
 
+    /// The same, for rows that were written anew since.
+    pub(crate) fn settled(&self) -> Self {
+        Self { adopted: None, ..self.clone() }
+    }
+
     /// Have the rows no codes yet?
     pub(crate) fn is_adopted(&self) -> bool {
         self.adopted.is_some()

@@ -12,8 +12,10 @@ use model::{ObjectHandle, Scheme};
 use serde::{Deserialize, Serialize};
 use store::{PinRow, PrimaryRow, Store, TokenRow};
 
+use crate::adopted;
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
-use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex};
+use crate::login::vouches;
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
 use crate::pins::NO_PIN;
 use crate::protect::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
@@ -158,14 +160,29 @@ impl Token {
     /// `true`, and nobody is logged in.
     pub(crate) fn refresh(&self, store: &Store, row: TokenRow) -> Result<bool> {
         let public = |row: &TokenRow| row.user.as_ref().map(|pin| pin.public.clone());
-        let same_user = public(&row) == public(&self.row());
+        // Another seal can hold the same wrapping key: then the code of the row is right.
+        let vouched = |keys: &TokenKeys| vouches(keys.officer(), &row).unwrap_or(false);
+        let same_seal = public(&row) == public(&self.row());
+        let same_user = same_seal || self.keys().is_some_and(|keys| vouched(&keys));
         let officer_seal = row.so.as_ref().map(|pin| pin.private.clone());
+        let pending = adopted::is_pending(&row);
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
         let ended = match self.login() {
             Login::User(_) => !same_user,
             Login::So(officer) => Some(&*officer.seal) != officer_seal.as_ref(),
             Login::Nobody => false,
         };
+        if !pending {
+            // Rows without a code are nobody's from now on, also for whoever logged in when they waited for it.
+            self.update_login(|login| match login {
+                Login::User(keys) if keys.is_adopted() => Login::User(Arc::new(keys.settled())),
+                Login::So(officer) => Login::So(Officer { pending: false, ..officer }),
+                other => other,
+            });
+            self.set_free_keys(
+                self.free_keys().map(|keys| if keys.is_adopted() { Arc::new(keys.settled()) } else { keys }),
+            );
+        }
         if ended {
             self.logout();
         }
@@ -422,10 +439,7 @@ impl TokenConfig {
     }
 
     pub(crate) fn code(&self) -> Option<Secret> {
-        let digits = self.code.as_deref()?;
-        let pairs =
-            digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-        pairs.collect::<Option<Vec<u8>>>().map(Secret::new)
+        unhex(self.code.as_deref()?).map(Secret::new)
     }
 }
 

@@ -13,6 +13,14 @@ use crate::{Error, Result};
 /// An attribute that the object cannot have, that a template may not set, twice with two values, of a wrong shape, or
 /// missing though required.
 pub(crate) fn start(scope: Scope, making: Rule, template: &Template) -> Result<Attributes> {
+    start_as(scope, making, template, false)
+}
+
+/// The same; what the security officer alone may set (`CKA_TRUSTED`) an `officer` sets.
+///
+/// # Errors
+/// Those of [`start`].
+pub(crate) fn start_as(scope: Scope, making: Rule, template: &Template, officer: bool) -> Result<Attributes> {
     let needed = if making == Rule::CREATE { Rule::NEEDED_TO_CREATE } else { Rule::NEEDED_TO_GENERATE };
     let mut attributes = Attributes::new();
     for (ty, bytes) in template.iter() {
@@ -24,7 +32,7 @@ pub(crate) fn start(scope: Scope, making: Rule, template: &Template) -> Result<A
             return Err(Error::AttributeReadOnly(ty));
         }
         let value = Value::from_native(row.kind, bytes).ok_or(Error::AttributeValueInvalid(ty))?;
-        if row.rule.contains(Rule::SO) && value == Value::Bool(true) {
+        if row.rule.contains(Rule::SO) && value == Value::Bool(true) && !officer {
             return Err(Error::AttributeReadOnly(ty));
         }
         if attributes.find(ty).is_some_and(|before| *before != value) {

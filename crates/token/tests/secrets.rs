@@ -550,3 +550,27 @@ fn how_long_a_wrapped_key_is_costs_nothing() {
     world.marked(&[]);
     library.close();
 }
+
+/// What the file is, is said; not that it is for another TPM.
+#[test]
+fn a_wrapped_key_that_cannot_be_imported_says_why() {
+    use common::pin;
+    use token::admin::{Admin, ForeignKey, ImportRequest, Pin, Which, WrappedKey};
+    let world = World::with_token(&["ecc256"]);
+    let admin = Admin::open(world.config.clone()).unwrap();
+    let user = || Pin::User(pin("userpin"));
+    let key = admin.export_wrapped("server", &user(), &Which::Label("ecc256".to_owned()), &pin("")).unwrap();
+    let wrapped = WrappedKey { public: key.public, private: key.private, secret: vec![0, 0], auth: pin("") };
+    let request = ImportRequest {
+        label: "server".to_owned(),
+        pin: user(),
+        key: ForeignKey::Wrapped(wrapped),
+        key_label: None,
+        id: None,
+        always_authenticate: false,
+        certificates: Vec::new(),
+        hash: None,
+    };
+    let refused = admin.import(&request).unwrap_err();
+    assert_eq!(refused, Error::ArgumentsBad("the object is bound to the TPM that made it"));
+}

@@ -13,11 +13,14 @@ use crate::import::{self, KeyMaterial};
 use crate::keys;
 use crate::primary::{self, Primary};
 use crate::public::{Attributes, Parameters, PublicArea, Scheme, Symmetric, Wrapped, check_tpm2b, curve_id, name_alg};
+use crate::rc::ResponseCode;
 use crate::seal;
-use crate::sign::{self, DecryptScheme, Key, SignScheme};
+use crate::sign::{self, DecryptScheme, Key, SignScheme, Signature};
 use crate::template::{self, Sealed};
 use crate::tpm::Tpm;
 use crate::wire::constants::alg;
+
+const NOT_ON_CURVE: Error = Error::Malformed("the key is not on its curve");
 
 /// An object that one parent, and no other, can take by TPM2_Import.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +69,9 @@ impl Importable {
         }
         if !area.attributes().contains(Attributes::USER_WITH_AUTH) || area.attributes().contains(Attributes::RESTRICTED)
         {
-            return Err(Error::Invalid("the object is not one that its authorisation value is enough to use"));
+            return Err(Error::Invalid(
+                "a policy or restriction of the key keeps it from being used by its authorisation value alone",
+            ));
         }
         Ok(area)
     }
@@ -173,8 +178,9 @@ impl Tpm {
         }
     }
 
-    /// Whether the key can be used with its authorisation value: by one use, whose result is thrown away. A wrong value is tried once,
-    /// since it may count towards lockout. Three commands, and FlushContext.
+    /// Whether the key can be used with its authorisation value: by one use. A wrong value is tried once, since it may count towards
+    /// lockout. Where a policy does not ask for the value, it is still a part of what encrypts the parameters (Part 1, 21.2): whether
+    /// it is the right one shows in the result. Three commands, and FlushContext.
     pub fn can_use(&self, key: &Key<'_>) -> Result<bool> {
         let area = keys::check(key)?;
         let used = self.in_session(|connection| {
@@ -184,16 +190,21 @@ impl Tpm {
                     if let Some(last) = one.last_mut() {
                         *last = 1;
                     }
-                    sign::rsa_decrypt(connection, key, DecryptScheme::Raw, &one).map(drop)
+                    sign::rsa_decrypt(connection, key, DecryptScheme::Raw, &one).map(|result| result.expose() == one)
                 }
-                (_, Some(_)) if area.attributes().contains(Attributes::SIGN) => {
+                (_, Some((curve, x, y))) if area.attributes().contains(Attributes::SIGN) => {
+                    let public = EcPublic::new(curve, x, y).map_err(|_| NOT_ON_CURVE)?;
                     let digest = Hash::Sha256.digest(&[b"can it be used?"]);
-                    sign::sign(connection, key, Hash::Sha256, &digest, SignScheme::Ecdsa).map(drop)
+                    let signature = sign::sign(connection, key, Hash::Sha256, &digest, SignScheme::Ecdsa);
+                    signature.map(|signature| match signature {
+                        Signature::Ecc { r, s } => public.verify(&digest, &[r, s].concat()),
+                        Signature::Rsa(_) => false,
+                    })
                 }
                 (_, Some((curve, x, y))) => {
-                    let point =
-                        EcPublic::new(curve, x, y).map_err(|_| Error::Malformed("the key is not on its curve"))?;
-                    ecdh::ecdh_z(connection, key, &point).map(drop)
+                    let point = EcPublic::new(curve, x, y).map_err(|_| NOT_ON_CURVE)?;
+                    // What a wrong key makes of the point is none.
+                    ecdh::ecdh_z(connection, key, &point).map(|_| true)
                 }
                 _ => Err(Error::Unsupported("a key of this kind".into())),
             };
@@ -201,8 +212,9 @@ impl Tpm {
             used
         });
         match used {
-            Ok(()) => Ok(true),
+            Ok(right) => Ok(right),
             Err(Error::AuthFailed) => Ok(false),
+            Err(Error::Response(code)) if code.base() == ResponseCode::ECC_POINT => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -151,17 +151,43 @@ pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequ
         connection.add_temporary(handle, &area.name()?);
         return Ok(Primary::new(Location::Transient, area.marshal()?)?.with_template(request.template));
     }
-    let mut occupied = false;
-    if let Some(area) = read_public(connection, wanted)? {
-        occupied = true;
-        match adopt(connection, wanted, &area, request)? {
-            Ok(primary) => return Ok(primary),
-            Err(reason) if request.handle.is_some() => return Err(Error::Invalid(reason)),
-            Err(reason) => warn!("the object at {wanted:#010x} is not taken for the storage primary: {reason}"),
+    let Some(area) = read_public(connection, wanted)? else {
+        return create(connection, wanted, request);
+    };
+    match adopt(connection, wanted, &area, request)? {
+        Ok(primary) => return Ok(primary),
+        Err(reason) if request.handle.is_some() => return Err(Error::Invalid(reason)),
+        Err(reason) => warn!("the object at {wanted:#010x} is not taken for the storage primary: {reason}"),
+    }
+    if let Some(primary) = kept_elsewhere(connection, request)? {
+        return Ok(primary);
+    }
+    let handle = free_handle(connection)?;
+    create(connection, handle, request)
+}
+
+/// The primary that would be made, where it was kept already for want of the usual handle: the TPM has room for few. CreatePrimary,
+/// FlushContext, the list of handles and ReadPublic for each; and what [`null_protection`] takes.
+fn kept_elsewhere(connection: &mut Connection, request: &PrimaryRequest) -> Result<Option<Primary>> {
+    let PrimaryRequest { owner_auth, primary_auth, .. } = request;
+    let protection = null_protection(connection, owner_auth, primary_auth)?;
+    let area = connection.with_temporary(protection, |connection, protection| {
+        protection.keep = false;
+        let (transient, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection)?;
+        connection.add_temporary(transient, &area.name()?);
+        connection.end_temporary(transient)?;
+        Ok(area)
+    })?;
+    let name = area.name()?;
+    for handle in list_persistent(connection)? {
+        // The name does not tell whether the authorisation value is the wanted one.
+        if read_name(connection, handle)?.as_ref() == Some(&name)
+            && let Ok(primary) = adopt(connection, handle, &area, request)?
+        {
+            return Ok(Some(primary));
         }
     }
-    let handle = if occupied { free_handle(connection)? } else { wanted };
-    create(connection, handle, request)
+    Ok(None)
 }
 
 /// The primary at `handle`, if it is a storage key that can be trusted and its authorisation value is the given one; else why it
@@ -247,7 +273,15 @@ pub(crate) fn null_protection(
     let (handle, area) = create_primary(connection, rh::NULL, &none, &none, &mut Protection::none())?;
     let name = area.name()?;
     connection.add_temporary(handle, &name);
-    connection.start_salted_to(&Handle::object(handle, &name), &area, &name, Kind::Hmac).map(Protection::new)
+    let session = connection.start_salted_to(&Handle::object(handle, &name), &area, &name, Kind::Hmac)?;
+    // The session does without it, and what follows may need the room.
+    match connection.end_temporary(handle) {
+        Ok(()) => Ok(Protection::new(session)),
+        Err(error) => {
+            connection.add_temporary_session(session);
+            Err(error)
+        }
+    }
 }
 
 /// Derives a primary that is kept nowhere; one command. Returns its handle and public area.

@@ -100,7 +100,8 @@ impl Tpm {
     }
 
     /// Finds or makes the storage primary. One command when it is there, else four: ReadPublic, CreatePrimary, EvictControl,
-    /// FlushContext. One more when the usual handle is taken by something else; three more to try an authorisation value.
+    /// FlushContext. When the usual handle is taken by something else, the primary is also looked for at all others: four more, and one for
+    /// each. Three more to try an authorisation value.
     pub fn storage_primary(&self, request: &PrimaryRequest) -> Result<Primary> {
         self.general(Repeat::Never, |connection| primary::storage_primary(connection, request))
     }

@@ -26,8 +26,9 @@ pub(crate) struct Contents {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub(crate) subject: String,
 
-    /// Further names: dns:web.example, ip:192.0.2.1, email:a@b.example, uri:https://b.example/
-    #[arg(long, value_name = "KIND:NAME", value_delimiter = ',')]
+    /// Further names, with commas between them: dns:web.example, ip:192.0.2.1, email:a@b.example, uri:https://b.example/; a comma in a
+    /// name is \,
+    #[arg(long, value_name = "KIND:NAME")]
     pub(crate) san: Vec<String>,
 
     /// What the key may do: digitalSignature, keyEncipherment, keyAgreement, keyCertSign, ...

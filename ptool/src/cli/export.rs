@@ -129,6 +129,10 @@ pub(crate) struct Wrap {
     #[arg(long, value_name = "ALGORITHM")]
     pub(crate) algorithm: Option<super::import::ImportAlgorithm>,
 
+    /// With --algorithm aes or hmac: take the bytes of the file as they are, also if they are hexadecimal digits
+    #[arg(long, requires = "algorithm")]
+    pub(crate) raw: bool,
+
     /// The file to write
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: PathBuf,

@@ -23,6 +23,10 @@ pub(crate) struct Import {
     #[arg(long, value_name = "ALGORITHM")]
     pub(crate) algorithm: Option<ImportAlgorithm>,
 
+    /// With --algorithm aes or hmac: take the bytes of the file as they are, also if they are hexadecimal digits
+    #[arg(long, requires = "algorithm")]
+    pub(crate) raw: bool,
+
     #[command(flatten)]
     pub(crate) passphrase: Passphrase,
 

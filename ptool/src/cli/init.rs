@@ -12,7 +12,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "AUTH", alias = "owner-auth")]
     pub(crate) hierarchy_auth: Option<Hidden>,
 
-    /// Authorization of the primary key: text, hex:..., file:PATH or `-` [default: empty]
+    /// Authorization of the primary key: text, hex:..., file:PATH or `-`; it is kept in the store, in clear [default: empty]
     #[arg(long, value_name = "AUTH")]
     pub(crate) primary_auth: Option<Hidden>,
 

@@ -1,6 +1,6 @@
 //! Every verb stands in the transcripts, once as it succeeds and once as it fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
@@ -20,7 +20,7 @@ struct Seen {
 #[test]
 fn every_verb_stands_in_a_transcript() {
     let cli = Cli::command();
-    let mut seen: BTreeMap<String, Seen> = verbs(&cli, "").into_iter().map(|verb| (verb, Seen::default())).collect();
+    let mut seen: BTreeMap<String, Seen> = verbs(&cli).into_iter().map(|verb| (verb, Seen::default())).collect();
     assert!(seen.len() > 35, "{seen:?}");
     let transcripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     for entry in std::fs::read_dir(transcripts).unwrap() {
@@ -46,17 +46,45 @@ fn every_verb_stands_in_a_transcript() {
 }
 
 /// The verbs that do something, such as `addkey` and `pcr show`.
-fn verbs(command: &Command, above: &str) -> Vec<String> {
-    let below = command.get_subcommands().filter(|verb| verb.get_name() != "help");
-    below
-        .flat_map(|verb| {
-            let name = format!("{above}{}", verb.get_name());
-            match verb.has_subcommands() {
-                true => verbs(verb, &format!("{name} ")),
-                false => vec![name],
-            }
-        })
-        .collect()
+fn verbs(command: &Command) -> Vec<String> {
+    let mut names = Vec::new();
+    each_verb(command, "", &mut |name, _| names.push(name.to_owned()));
+    names
+}
+
+fn each_verb(command: &Command, above: &str, see: &mut impl FnMut(&str, &Command)) {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let name = format!("{above}{}", verb.get_name());
+        match verb.has_subcommands() {
+            true => each_verb(verb, &format!("{name} "), see),
+            false => see(&name, verb),
+        }
+    }
+}
+
+/// The commands on a line of shell, each after what joins it to the one before.
+fn simple_commands(line: &str) -> Vec<(&str, &str)> {
+    let mut commands = Vec::new();
+    let (mut start, mut joined, mut quote) = (0, "", None);
+    let mut at = 0;
+    while let Some(c) = line.get(at..).and_then(|rest| rest.chars().next()) {
+        let rest = line.get(at..).unwrap_or_default();
+        let joiner = ["&&", "||", "|", ";"].into_iter().find(|joiner| quote.is_none() && rest.starts_with(joiner));
+        if let Some(joiner) = joiner {
+            commands.push((joined, line.get(start..at).unwrap_or_default()));
+            at += joiner.len();
+            (start, joined) = (at, joiner);
+            continue;
+        }
+        quote = match quote {
+            None if matches!(c, '\'' | '"') => Some(c),
+            Some(open) if open == c => None,
+            quote => quote,
+        };
+        at += c.len_utf8();
+    }
+    commands.push((joined, line.get(start..).unwrap_or_default()));
+    commands
 }
 
 /// The lines of shell in a transcript, and what each ended with.
@@ -72,15 +100,19 @@ fn lines(transcript: &str) -> Vec<(&str, i32)> {
     found
 }
 
-/// What is known of the verbs on a line: its last command ended with its status, and so did all before it that `&&` joins if that is 0.
-/// Of what another program reads, or stands before `;`, nothing is known.
+/// What is known of the verbs on a line: the last command ended with its status, and so did those before it that `&&` joins if that
+/// is 0. Of one that another program reads, that stands before `;`, or beside `||`, nothing is known.
 fn outcomes(cli: &Command, line: &str, status: i32) -> Vec<(String, bool)> {
-    let last = line.rsplit(';').next().unwrap_or_default();
-    let commands: Vec<&str> = last.split("&&").collect();
-    let known =
-        if status == 0 { commands.as_slice() } else { commands.last().map(std::slice::from_ref).unwrap_or_default() };
-    let known = known.iter().filter(|command| !command.split("||").next().unwrap_or_default().contains('|'));
-    known.filter_map(|command| Some((verb_of(cli, command)?, status == 0))).collect()
+    let commands = simple_commands(line);
+    let start = commands.iter().rposition(|(joined, _)| *joined == ";").unwrap_or(0);
+    let last = commands.get(start..).unwrap_or_default();
+    let joins = |joiner| last.iter().skip(1).any(|(joined, _)| *joined == joiner);
+    if joins("||") || (status != 0 && joins("&&")) {
+        return Vec::new();
+    }
+    let is_read = |position: usize| last.get(position + 1).is_some_and(|(joined, _)| *joined == "|");
+    let known = last.iter().enumerate().filter(|(position, _)| !is_read(*position));
+    known.filter_map(|(_, (_, command))| Some((verb_of(cli, command)?, status == 0))).collect()
 }
 
 /// The verb that a simple command runs, if it is `ptool`.
@@ -112,9 +144,44 @@ fn outcomes_are_those_that_are_known() {
     let of = |line, status| outcomes(&Cli::command(), line, status);
     let pairs = |list: &[(&str, bool)]| list.iter().map(|(verb, ok)| ((*verb).to_owned(), *ok)).collect::<Vec<_>>();
     assert_eq!(of("ptool init && ptool addtoken --label=t", 0), pairs(&[("init", true), ("addtoken", true)]));
-    assert_eq!(of("ptool init && ptool addtoken --label=t", 1), pairs(&[("addtoken", false)]));
+    assert_eq!(of("ptool init && ptool addtoken --label=t", 1), []);
+    assert_eq!(of("ptool init --path='a;b|c'", 1), pairs(&[("init", false)]));
+    assert_eq!(of("echo x | ptool init && ptool listtokens | head", 0), pairs(&[("init", true)]));
+    assert_eq!(of("ptool init || true", 0), []);
     assert_eq!(of("ptool init; A=1 ptool --path D pcr show sha256:0 2>/dev/null", 2), pairs(&[("pcr show", false)]));
     assert_eq!(of("ptool listtokens | grep x", 0), []);
     assert_eq!(of("echo ptool init", 0), []);
     assert_eq!(of("ptool pcr", 2), []);
+}
+
+/// The options of each verb that stand in no transcript, hidden ones apart.
+#[test]
+fn every_option_stands_in_a_transcript() {
+    let cli = Cli::command();
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let transcripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    for entry in std::fs::read_dir(transcripts).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for (_, command) in text.lines().filter_map(|line| line.strip_prefix("$ ")).flat_map(simple_commands) {
+            if let Some(verb) = verb_of(&cli, command) {
+                let words = command.split_whitespace().filter(|word| word.starts_with('-'));
+                let names = words.map(|word| word.split('=').next().unwrap_or_default().to_owned());
+                used.entry(verb).or_default().extend(names);
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    each_verb(&cli, "", &mut |name, verb| {
+        let used = used.get(name).cloned().unwrap_or_default();
+        let options = verb.get_arguments().filter(|option| !option.is_hide_set() && !option.is_positional());
+        for option in options {
+            let names = option.get_long().into_iter().chain(option.get_visible_aliases().unwrap_or_default());
+            let short = option.get_short().map(|name| format!("-{name}"));
+            let names: Vec<String> = names.map(|name| format!("--{name}")).chain(short).collect();
+            if !names.iter().any(|name| used.contains(name)) {
+                missing.push(format!("{name} {}", names.join(" or ")));
+            }
+        }
+    });
+    assert!(missing.is_empty(), "{missing:#?}");
 }

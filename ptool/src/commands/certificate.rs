@@ -1,6 +1,5 @@
 //! `csr`, `selfsign` and `addcert`.
 
-use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -15,9 +14,6 @@ use crate::cli::certificate::{AddCert, Contents, Csr, HashName, SelfSign, Signin
 use crate::errors::Failure;
 use crate::output::{self, note};
 use crate::pins::{self, Given, SO_PIN};
-
-/// More than any chain of certificates has.
-const LONGEST_FILE: u64 = 1 << 20;
 
 /// What was written to a file.
 #[derive(Serialize)]
@@ -92,11 +88,11 @@ fn signer(context: &mut Context<'_>, options: &Signing) -> Result<Signer, Failur
 }
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Failure> {
-    let bytes = read(&options.file)?;
+    let bytes = files::read(&options.file)?;
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let which = KeySelector { label: options.key_label.clone(), id: options.key_id.as_ref().map(|id| id.0.clone()) };
-    let plan = admin.read_certificates(&token.label, &which, &bytes, options.ca).map_err(|error| {
+    let plan = admin.read_certificates(&token.label, &which, bytes.expose(), options.ca).map_err(|error| {
         Failure::general(
             format!("{}: {error}", options.file.display()),
             "`ptool listobjects` shows the keys; `--ca` adds certificates of authorities alone.",
@@ -144,7 +140,7 @@ fn selector(which: &WhichKey) -> KeySelector {
 fn contents(options: &Contents) -> Result<(Profile, SignatureChoice), Failure> {
     let profile = Profile {
         subject: parsed(&options.subject)?,
-        alt_names: all_parsed(&options.san)?,
+        alt_names: all_parsed(&options.san.iter().flat_map(|names| split(names)).collect::<Vec<_>>())?,
         key_usage: all_parsed(&options.key_usage)?,
         purposes: all_parsed(&options.ext_key_usage)?,
         authority: options.ca,
@@ -161,6 +157,21 @@ fn contents(options: &Contents) -> Result<(Profile, SignatureChoice), Failure> {
         HashName::Sha512 => Hash::Sha512,
     });
     Ok((profile, SignatureChoice { hash, pss: options.pss }))
+}
+
+/// What stands between commas. A backslash before one makes it part of a name, as in a subject.
+fn split(names: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = names.chars().peekable();
+    while let Some(char) = chars.next() {
+        match (char, chars.peek(), parts.last_mut()) {
+            ('\\', Some(','), Some(part)) => part.extend(chars.next()),
+            (',', ..) => parts.push(String::new()),
+            (char, _, Some(part)) => part.push(char),
+            (_, _, None) => {}
+        }
+    }
+    parts
 }
 
 fn parsed<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {
@@ -195,17 +206,14 @@ fn deliver(context: &Context<'_>, action: &'static str, out: Option<&Path>, issu
     output::print(context.format, &result)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let result = match path == Path::new("-") {
-        true => io::stdin().lock().take(LONGEST_FILE).read_to_end(&mut bytes),
-        false => std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE).read_to_end(&mut bytes)),
-    };
-    match result {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Failure::general(
-            format!("{} cannot be read: {error}", path.display()),
-            "Name a file with a certificate in PEM or DER.",
-        )),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_at_commas_that_are_not_theirs() {
+        assert_eq!(split("dns:a,ip:192.0.2.1"), ["dns:a", "ip:192.0.2.1"]);
+        assert_eq!(split(r"uri:https://b/x\,y,dns:a"), ["uri:https://b/x,y", "dns:a"]);
+        assert_eq!(split(r"uri:a\b"), [r"uri:a\b"]);
     }
 }

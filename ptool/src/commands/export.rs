@@ -302,7 +302,7 @@ pub(super) fn wrap(context: &mut Context<'_>, options: &Wrap) -> Result<(), Fail
     files::check_new(&options.out)?;
     let parent = parent_key(&options.srk)?;
     let file = files::read(&options.key)?;
-    let secret = || keyfile::read_secret(&file).map_err(|error| files::unreadable(&options.key, &error));
+    let secret = || import::secret(&options.key, &file, options.raw);
     let mut name = None;
     let key = match options.algorithm {
         Some(ImportAlgorithm::Aes) => ForeignKey::Aes(secret()?),

@@ -1,11 +1,13 @@
-//! Files with keys: read without a copy that stays, written for their owner alone.
+//! Files with keys: read without a copy that stays, written for their owner alone, and whole or not at all.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base::Secret;
+use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with};
+use rustix::io::Errno;
 
 use crate::errors::Failure;
 
@@ -70,26 +72,83 @@ pub(super) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(),
     }
     check_new(path)?;
     let mode = if readers == Readers::Owner { 0o600 } else { 0o666 };
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = opened.and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
+    let written = Draft::new(path, content, mode).and_then(|draft| {
+        draft.give_name(path)?;
+        settle(path)
     });
-    written.map_err(|error| {
-        Failure::general(
-            format!("{} cannot be written: {error}", path.display()),
-            "Name a file in a directory that is yours.",
-        )
-    })
+    written.map_err(|error| not_written(path, &error))
 }
 
-/// Fails for a file that exists, before anything is done for it.
+/// Writes a file for anybody to read, also in the place of one that exists: there is the old one or the new one, whole, whatever
+/// happens.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = Draft::new(path, content, 0o644)?;
+    std::fs::rename(&draft.0, path)?;
+    settle(path)
+}
+
+/// A file on the disk that has no name yet that anybody would look for; gone when this is dropped.
+struct Draft(PathBuf);
+
+impl Draft {
+    fn new(path: &Path, content: &[u8], mode: u32) -> io::Result<Draft> {
+        let random = base::random::bytes(8).map_err(|error| io::Error::other(error.to_string()))?;
+        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let draft = directory(path).join(format!(".ptool-{name}"));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        let draft = Draft(draft);
+        file.write_all(content)?;
+        file.sync_all()?;
+        Ok(draft)
+    }
+
+    /// Fails if there is a file of this name by now.
+    fn give_name(self, path: &Path) -> io::Result<()> {
+        match renameat_with(CWD, &self.0, CWD, path, RenameFlags::NOREPLACE) {
+            // File systems on a network do not know this, but have links.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => std::fs::hard_link(&self.0, path),
+            renamed => Ok(renamed?),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It has its name by now, or it was not to be.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A file is lasting when its name is.
+fn settle(path: &Path) -> io::Result<()> {
+    match File::open(directory(path)).and_then(|directory| directory.sync_all()) {
+        // Some file systems cannot, and some directories may be written and not read.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => Ok(()),
+        settled => settled,
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    Failure::general(
+        format!("{} cannot be written: {error}", path.display()),
+        "Name a file in a directory that is yours.",
+    )
+}
+
+/// Fails for a file that exists, or that cannot be, before anything is done for it.
 pub(super) fn check_new(path: &Path) -> Result<(), Failure> {
-    match path != Path::new("-") && path.symlink_metadata().is_ok() {
-        true => Err(Failure::usage(
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::usage(
             format!("{} exists already", path.display()),
             "Nothing was overwritten; name another file, or move that one away.",
-        )),
-        false => Ok(()),
+        ));
     }
+    access(directory(path), Access::WRITE_OK | Access::EXEC_OK).map_err(|error| not_written(path, &error.into()))
 }

@@ -14,7 +14,7 @@ use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, Wrappe
 use super::{Context, files, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::import::{HmacHash, Import, ImportAlgorithm};
 use crate::errors::Failure;
-use crate::output;
+use crate::output::{self, note};
 use crate::pins::{self, Surroundings};
 
 /// As tpm2_ptool prints it.
@@ -49,12 +49,17 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
     let token = find_token(&admin, &options.label.label)?;
     let file = files::read(&options.privkey)?;
     let (key, found) = foreign_key(context.around, options, &file)?;
-    let mut certificates: Vec<Certificate> = found.certificates;
+    let mut given: Vec<Certificate> = found.certificates;
     for path in &options.cert {
         let more = keyfile::read_certificates(files::read(path)?.expose());
-        certificates.extend(more.map_err(|error| files::unreadable(path, &error))?);
+        given.extend(more.map_err(|error| files::unreadable(path, &error))?);
     }
-    certificates.dedup();
+    let mut certificates: Vec<Certificate> = Vec::new();
+    for certificate in given {
+        if !certificates.contains(&certificate) {
+            certificates.push(certificate);
+        }
+    }
     if let ForeignKey::Private(key) = &key {
         check_certificates(&certificates, key)?;
     }
@@ -87,11 +92,14 @@ fn named(hash: HmacHash) -> Hash {
 }
 
 pub(super) fn parts(certificate: Certificate) -> CertificateParts {
+    let normal = keyfile::PublicKey::from_spki(&certificate.public_key).map(|key| key.spki());
     CertificateParts {
+        common_name: certificate.common_name(),
         value: certificate.der,
         subject: certificate.subject,
         issuer: certificate.issuer,
         serial: certificate.serial,
+        public_key: normal.unwrap_or(certificate.public_key),
     }
 }
 
@@ -102,7 +110,7 @@ fn foreign_key(
     file: &Secret,
 ) -> Result<(ForeignKey, KeyFile), Failure> {
     let nothing = || KeyFile { key: None, certificates: Vec::new(), name: None };
-    let secret = || keyfile::read_secret(file).map_err(|error| files::unreadable(&options.privkey, &error));
+    let secret = || secret(&options.privkey, file, options.raw);
     match options.algorithm {
         Some(ImportAlgorithm::Aes) => return Ok((ForeignKey::Aes(secret()?), nothing())),
         Some(ImportAlgorithm::Hmac(_)) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
@@ -118,6 +126,23 @@ fn foreign_key(
         None => return Err(files::unreadable(&options.privkey, &keyfile::Error::Unknown)),
     };
     Ok((key, found))
+}
+
+/// The value of a secret key. tpm2_ptool takes every file as it is: where that makes a difference, it is said.
+pub(super) fn secret(path: &Path, file: &Secret, raw: bool) -> Result<Secret, Failure> {
+    if raw && !file.is_empty() {
+        return Ok(file.clone());
+    }
+    let value = keyfile::read_secret(file).map_err(|error| files::unreadable(path, &error))?;
+    let says_so = [&b"0x"[..], b"hex:"].iter().any(|mark| file.expose().trim_ascii_start().starts_with(mark));
+    if value != *file && !says_so {
+        note(&format!(
+            "hexadecimal digits were taken for the {} bytes that they stand for; --raw takes {} as it is",
+            value.len(),
+            if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
+        ));
+    }
+    Ok(value)
 }
 
 /// Reads a key file, and asks for its passphrase if it has one.

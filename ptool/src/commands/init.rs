@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use serde::Serialize;
+use token::Error;
 use token::admin::{Admin, InitRequest, PrimaryTemplate, handle_of_reference};
 
 use super::Context;
 use crate::cli::{HandleOrFile, Init, ParentTemplate};
-use crate::errors::Failure;
+use crate::errors::{self, Failure, Status};
 use crate::output::{self, note};
 use crate::pins;
 use crate::progress::Progress;
@@ -34,7 +35,19 @@ pub(super) fn init(context: &mut Context<'_>, options: &Init) -> Result<(), Fail
     let progress = slow.then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
     let primary = Admin::init(context.config.clone(), &request);
     drop(progress);
-    let primary = primary?;
+    let primary = primary.map_err(|error| match (errors::of_an_argument(&error), &error) {
+        (Some(what), _) => Failure::new(
+            Status::Tpm,
+            what,
+            "--primary-auth gives the authorization of the key there; --primary-handle names another place.",
+        ),
+        (None, Error::HierarchyAuth(what)) => Failure::new(
+            Status::Tpm,
+            what,
+            "--hierarchy-auth gives the authorization of the owner hierarchy, --primary-auth that of a primary key.",
+        ),
+        (None, _) => error.into(),
+    })?;
     if primary.handle.is_none() && request.transient.is_none() {
         note("the TPM keeps no key for its owner: the primary key is made again at each use, which takes time");
     }

@@ -101,7 +101,7 @@ fn tpm_object(key: &[PathBuf], parent: Option<u32>) -> Result<Found, Failure> {
         Kind::Importable => {
             Err(refused("the key is wrapped for a TPM", "`ptool import` takes such a key into that TPM."))
         }
-        Kind::Sealed => Err(refused("the file has sealed data, and no key", "")),
+        Kind::Sealed => Err(refused("the file has sealed data, and no key", "Name the file of a key.")),
     }
 }
 

@@ -131,7 +131,18 @@ fn key_user(
         }
         (_, true, false) => (Pin::So(pins::current(SO_PIN, so, context.around)?), SO_PIN.name),
         (true, false, _) => (Pin::User(pins::current(USER_PIN, user, context.around)?), USER_PIN.name),
-        (false, false, _) => (Pin::None, USER_PIN.name),
+        (false, false, true) => match pins::current(USER_PIN, user, context.around)?.is_empty() {
+            true => (Pin::None, USER_PIN.name),
+            // Who gives one thinks that the keys are guarded by it.
+            false => {
+                return Err(Failure::new(
+                    Status::Pin,
+                    "the token has no user PIN",
+                    "Leave it out: whoever can read the store and use the TPM can use the keys.",
+                ));
+            }
+        },
+        (false, false, false) => (Pin::None, USER_PIN.name),
     })
 }
 

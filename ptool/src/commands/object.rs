@@ -49,14 +49,18 @@ pub(super) fn modify(context: &mut Context<'_>, options: &ModifyObject) -> Resul
             }
             (false, false) => (Pin::None, USER_PIN.name),
         };
-        admin.modify(options.id, &pin, &changes).map_err(|error| match error {
+        admin.modify(options.id, &pin, &changes).map_err(|error| match (error, &pin) {
             // It was there without a login.
-            Error::ObjectHandleInvalid => Failure::new(
+            (Error::ObjectHandleInvalid, Pin::So(_)) => Failure::general(
+                format!("the security officer can change public objects only, and the object {} is none", options.id),
+                "Give the user PIN.",
+            ),
+            (Error::ObjectHandleInvalid, _) => Failure::new(
                 Status::Store,
-                format!("the object {} was altered in the store, or is not for this user", options.id),
+                format!("the object {} was altered in the store", options.id),
                 "`ptool verify` with the user PIN says which were; `ptool objdel` removes one.",
             ),
-            error => Failure::with_pin(error, name),
+            (error, _) => Failure::with_pin(error, name),
         })?;
     }
     output::print(context.format, &Modified { action: "modify", changed, id: options.id })

@@ -1,8 +1,5 @@
 //! The `pcr` verbs, and what a new key or token is bound to.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base::Secret;
@@ -163,12 +160,17 @@ fn approve(context: &mut Context<'_>, options: &Approve) -> Result<(), Failure> 
         comment: options.comment.clone(),
         revocable,
     };
-    let fail = |error: Error| Failure::with_pin(error, pin_name);
+    let fail = |error: Error| match error {
+        Error::PinIncorrect => Failure::with_pin(error, pin_name),
+        error => Failure::with_owner_auth(error),
+    };
     let approvals = match &options.output_file {
         None => context.admin()?.approve(&request).map_err(fail)?,
         Some(path) => {
             let (approvals, text) = Admin::approve_in_file(context.config.clone(), &request).map_err(fail)?;
-            write(path, &text)?;
+            files::replace(path, text.as_bytes()).map_err(|error| {
+                Failure::general(format!("{}: cannot be written: {error}", path.display()), "Nothing was approved.")
+            })?;
             approvals
         }
     };
@@ -194,23 +196,6 @@ fn approver(context: &mut Context<'_>, options: &Approve) -> Result<(Approver, &
     Ok((Approver::Token(uri, pin), name))
 }
 
-/// There is the old file or the new one, whole, whatever happens.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let fail = |error: std::io::Error| {
-        Failure::general(format!("{}: cannot be written: {error}", path.display()), "Nothing was approved.")
-    };
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let _ = std::fs::remove_file(&draft);
-    // Anybody may read what anybody may be shown.
-    let mut file = File::options().write(true).create_new(true).mode(0o644).open(&draft).map_err(fail)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.and_then(|()| std::fs::rename(&draft, path)).map_err(|error| {
-        let _ = std::fs::remove_file(&draft);
-        fail(error)
-    })
-}
-
 fn list(context: &Context<'_>) -> Result<(), Failure> {
     output::print(context.format, &context.admin()?.approvals()?)
 }
@@ -225,7 +210,7 @@ struct Revoked {
 
 fn revoke(context: &mut Context<'_>, options: &Revoke) -> Result<(), Failure> {
     let owner_auth = authorization(OWNER_AUTH, options.hierarchy_auth.as_ref(), context.around)?;
-    let void = context.admin()?.revoke(options.id, &owner_auth)?;
+    let void = context.admin()?.revoke(options.id, &owner_auth).map_err(Failure::with_owner_auth)?;
     if !void {
         note(
             "copies of the approval that others have stay good: only keys for another authority refuse that state for ever",

@@ -26,7 +26,15 @@ pub(super) fn config(context: &Context<'_>, options: &Config) -> Result<(), Fail
         label: options.snippet.key.key_label.clone(),
         id: options.snippet.key.id.as_ref().map(|id| id.0.clone()),
     };
-    let key = if program.names_a_key() { Some(admin.key_reference(&label, &which)?) } else { None };
+    let key = match program.names_a_key() {
+        true => Some(admin.key_reference(&label, &which)?),
+        false => {
+            if which != KeySelector::default() {
+                note("--key-label and --id make no difference here: the program sees all keys of the token");
+            }
+            None
+        }
+    };
     let text = match (program, &key) {
         (Program::Uri, Some(key)) => format!("{}\n", key.uri),
         (Program::UriPem, Some(key)) => key.uri_pem.clone(),

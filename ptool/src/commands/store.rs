@@ -60,7 +60,7 @@ pub(super) fn destroy(context: &mut Context<'_>, options: &Destroy) -> Result<()
             return Err(Failure::general("nothing was removed", "--yes says so beforehand, for scripts."));
         }
     }
-    let gone = admin.destroy(primary.id, &owner_auth, options.keep_primary)?;
+    let gone = admin.destroy(primary.id, &owner_auth, options.keep_primary).map_err(Failure::with_owner_auth)?;
     output::print(
         context.format,
         &Destroyed { action: "remove", evicted: gone.evicted, id: gone.primary.id, tokens: gone.tokens },

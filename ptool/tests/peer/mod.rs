@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use crate::common::Machine;
 
 /// The tokens are `t1` and so on.
-const TOKENS: i64 = 24;
+const TOKENS: i64 = 26;
 
 const USER_PIN: &str = "userpin";
 const SO_PIN: &str = "sopin";

@@ -87,7 +87,7 @@ impl Feeding {
             }
             let what = match read_json::<String>(&place.path().join(PANIC)) {
                 Some(panic) => panic,
-                None if hung => format!("no outcome in {:?}", self.patience),
+                None if hung => format!("no outcome in {:?}", self.patience * target.patience),
                 None => format!("the process ended: {status}"),
             };
             let what = format!("{}, seed {seed}, input {}: {what}", target.name, state.runs);
@@ -122,7 +122,8 @@ impl Feeding {
             }
             let runs = State::runs(place);
             // Making specimens takes longer than reading one.
-            let patience = if runs == 0 { self.patience.max(Duration::from_secs(300)) } else { self.patience };
+            let patience = self.patience * target.patience;
+            let patience = if runs == 0 { patience.max(Duration::from_secs(300)) } else { patience };
             if runs != seen.0 {
                 seen = (runs, Instant::now());
             } else if seen.1.elapsed() > patience {

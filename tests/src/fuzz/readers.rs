@@ -32,22 +32,29 @@ pub struct Target {
     pub name: &'static str,
     /// What its input is made of.
     pub form: Form,
+    /// How many times as long as others an input may take: that of key files says how often a passphrase is hashed.
+    pub patience: u32,
     /// Makes it, in a directory of its own.
     pub reader: fn(&Path) -> Box<dyn Reader>,
 }
 
 /// All of them.
 pub static TARGETS: &[Target] = &[
-    Target { name: "keys", form: Form::Der, reader: |place| plain(corpus::key_files(place), read_keys) },
-    Target { name: "areas", form: Form::Binary, reader: |_| plain(areas(), read_area) },
-    Target { name: "policies", form: Form::Text, reader: |_| plain(policies(), read_policy) },
-    Target { name: "names", form: Form::Text, reader: |_| plain(corpus::names(), read_name) },
-    Target { name: "yaml", form: Form::Text, reader: |_| plain(peer::documents(), read_yaml) },
-    Target { name: "approvals", form: Form::Text, reader: |place| Box::new(Approvals::new(place)) },
-    Target { name: "configuration", form: Form::Text, reader: |place| Box::new(Configuration(place.join(CONFIG))) },
-    Target { name: "store", form: Form::Binary, reader: |place| Box::new(StoreFile::new(place)) },
-    Target { name: "peer", form: Form::Text, reader: |place| Box::new(PeerRows::new(place)) },
-    Target { name: "answers", form: Form::Answers, reader: |place| Box::new(Answers::new(place)) },
+    Target { name: "keys", form: Form::Der, patience: 6, reader: |place| plain(corpus::key_files(place), read_keys) },
+    Target { name: "areas", form: Form::Binary, patience: 1, reader: |_| plain(areas(), read_area) },
+    Target { name: "policies", form: Form::Text, patience: 1, reader: |_| plain(policies(), read_policy) },
+    Target { name: "names", form: Form::Text, patience: 1, reader: |_| plain(corpus::names(), read_name) },
+    Target { name: "yaml", form: Form::Text, patience: 1, reader: |_| plain(peer::documents(), read_yaml) },
+    Target { name: "approvals", form: Form::Text, patience: 1, reader: |place| Box::new(Approvals::new(place)) },
+    Target {
+        name: "configuration",
+        form: Form::Text,
+        patience: 1,
+        reader: |place| Box::new(Configuration(place.join(CONFIG))),
+    },
+    Target { name: "store", form: Form::Binary, patience: 1, reader: |place| Box::new(StoreFile::new(place)) },
+    Target { name: "peer", form: Form::Text, patience: 1, reader: |place| Box::new(PeerRows::new(place)) },
+    Target { name: "answers", form: Form::Answers, patience: 1, reader: |place| Box::new(Answers::new(place)) },
 ];
 
 /// What is found for sure, by whoever finds anything.
@@ -55,6 +62,7 @@ pub static PLANTED: &[Target] = &[
     Target {
         name: "planted-panic",
         form: Form::Text,
+        patience: 1,
         reader: |_| {
             plain(vec![b"fine".to_vec()], |input| {
                 assert_eq!(input.first(), Some(&b'f'), "planted");
@@ -65,6 +73,7 @@ pub static PLANTED: &[Target] = &[
     Target {
         name: "planted-hang",
         form: Form::Text,
+        patience: 1,
         reader: |_| {
             plain(vec![b"fine".to_vec()], |input| {
                 if input.first() != Some(&b'f') {
@@ -77,6 +86,7 @@ pub static PLANTED: &[Target] = &[
     Target {
         name: "planted-crash",
         form: Form::Text,
+        patience: 1,
         reader: |_| {
             plain(vec![b"fine".to_vec()], |input| {
                 if input.first() != Some(&b'f') {

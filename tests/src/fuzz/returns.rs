@@ -65,7 +65,8 @@ fn own(function: &str) -> Vec<&'static [u64]> {
         "GetTokenInfo" => vec![DEVICE, SLOT],
         "GetMechanismList" | "GetMechanismInfo" => vec![DEVICE, SLOT, &[CKR_BUFFER_TOO_SMALL, CKR_MECHANISM_INVALID]],
         "InitToken" => vec![DEVICE, SLOT, PIN, &[CKR_SESSION_EXISTS, CKR_TOKEN_WRITE_PROTECTED]],
-        "InitPIN" | "SetPIN" => vec![DEVICE, PIN, WRITING],
+        // The last is not listed with C_SetPIN, and the plain word where there is no PIN to change.
+        "InitPIN" | "SetPIN" => vec![DEVICE, PIN, WRITING, &[CKR_USER_PIN_NOT_INITIALIZED]],
         "WaitForSlotEvent" => vec![&[CKR_NO_EVENT]],
         "OpenSession" => vec![
             DEVICE,

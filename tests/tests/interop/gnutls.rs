@@ -6,9 +6,35 @@ use crate::openssl;
 /// The token, and one of its keys.
 const TOKEN: &str = "pkcs11:token=alpha";
 
+/// Runs a scenario with the GnuTLS of this machine and, in the long run, with that of the tree.
+macro_rules! on_both {
+    ($($scenario:ident)*) => {
+        mod gnutls_3_7 {
+            $(
+                #[test]
+                fn $scenario() {
+                    super::$scenario(&super::bench(super::Bench::here()));
+                }
+            )*
+        }
+        #[cfg(feature = "clients")]
+        mod gnutls_3_8 {
+            $(
+                #[test]
+                fn $scenario() {
+                    let Some(bench) = super::Bench::trixie() else { return };
+                    super::$scenario(&super::bench(bench));
+                }
+            )*
+        }
+    };
+}
+
+on_both!(p11tool_lists_generates_writes_and_exports p11tool_exports_chains_and_marks_trust p11tool_initialises_tokens
+    certtool_makes_certificates server_and_client_shake_hands);
+
 /// A bench on which GnuTLS finds the module and the PIN. No other module of the machine is loaded.
-fn bench() -> Bench {
-    let mut bench = Bench::here();
+fn bench(mut bench: Bench) -> Bench {
     bench.set("GNUTLS_PIN", PIN);
     bench.set("GNUTLS_SO_PIN", "so-alpha");
     // Without a file to write to, p11tool sleeps for some seconds before it prints.
@@ -19,9 +45,7 @@ fn bench() -> Bench {
     bench
 }
 
-#[test]
-fn p11tool_lists_generates_writes_and_exports() {
-    let bench = bench();
+fn p11tool_lists_generates_writes_and_exports(bench: &Bench) {
     let tokens = bench.sh("./p11 --list-token-urls").text();
     assert!(["token=alpha", "token=beta"].iter().all(|token| tokens.contains(token)), "{tokens}");
     let public = bench.sh(&format!("./p11 --list-all --only-urls '{TOKEN}'")).text();
@@ -61,9 +85,28 @@ fn p11tool_lists_generates_writes_and_exports() {
     ));
 }
 
-#[test]
-fn p11tool_initialises_tokens() {
-    let bench = bench();
+/// The chain of a certificate is on the token too, and its end is trusted because the security officer says so.
+fn p11tool_exports_chains_and_marks_trust(bench: &Bench) {
+    bench.certify("p384");
+    bench.sh(&format!(
+        "./p11 --login --write --load-certificate=p384.crt --label=p384 --id=04 '{TOKEN}'
+         ./p11 --so-login --write --load-certificate=ca.crt --label=authority --mark-ca --mark-trusted '{TOKEN}'
+         ./p11 --login --export-chain '{TOKEN};object=p384;type=cert' >chain"
+    ));
+    let count = bench.text("chain").matches("BEGIN CERTIFICATE").count();
+    assert_eq!(count, 2, "{}", bench.text("chain"));
+    bench.sh("csplit -s -f part chain '/BEGIN CERTIFICATE/' '{*}'
+         for pair in 'part01 p384.crt' 'part02 ca.crt'; do set -- $pair; cmp <(openssl x509 -in $1 -outform DER) <(openssl x509 -in $2 -outform DER); done");
+    let flags = bench.sh(&format!("./p11 --list-all-trusted '{TOKEN}'")).text();
+    assert!(flags.contains("authority") && flags.contains("CKA_TRUSTED") && !flags.contains("object=p384"), "{flags}");
+    // A user has no say in it.
+    bench.sh(&format!(
+        "not ./p11 --login --write --load-certificate=ca.crt --label=mine --mark-ca --mark-trusted '{TOKEN}' >refused
+         ./p11 --list-all-trusted '{TOKEN}' >trusted; not grep object=mine trusted"
+    ));
+}
+
+fn p11tool_initialises_tokens(bench: &Bench) {
     // The slot that has no token yet is the one with no label; p11tool does not list it.
     bench.sh("export GNUTLS_SO_PIN=officer-pin GNUTLS_PIN=user-pin
          ./p11 --initialize --label=made --set-so-pin=officer-pin 'pkcs11:token='
@@ -72,9 +115,7 @@ fn p11tool_initialises_tokens() {
          ./p11 --login --test-sign 'pkcs11:token=made;object=key;type=private'");
 }
 
-#[test]
-fn certtool_makes_certificates() {
-    let bench = bench();
+fn certtool_makes_certificates(bench: &Bench) {
     bench.write("template", "cn = reader\nexpiration_days = 2\nca\ncert_signing_key\nsigning_key\n");
     bench.write("leaf", "cn = leaf\nexpiration_days = 1\nsigning_key\n");
     for label in ["rsa", "p256", "p384", "p521"] {
@@ -93,9 +134,7 @@ fn certtool_makes_certificates() {
     }
 }
 
-#[test]
-fn server_and_client_shake_hands() {
-    let bench = bench();
+fn server_and_client_shake_hands(bench: &Bench) {
     bench.certify_file("visitor");
     bench.plain_sh(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout stranger.key -out stranger.crt -subj /CN=stranger 2>ca.log",
@@ -145,7 +184,7 @@ fn server_and_client_shake_hands() {
             );
             let stranger = ask("stranger", "stranger.key");
             assert!(!stranger.success() && !stranger.all().contains("HTTP/1.0 200"), "{label} {version}: {stranger:?}");
-            openssl::gets_a_page(&bench, &server, port, version, "-cert visitor.crt -key visitor.key");
+            openssl::gets_a_page(bench, &server, port, version, "-cert visitor.crt -key visitor.key");
         }
     }
 }

@@ -3,18 +3,42 @@
 use crate::bench::{Bench, PIN, free_port};
 use crate::openssl;
 
+/// Runs a scenario with the NSS of this machine and, in the long run, with that of the tree.
+macro_rules! on_both {
+    ($($scenario:ident)*) => {
+        mod nss_3_87 {
+            $(
+                #[test]
+                fn $scenario() {
+                    super::$scenario(&super::bench(super::Bench::here()));
+                }
+            )*
+        }
+        #[cfg(feature = "clients")]
+        mod nss_3_110 {
+            $(
+                #[test]
+                fn $scenario() {
+                    let Some(bench) = super::Bench::trixie() else { return };
+                    super::$scenario(&super::bench(bench));
+                }
+            )*
+        }
+    };
+}
+
+on_both!(modutil_and_certutil_list certutil_makes_keys_and_certificates selfserv_and_tstclnt_shake_hands
+    cmsutil_signs_and_reads_letters);
+
 /// A bench with a database that has the module; its certificates are for everybody to see, which NSS calls friendly.
-fn bench() -> Bench {
-    let bench = Bench::here();
+fn bench(bench: Bench) -> Bench {
     bench.write("token-pin", format!("alpha:{PIN}\n"));
     bench.sh("mkdir db; certutil -N -d sql:db --empty-password
          echo | modutil -dbdir sql:db -add TPM -libfile $MODULE -mechanisms FRIENDLY -force >modutil.log");
     bench
 }
 
-#[test]
-fn modutil_and_certutil_list() {
-    let bench = bench();
+fn modutil_and_certutil_list(bench: &Bench) {
     let modules = bench.sh("modutil -dbdir sql:db -list").text();
     assert!(modules.contains("token: alpha") && modules.contains("token: beta"), "{modules}");
     let keys = bench.sh("certutil -K -d sql:db -h alpha -f token-pin").text();
@@ -27,9 +51,7 @@ fn modutil_and_certutil_list() {
     bench.sh("echo | modutil -dbdir sql:db -delete TPM -force");
 }
 
-#[test]
-fn certutil_makes_keys_and_certificates() {
-    let bench = bench();
+fn certutil_makes_keys_and_certificates(bench: &Bench) {
     bench.write("noise", [7; 64]);
     // A certification authority and a server, both with keys that NSS asked the token for.
     for (kind, how) in [("rsa", "-k rsa -g 2048"), ("ec", "-k ec -q secp256r1"), ("ec384", "-k ec -q secp384r1")] {
@@ -58,9 +80,7 @@ END
          not certutil -L -d sql:db -h alpha -f token-pin -n alpha:leaf-ec384 2>/dev/null");
 }
 
-#[test]
-fn selfserv_and_tstclnt_shake_hands() {
-    let bench = bench();
+fn selfserv_and_tstclnt_shake_hands(bench: &Bench) {
     bench.certify_file("visitor");
     bench.write("get", "GET / HTTP/1.0\r\n\r\n");
     for (label, id) in [("rsa", "01"), ("p256", "03"), ("p384", "04")] {
@@ -84,7 +104,7 @@ fn selfserv_and_tstclnt_shake_hands() {
         for version in ["1.2", "1.3"] {
             // A client of another kind, and one of NSS that proves itself by a key of the token. The page says that the server took
             // the proof.
-            openssl::gets_a_page(&bench, &server, port, version, "-cert visitor.crt -key visitor.key");
+            openssl::gets_a_page(bench, &server, port, version, "-cert visitor.crt -key visitor.key");
             let run = bench.try_sh(&format!(
                 "tstclnt -d sql:db -h localhost -p {port} -W token-pin -n alpha:{label} -V tls{version}:tls{version} -A get -v 2>&1"
             ));
@@ -93,8 +113,30 @@ fn selfserv_and_tstclnt_shake_hands() {
                 "{label} {version}: {run:?}\n{}",
                 bench.story(&server)
             );
-            let nobody = openssl::client(&bench, port, version, "-CAfile ca.crt");
+            let nobody = openssl::client(bench, port, version, "-CAfile ca.crt");
             assert!(!nobody.text().contains("HTTP/1.0 200"), "{label} {version}: {nobody:?}");
         }
     }
+}
+
+fn cmsutil_signs_and_reads_letters(bench: &Bench) {
+    bench.authority();
+    bench.sh("certutil -A -d sql:db -n authority -t CT,C,C -a -i ca.crt");
+    for (label, id) in [("rsa", "01"), ("p256", "03")] {
+        bench.certify(label);
+        bench.sh(&format!(
+            "openssl x509 -in {label}.crt -outform DER -out {label}.der
+             pkcs11-tool --module $MODULE --token-label alpha --login --pin {PIN} --write-object {label}.der --type cert --id {id} --label {label}
+             cmsutil -S -d sql:db -f token-pin -N alpha:{label} -G -i letter -o signed
+             cmsutil -D -d sql:db -f token-pin -i signed -o opened; cmp opened letter"
+        ));
+        bench.plain_sh(
+            "rm opened; openssl cms -verify -binary -inform DER -in signed -CAfile ca.crt -purpose any -out opened 2>cms.log; cmp opened letter",
+        );
+    }
+    // From OpenSSL to NSS, and from NSS to OpenSSL and back.
+    bench.plain_sh("openssl cms -encrypt -binary -aes256 -in letter -outform DER -out sealed rsa.crt");
+    bench.sh("rm opened; cmsutil -D -d sql:db -f token-pin -i sealed -o opened; cmp opened letter
+         cmsutil -E -d sql:db -f token-pin -r alpha:rsa -i letter -o sealed
+         rm opened; cmsutil -D -d sql:db -f token-pin -i sealed -o opened; cmp opened letter");
 }

@@ -91,6 +91,17 @@ pub(crate) fn gets_a_page(bench: &Bench, server: &Server, port: u16, version: &s
     assert!(run.success() && shaken && page, "TLS {version}: {run:?}\n{}", bench.story(server));
 }
 
+/// `openssl s_server` with a key in a file, `server.key`, that lets in whom the authority knows.
+#[cfg(feature = "clients")]
+pub(crate) fn strict_server(bench: &Bench, port: u16) -> Server {
+    bench.certify_file("server");
+    let number = port.to_string();
+    let paths = ["server.key", "server.crt", "ca.crt"].map(|name| bench.path(name));
+    let mut arguments = vec!["s_server", "-www", "-accept", &number, "-Verify", "1", "-verify_return_error"];
+    arguments.extend(["-key", &paths[0], "-cert", &paths[1], "-CAfile", &paths[2]]);
+    bench.serve("s_server", "openssl", &arguments).listens_on(port)
+}
+
 /// The ways to give a PIN, each on a configuration that has none.
 #[test]
 fn provider_takes_pins_from_uris() {
@@ -263,4 +274,74 @@ fn engine_certifies_and_shakes_hands() {
             gets_a_page(&bench, &server, port, version, "");
         }
     }
+}
+
+/// The commands that take a key by itself.
+#[cfg(feature = "clients")]
+#[test]
+fn engine_pkey_and_pkeyutl() {
+    let mut bench = Bench::here();
+    engine(&mut bench);
+    for (label, hash) in
+        [("rsa", "sha256"), ("rsa3072", "sha512"), ("p256", "sha256"), ("p384", "sha384"), ("p521", "sha512")]
+    {
+        bench.public_key(label);
+        bench.sh(&format!(
+            "openssl pkey -engine pkcs11 -inform engine -in '{0}' -pubout -out exported
+             openssl pkey -engine pkcs11 -inform engine -pubin -in 'pkcs11:token=alpha;object={label};type=public' -pubout -out public
+             cmp public exported
+             openssl dgst -{hash} -binary -out digest letter
+             openssl pkeyutl -sign -engine pkcs11 -keyform engine -inkey '{0}' -in digest -pkeyopt digest:{hash} -out signature
+             openssl pkeyutl -verify -engine pkcs11 -keyform engine -pubin -inkey 'pkcs11:token=alpha;object={label};type=public' -in digest \
+                 -pkeyopt digest:{hash} -sigfile signature",
+            private(label)
+        ));
+        bench.plain_sh(&format!(
+            "cmp <(openssl pkey -pubin -in exported -outform DER) <(openssl pkey -pubin -in {label}.pub -outform DER)
+             openssl pkeyutl -verify -pubin -inkey {label}.pub -in digest -pkeyopt digest:{hash} -sigfile signature"
+        ));
+    }
+    for padding in ["pkcs1", "oaep"] {
+        bench.plain_sh(&format!(
+            "openssl pkeyutl -encrypt -pubin -inkey rsa.pub -in letter -pkeyopt rsa_padding_mode:{padding} -out cipher"
+        ));
+        bench.sh(&format!(
+            "openssl pkeyutl -decrypt -engine pkcs11 -keyform engine -inkey '{}' -in cipher -pkeyopt rsa_padding_mode:{padding} -out plain
+             cmp plain letter",
+            private("rsa")
+        ));
+    }
+}
+
+/// A client that proves itself by a key of the token.
+#[cfg(feature = "clients")]
+#[test]
+fn engine_client_keys() {
+    let mut bench = Bench::here();
+    let labels = ["rsa", "rsa3072", "p256", "p384", "p521"];
+    for label in labels {
+        bench.certify(label);
+    }
+    let port = free_port();
+    let server = strict_server(&bench, port);
+    engine(&mut bench);
+    for label in labels {
+        for version in ["1_2", "1_3"] {
+            let ask = |key: &str| {
+                bench.try_sh(&format!(
+                    "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl s_client -tls{version} -connect localhost:{port} -CAfile ca.crt \
+                     -verify_return_error -ign_eof -cert {label}.crt {key} 2>&1"
+                ))
+            };
+            let run = ask(&format!("-engine pkcs11 -keyform engine -key '{}'", private(label)));
+            let said = run.text();
+            assert!(
+                run.success() && said.contains("HTTP/1.0 200") && said.contains("Client certificate"),
+                "{label} {version}: {run:?}\n{}",
+                bench.story(&server)
+            );
+        }
+    }
+    let nobody = client(&bench, port, "1.3", "-CAfile ca.crt");
+    assert!(!nobody.text().contains("HTTP/1.0 200"), "{nobody:?}");
 }

@@ -3,19 +3,6 @@
 use crate::bench::{Bench, PIN, free_port};
 use crate::{guest, openssl};
 
-/// `openssl s_server` that lets in whom the authority knows.
-fn strict_server(bench: &Bench, port: u16) -> crate::bench::Server {
-    bench.plain_sh(
-        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -subj /CN=localhost -out server.req 2>ca.log
-         openssl x509 -req -in server.req -CA ca.crt -CAkey ca.key -days 1 -extfile extensions -out server.crt 2>ca.log",
-    );
-    let number = port.to_string();
-    let paths = ["server.key", "server.crt", "ca.crt"].map(|name| bench.path(name));
-    let mut arguments = vec!["s_server", "-www", "-accept", &number, "-Verify", "1", "-verify_return_error"];
-    arguments.extend(["-key", &paths[0], "-cert", &paths[1], "-CAfile", &paths[2]]);
-    bench.serve("s_server", "openssl", &arguments).listens_on(port)
-}
-
 #[test]
 fn curl_engine_client_certificate() {
     let mut bench = Bench::here();
@@ -23,7 +10,7 @@ fn curl_engine_client_certificate() {
         bench.certify(label);
     }
     let port = free_port();
-    let server = strict_server(&bench, port);
+    let server = openssl::strict_server(&bench, port);
     openssl::engine(&mut bench);
     for label in ["rsa", "p256"] {
         let run = bench.try_sh(&format!(
@@ -48,7 +35,7 @@ fn curl_provider_client_certificate() {
         openssl::write_uri_file(&bench, label);
     }
     let port = free_port();
-    let server = strict_server(&bench, port);
+    let server = openssl::strict_server(&bench, port);
     openssl::provider(&mut bench);
     for label in ["rsa", "p256"] {
         // By a URI, curl asks a provider that has not read the configuration: the environment tells it about the module.
@@ -153,10 +140,11 @@ fn store_certificate(bench: &Bench, label: &str, id: &str) {
     ));
 }
 
-/// A client that proves itself by a key of the token; its PIN is asked for on the management socket.
+/// Clients that prove themselves by keys of the token; their PIN is asked for on the management socket.
 #[test]
 fn openvpn_client() {
     let bench = Bench::here();
+    bench.certify_file("server");
     for (label, id) in [("rsa", "01"), ("p256", "03")] {
         store_certificate(&bench, label, id);
     }
@@ -164,8 +152,14 @@ fn openvpn_client() {
     let ids: Vec<&str> =
         listed.lines().filter_map(|line| line.trim().strip_prefix("Serialized id:")).map(str::trim).collect();
     assert_eq!(ids.len(), 2, "{listed}");
+    for id in ids {
+        connect(&bench, id);
+    }
+}
+
+/// OpenVPN's client and its server, by the key of the token that has this id.
+fn connect(bench: &Bench, id: &str) {
     let port = free_port();
-    let _server_files = strict_server(&bench, free_port());
     let server = bench.serve(
         "openvpn-server",
         "openvpn",
@@ -203,7 +197,7 @@ fn openvpn_client() {
          time.sleep(0.05)\nf = s.makefile('rw')\nf.write('hold release\\n'); f.flush()\nfor line in f:\n print(line, flush=True)\n if line.startswith('>PASSWORD:Need'):\n  \
          name = line.split(\"'\")[1]\n  f.write('password \"%s\" %s\\n' % (name, sys.argv[1])); f.flush()\n",
     );
-    let (label, id) = ("rsa", ids[0]);
+    let _ = std::fs::remove_file(bench.world.path("management"));
     let client = bench.serve(
         "openvpn-client",
         "sh",
@@ -219,7 +213,7 @@ fn openvpn_client() {
         ],
     );
     crate::bench::wait_until(
-        || format!("{label}: {}\n{}", bench.story(&client), server.said()),
+        || format!("{id}: {}\n{}", bench.story(&client), server.said()),
         || client.said().contains("Initialization Sequence Completed") && server.said().contains("VERIFY OK"),
     );
 }
@@ -231,7 +225,7 @@ fn strongswan_pki() {
     bench.write(
         "strongswan.conf",
         format!(
-            "pki {{\n load = pkcs11 pem pkcs1 pkcs8 x509 pubkey random nonce sha1 sha2 gmp\n plugins {{ pkcs11 {{\n  load_certs = no\n  \
+            "pki {{\n load = pkcs11 pem pkcs1 pkcs8 x509 pubkey random nonce sha1 sha2 gmp openssl\n plugins {{ pkcs11 {{\n  load_certs = no\n  \
              modules {{ tpm {{ path = {module}\n os_locking = no\n }} }}\n }} }}\n}}\n"
         ),
     );
@@ -255,10 +249,22 @@ fn strongswan_pki() {
         bench.plain_sh(&format!(
             "sed -n '/BEGIN/,/END/p' {kind}.out >{kind}.crt; openssl verify -check_ss_sig -CAfile {kind}.crt {kind}.crt"
         ));
+        // A request by the key; and the key as an authority, of which the request is the first to get a certificate.
+        bench.write(
+            "make",
+            format!(
+                "set -e; pki --req --keyid 0x{id} --type {kind} --dn CN=leaf --outform pem >{kind}.req
+                 pki --issue --in {kind}.req --type pkcs10 --cakeyid 0x{id} --cacert {kind}.crt --lifetime 1 --outform pem >{kind}.issued"
+            ),
+        );
+        bench.sh("python3 terminal.py sh make");
+        bench.plain_sh(&format!(
+            "openssl req -in {kind}.req -verify -noout 2>&1 | grep 'verify OK'; openssl verify -CAfile {kind}.crt {kind}.issued"
+        ));
     }
 }
 
-/// The agent of GnuPG with its smart card daemon for PKCS#11: what is on the token, and signatures for gpgsm.
+/// The agent of GnuPG with its smart card daemon for PKCS#11: what is on the token, and letters of gpgsm, signed and read.
 #[test]
 fn gnupg_smart_card_daemon() {
     let mut bench = Bench::here();
@@ -277,18 +283,19 @@ fn gnupg_smart_card_daemon() {
     bench.write("gnupg/gpgsm.conf", "disable-crl-checks\n");
     let home = bench.path("gnupg");
     bench.set("GNUPGHOME", &home);
-    let run = bench.sh(
-        "chmod 700 gnupg
+    let run = bench.sh("chmod 700 gnupg
          gpgsm --import ca.crt 2>&1
          fingerprint=$(openssl x509 -in ca.crt -noout -fingerprint -sha1 | cut -d= -f2)
          echo \"$fingerprint S relax\" >gnupg/trustlist.txt
          gpg-connect-agent 'SCD LEARN --force' /bye
          gpgsm --learn-card 2>&1
          gpgsm --list-secret-keys 2>&1
-         gpgsm --batch --local-user localhost --armor --detach-sign -o letter.sig letter 2>&1 || gpgsm --batch --armor --detach-sign -o letter.sig letter 2>&1
+         gpgsm --batch --local-user localhost --armor --detach-sign -o letter.sig letter 2>&1
          gpgsm --verify letter.sig letter 2>&1
-         gpgconf --kill all",
-    );
+         gpgsm --batch --recipient localhost --encrypt -o letter.sealed letter 2>&1
+         gpgsm --batch --decrypt -o letter.opened letter.sealed 2>&1
+         cmp letter.opened letter
+         gpgconf --kill all");
     assert!(run.text().contains("Good signature"), "{run:?}");
 }
 

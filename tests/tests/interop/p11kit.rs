@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use tests::product;
 
 use crate::bench::{Bench, PIN, end_of};
+use crate::ssh;
 
 /// The module files of a bench, instead of the machine's.
 fn configure(bench: &Bench, modules: &[(&str, &str)]) {
@@ -131,4 +132,41 @@ fn remoting_over_a_pipe() {
          openssl dgst -sha256 -verify rsa.pub -signature work/signature letter"
     ));
     assert!(run.text().contains("Verified OK"), "{run:?} {}", end_of(&bench.world.log()));
+}
+
+/// The same by ssh: who is here has neither store nor TPM, but a key for one command of the account where they are.
+#[test]
+fn remoting_over_ssh() {
+    let bench = Bench::here();
+    bench.public_key("rsa");
+    let variables: Vec<String> = bench
+        .environment()
+        .iter()
+        .filter(|(name, _)| name.starts_with("TPM2_") || name == "PATH")
+        .map(|(name, value)| format!("{name}='{value}'"))
+        .collect();
+    bench.sh("ssh-keygen -q -t ed25519 -N '' -C '' -f visitor; mkdir work");
+    let command = format!("env {} p11-kit remote {}", variables.join(" "), bench.module());
+    let sshd = ssh::sshd(&bench, &format!("command=\"{command}\" {}", bench.text("visitor.pub")), "");
+    let user = if nix::unistd::geteuid().is_root() {
+        bench.sh("chown 65534 work visitor");
+        "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    } else {
+        ""
+    };
+    std::fs::create_dir_all(bench.world.path(".config/pkcs11/modules")).unwrap();
+    bench.write(".config/pkcs11/pkcs11.conf", "user-config: only\n");
+    let (config, key) = (bench.path("ssh_config"), bench.path("visitor"));
+    bench.write(
+        ".config/pkcs11/modules/far.module",
+        format!("remote: |ssh -F {config} -o IdentitiesOnly=yes -o IdentityFile={key} here\n"),
+    );
+    let proxy = format!("{}/p11-kit-proxy.so", bench.libraries());
+    let run = bench.try_sh(&format!(
+        "for name in ${{!TPM2_*}}; do unset $name; done
+         {user} pkcs11-tool --module {proxy} --token-label alpha --login --pin {PIN} --sign --id 01 -m SHA256-RSA-PKCS \
+             -i letter -o work/signature
+         openssl dgst -sha256 -verify rsa.pub -signature work/signature letter"
+    ));
+    assert!(run.text().contains("Verified OK"), "{run:?}\n{}", bench.story(&sshd));
 }

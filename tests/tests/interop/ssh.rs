@@ -1,5 +1,7 @@
 //! OpenSSH: 9.2 on this machine, 10.0 in the trixie tree.
 
+use std::collections::BTreeSet;
+
 use tests::world::ALPHA;
 
 use crate::bench::{Bench, PIN, Server, free_port};
@@ -28,7 +30,8 @@ macro_rules! on_both {
 }
 
 on_both!(logs_in_with_every_key agent_adds_uses_removes_and_adds_again authority_signs_user_and_host_certificates
-    signatures_of_files git_signs_commits_through_the_agent sshd_has_its_host_key_in_the_agent);
+    signatures_of_files git_signs_commits_through_the_agent sshd_has_its_host_key_in_the_agent
+    certificates_beside_the_keys_change_nothing);
 
 /// A bench on which questions for a PIN are answered.
 fn bench(mut bench: Bench) -> Bench {
@@ -65,7 +68,7 @@ fn agent(bench: &mut Bench) -> Server {
 }
 
 /// An `sshd` that knows these keys, and `ssh_config` with the host `here`.
-fn sshd(bench: &Bench, authorized_keys: &str, more: &str) -> Server {
+pub(crate) fn sshd(bench: &Bench, authorized_keys: &str, more: &str) -> Server {
     bench.write("authorized_keys", authorized_keys);
     if !bench.world.path("host_key").exists() {
         bench.sh("ssh-keygen -q -t ed25519 -N '' -C '' -f host_key");
@@ -102,6 +105,38 @@ fn sshd(bench: &Bench, authorized_keys: &str, more: &str) -> Server {
 fn pam() -> &'static str {
     let shadow = std::fs::read_to_string("/etc/shadow").unwrap_or_default();
     if shadow.lines().any(|line| line.starts_with("root:!")) { "yes" } else { "no" }
+}
+
+/// OpenSSH looks at X.509 certificates too, and takes keys from them: each key is there once all the same, and can be used.
+fn certificates_beside_the_keys_change_nothing(bench: &mut Bench) {
+    let before: BTreeSet<String> = bench.text("keys").lines().map(blob).collect();
+    for (label, id) in [("rsa", "01"), ("p256", "03"), ("p384", "04")] {
+        bench.certify(label);
+        bench.plain_sh(&format!("openssl x509 -in {label}.crt -outform DER -out {label}.der"));
+        bench.sh(&format!(
+            "pkcs11-tool --module $MODULE --token-label alpha --login --pin {PIN} --write-object {label}.der --type cert --id {id} --label {label}"
+        ));
+    }
+    let listed = bench.sh("ssh-keygen -D $MODULE").text();
+    assert_eq!(listed.lines().map(blob).collect::<BTreeSet<_>>(), before, "{listed}");
+    assert_eq!(listed.lines().count(), before.len(), "{listed}");
+    logs_in_with_every_key(bench);
+    let _agent = agent(bench);
+    bench.sh("ssh-add -q -s $MODULE; ssh-add -L >listed");
+    // With the PIN, which is that of one token: the keys of another are left out.
+    let added = bench.text("listed");
+    let once: BTreeSet<String> = added.lines().map(blob).collect();
+    assert!(once.len() == added.lines().count() && once.is_subset(&before), "{added}");
+    assert!(keys().iter().all(|label| once.contains(&blob(&line(bench, label)))), "{added}");
+    for label in ["rsa", "p256", "p384"] {
+        bench.write("only.pub", line(bench, label) + "\n");
+        bench.sh("ssh-add -T only.pub");
+    }
+}
+
+/// The key in a line of OpenSSH: not its comment, which may be another one's.
+fn blob(line: &str) -> String {
+    line.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
 /// Each key opens a command of its own, which says that it was this key.

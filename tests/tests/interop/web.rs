@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
+use tests::skip::left_out;
 use tests::world::Run;
 
 use crate::bench::{Bench, Server, end_of, free_port, wait_until};
@@ -69,8 +70,7 @@ fn nginx_provider_asked_first() {
 #[test]
 fn who_gave_up_roots_rights_finds_the_store() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root has rights to give up");
-        return;
+        return left_out("only root has rights to give up");
     }
     let bench = Bench::here();
     prepare(&bench);

@@ -143,3 +143,42 @@ fn nobody_else_can_restore_and_no_other_key_be_backed_up() {
             .contains("always")
     );
 }
+
+#[test]
+fn what_a_program_wrote_about_a_key_comes_back_with_it() {
+    let machine = Machine::new();
+    machine.sh(
+        "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out recovery.key; openssl pkey -in recovery.key -pubout -out recovery.pem
+         for key in told plain; do
+             ptool addkey --label t --algorithm ecc256 --key-label $key --id $key --backup recovery.pem
+         done",
+    );
+    let ids = machine.sh("ptool listobjects --label t --output json");
+    let objects: serde_json::Value = serde_json::from_str(&ids).unwrap();
+    let of = |label: &str| -> Vec<i64> {
+        let all = objects.as_array().unwrap().iter();
+        all.filter(|object| object["CKA_LABEL"] == label).map(|object| object["id"].as_i64().unwrap()).collect()
+    };
+    let told = [("CKA_SUBJECT", "raw", "300a310830060603550403"), ("CKA_START_DATE", "str", "20261121")];
+    for id in of("told") {
+        for (key, kind, value) in told {
+            machine.sh(&format!("ptool objmod --id {id} --key {key} --type {kind} --value {value}"));
+        }
+    }
+    for key in ["told", "plain"] {
+        machine.sh(&format!("ptool backup --label t --key-label {key} --out {key}.backup"));
+        machine.sh(&format!(
+            "ptool restore --label t {key}.backup --recovery-key recovery.key --key-label back-{key} --id back-{key}"
+        ));
+    }
+    let listed = machine.sh("ptool listobjects --label t --output json");
+    let objects: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    for object in objects.as_array().unwrap() {
+        let Some(label) = object["CKA_LABEL"].as_str().and_then(|label| label.strip_prefix("back-")) else { continue };
+        let shown = machine.sh(&format!("ptool objmod --id {}", object["id"]));
+        assert_eq!(shown.contains("300a310830060603550403"), label == "told", "{shown}");
+        // In hexadecimal digits, as bytes are shown.
+        assert_eq!(shown.contains("3230323631313231"), label == "told", "{shown}");
+    }
+    machine.world.assert_clean();
+}

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use tests::skip::left_out;
 use tests::world::Run;
 
 use crate::machine::{Machine, PROVIDER, has_tpm2_openssl};
@@ -136,8 +137,7 @@ fn blobs_and_persistent_keys_of_tpm2_tools_are_linked() {
 fn a_tss2_file_of_tpm2_tools_is_linked() {
     let machine = Machine::new();
     if Run::of(&mut machine.command("command -v tpm2_encodeobject")).status != Some(0) {
-        assert!(std::env::var_os("CI").is_none(), "tpm2-tools has no tpm2_encodeobject");
-        return;
+        return left_out("tpm2-tools has no tpm2_encodeobject");
     }
     machine.sh(
         "tpm2_create -Q -C 0x81000001 -G ecc -u k.tpub -r k.tpriv -p secret; tpm2_flushcontext -t

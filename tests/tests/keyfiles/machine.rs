@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tests::product;
+use tests::skip::left_out;
 use tests::world::{Run, World};
 
 pub(crate) const PIN: &str = "user-pin";
@@ -97,12 +98,8 @@ pub(crate) fn has_tpm2_openssl() -> bool {
     let output = Command::new("openssl").args(["version", "-m"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let there = text.split('"').nth(1).is_some_and(|modules| Path::new(modules).join("tpm2.so").exists());
-    assert!(
-        there || std::env::var_os("CI").is_none(),
-        "tpm2-openssl is not installed; tests/scripts/packages.sh check"
-    );
     if !there {
-        eprintln!("skipped: tpm2-openssl is not installed");
+        left_out("tpm2-openssl is not installed; tests/scripts/packages.sh check");
     }
     there
 }

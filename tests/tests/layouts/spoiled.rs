@@ -64,6 +64,7 @@ const DAMAGE: &[(&str, &str, &str)] = &[
     ("UPDATE pobjects SET hierarchy = x'ff' WHERE id = 2", "hierarchy", ""),
     ("UPDATE tokens SET pid = 'two' WHERE id = 2", "primary key is not in the store", ""),
     ("UPDATE tokens SET config = x'ff' WHERE id = 2", "UTF-8", ""),
+    ("UPDATE tokens SET label = 'a' || char(0) || 'b' WHERE id = 2", "zero byte", ""),
     ("UPDATE sealobjects SET userpriv = NULL WHERE tokid = 2", "PIN is incomplete", ""),
     ("UPDATE sealobjects SET sopub = 1.5 WHERE tokid = 2", "PINs cannot be read", ""),
     ("UPDATE sealobjects SET soauthsalt = zeroblob(2000000) WHERE tokid = 2", "PINs cannot be read", ""),
@@ -170,4 +171,73 @@ fn a_store_that_cannot_be_looked_at_is_not_said_to_be_none() {
     close(&world.path("loop"));
     let run = world.ptool(&["listtokens", "--path=loop"]);
     assert!(run.status == Some(5) && !run.stderr.contains("there is no store"), "{run:?}");
+}
+
+/// That software asks nothing of a PIN: it may be empty without a word of it in the settings, or longer than ours.
+#[test]
+fn pins_that_would_be_none_here_open_what_came_over() {
+    let workshop = Workshop::new();
+    let long = "a sentence of some length ".repeat(8);
+    let store = workshop.store(8, "odd");
+    for (id, label, so, user) in [(1, "empty", "", ""), (2, "long", long.as_str(), long.as_str())] {
+        store.token(id, Some(label), INITIALIZED);
+        store.pins_of(id, so, Some(user));
+        store.object(id, &workshop.private_key("key", &mechanisms(8), false));
+    }
+    drop(store);
+    assert_eq!(workshop.migrate("odd", &[]).0, Some(0));
+    let world = &workshop.world;
+    for (label, pin) in [("--label=empty", ""), ("--label=long", &long)] {
+        let (so, user) = (format!("--sopin={pin}"), format!("--userpin={pin}"));
+        world.ptool_ok(&["verify", label, &user]);
+        world.ptool_ok(&["verify", label, &so]);
+        assert_eq!(world.ptool(&["verify", label, "--userpin=wrong"]).status, Some(3), "{label}");
+        world.ptool_ok(&["changepin", label, &format!("--old={pin}"), "--new=new-user"]);
+        world.ptool_ok(&["changepin", label, "--user=so", &format!("--old={pin}"), "--new=new-officer"]);
+        // From then on they are PINs like others.
+        world.proxy.mark();
+        assert_eq!(world.ptool(&["verify", label, &so]).status, Some(3), "{label}");
+        assert!(!world.proxy.mark().names().contains(&"Unseal"), "what can be no PIN was tried: {label}");
+        world.ptool_ok(&["initpin", label, "--sopin=new-officer", &format!("--userpin={USER_PIN}")]);
+    }
+    workshop.assert_signs("empty", "key");
+    workshop.assert_signs("long", "key");
+}
+
+#[test]
+fn a_token_that_came_over_before_says_what_is_not_here() {
+    let workshop = Workshop::new();
+    let store = workshop.store(9, "two");
+    store.token(1, Some("tok"), INITIALIZED);
+    store.pins(1, true);
+    store.object(1, &workshop.private_key("key", &mechanisms(9), false));
+    store.object(1, "{");
+    // An item that is none leaves the rest; a list of nothing else would allow everything.
+    store.object(1, &workshop.private_key("some", "!!seq [ !!str \"zz\", !!int \"4161\" ]", false));
+    store.object(1, &workshop.private_key("any", "!!seq [ !!str \"zz\" ]", false));
+    let (status, report) = workshop.migrate("two", &[]);
+    let objects = report["tokens"][0]["objects"].as_array().unwrap();
+    let actions: Vec<_> = objects.iter().map(|object| object["action"].as_str().unwrap()).collect();
+    assert_eq!((status, actions), (Some(1), vec!["migrate", "skip", "migrate", "skip"]), "{report:#}");
+    assert!(objects[3]["why"].as_str().unwrap().contains("allowed mechanisms"), "{report:#}");
+    workshop.assert_signs("tok", "key");
+    // What is made there afterwards.
+    store.object(1, &workshop.private_key("later", &mechanisms(9), false));
+    let (status, report) = workshop.migrate("two", &[]);
+    let notes = report["tokens"][0]["notes"].to_string();
+    assert_eq!((status, &report["tokens"][0]["action"]), (Some(0), &Value::from("present")), "{report:#}");
+    assert!(notes.contains("objects 2, 4 (\\\"any\\\"), 5 (\\\"later\\\"):"), "{notes}");
+}
+
+#[test]
+fn a_copy_that_a_failed_upgrade_left_is_named() {
+    let workshop = Workshop::new();
+    two_tokens(&workshop);
+    let directory = workshop.directory("two");
+    let copy = directory.join("tpm2_pkcs11.sqlite3.bak");
+    std::fs::rename(directory.join("tpm2_pkcs11.sqlite3"), &copy).unwrap();
+    workshop.tpm.release();
+    let run = workshop.world.ptool(&["migrate", "--from", directory.to_str().unwrap()]);
+    assert!(run.status == Some(5) && run.stderr.contains(copy.to_str().unwrap()), "{run:?}");
+    workshop.world.ptool_ok(&["migrate", "--from", copy.to_str().unwrap()]);
 }

@@ -73,6 +73,44 @@ fn an_approved_state_is_four() {
     }
 }
 
+/// What the manager is asked for a signature, and how many commands the chip gets for it: around each, the manager brings the key and
+/// the session back (ContextLoad for either) and takes them away again (ContextSave for either, and FlushContext for the key).
+#[test]
+fn what_the_chip_is_asked_behind_a_resource_manager() {
+    let world = kept().managed();
+    authority(&world, "boss", RSA);
+    add_key(&world, "plain", &[]);
+    add_key(&world, "unattended", &["--pcr=sha256:0,2,7", "--no-pin"]);
+    add_key(&world, "literal", &["--pcr=sha256:0,2,7"]);
+    add_key(&world, "approved", &["--pcr-authority=boss.pub"]);
+    world.ptool_ok(&["pcr", "approve", "--key=boss.pem", "--pcr=sha256:11"]);
+    let (probe, session) = logged_in(&world);
+    let manager = world.manager.as_ref().unwrap();
+    for (label, asked) in [
+        ("plain", &["Sign"][..]),
+        ("unattended", &["PolicyPCR", "Sign"]),
+        ("literal", &["PolicyPCR", "PolicyAuthValue", "Sign"]),
+        ("approved", &["PolicyPCR", "PolicyAuthorize", "PolicyAuthValue", "Sign"]),
+    ] {
+        let key = probe.private_key(session, label);
+        for _ in 0..2 {
+            once(&probe, session, key);
+        }
+        for _ in 0..3 {
+            manager.mark();
+            world.proxy.mark();
+            once(&probe, session, key);
+            assert_eq!(manager.mark().names(), asked, "{label}");
+            let around = |name: &&'static str| {
+                ["ContextLoad", "ContextLoad", name, "ContextSave", "FlushContext", "ContextSave"]
+            };
+            assert_eq!(cost(&world).names(), asked.iter().flat_map(around).collect::<Vec<_>>(), "{label}");
+        }
+    }
+    probe.finalize().unwrap();
+    world.assert_clean();
+}
+
 #[test]
 fn a_login_by_policy_is_seven() {
     let world = kept();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tests::skip::left_out;
 use tests::world::{Run, World};
 
 use crate::machine::*;
@@ -68,16 +69,13 @@ fn hex(world: &World, file: &str, printed: &str) -> String {
 /// `systemd-measure`, where the distribution has it.
 fn systemd_measure() -> Option<PathBuf> {
     let places = ["/usr/lib/systemd/systemd-measure", "/lib/systemd/systemd-measure"];
-    let found = places.iter().map(PathBuf::from).find(|path| path.exists());
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "systemd-measure is not installed");
-    found
+    places.iter().map(PathBuf::from).find(|path| path.exists())
 }
 
 #[test]
 fn what_systemd_measure_signs_opens_a_key() {
     let Some(measure) = systemd_measure() else {
-        eprintln!("skipped: this machine has no systemd-measure");
-        return;
+        return left_out("this machine has no systemd-measure");
     };
     let world = world();
     authority(&world, "boss", RSA);

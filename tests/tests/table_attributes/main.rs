@@ -488,11 +488,15 @@ fn trust_is_the_security_officers() {
     for object in objects {
         fails(desk.set(object, &on), CKR_ATTRIBUTE_READ_ONLY);
     }
+    fails(desk.made('c', &[flag(CKA_TOKEN, true), flag(CKA_TRUSTED, true)]), CKR_ATTRIBUTE_READ_ONLY);
     desk.probe.logout(desk.session).unwrap();
     desk.probe.login(desk.session, CKU_SO, "so-alpha").unwrap();
     for object in objects {
         desk.set(object, &on).unwrap();
     }
+    // From the start, too.
+    let brought = desk.made('c', &[flag(CKA_TOKEN, true), flag(CKA_TRUSTED, true)]).unwrap();
+    let objects = [objects[0], objects[1], objects[2], brought];
     desk.probe.logout(desk.session).unwrap();
     desk.probe.login(desk.session, CKU_USER, "user-alpha").unwrap();
     for object in objects {

@@ -180,7 +180,9 @@ fn a_wrong_handle_has_its_code_and_spoils_nothing() {
     for row in rows() {
         let handles = parameters(row.name).into_iter();
         let handles = handles.filter(|(_, kind)| matches!(kind, Kind::Session | Kind::Slot | Kind::Object));
-        for ((place, _), expected) in handles.zip(row.handles) {
+        let handles: Vec<_> = handles.collect();
+        assert_eq!(handles.len(), row.handles.len(), "{}", row.name);
+        for ((place, _), expected) in handles.into_iter().zip(row.handles) {
             for handle in [0x7777_7777, u64::MAX] {
                 scene.case(|scene| {
                     (row.before)(scene);

@@ -301,7 +301,7 @@ impl<'a> Signer<'a> {
         let signature = match &self.how {
             How::Key(key) => key.sign_sha256(message).map_err(|_| {
                 Error::ArgumentsBad(
-                    "this key cannot approve: an authority is an RSA key, or an EC key on P-256 or P-384",
+                    "this key cannot approve: an authority is an RSA key, or an EC key on P-256 or P-384; name another key",
                 )
             })?,
             How::Token(admin, uri, pin) => self.sign_in_token(admin, uri, pin, message)?,
@@ -317,7 +317,7 @@ impl<'a> Signer<'a> {
         let token = admin.token(&uri.token)?;
         let session = admin.log_in(&token, pin)?;
         let found = token.objects().into_iter().find(|key| key.class() == ObjectClass::PRIVATE_KEY && uri.is_of(key));
-        let key = found.ok_or(Error::ArgumentsBad("the PKCS#11 URI names no private key of the token"))?;
+        let key = found.ok_or(Error::ArgumentsBad("the PKCS#11 URI names no private key of the token; `ptool listobjects` shows labels and ids, `ptool verify` rows that were altered"))?;
         let (mechanism, most) = match (self.authority.rsa(), self.authority.ec()) {
             (Some(key), _) => (MechanismType::SHA256_RSA_PKCS, key.modulus_len()),
             (None, Some(key)) => (MechanismType::ECDSA_SHA256, 2 * key.curve().field_len()),

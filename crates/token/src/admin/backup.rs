@@ -15,7 +15,7 @@ use super::{Admin, Imported, Pin, Which, WrappedKey};
 use crate::arrival::{Arrival, Look};
 use crate::info::ObjectSummary;
 use crate::keygen::AUTH_LEN;
-use crate::object::{Object, TpmKey, hex};
+use crate::object::{Object, TpmKey, hex, unhex};
 use crate::slot::Token;
 use crate::{Error, Result};
 
@@ -75,6 +75,13 @@ struct Facts {
     derive: bool,
     unwrap: bool,
     mechanisms: Option<Vec<u64>>,
+    // Of version 2; a key that has none of them has a backup of version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Hex>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_date: Option<Hex>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end_date: Option<Hex>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,16 +107,13 @@ impl TryFrom<String> for Hex {
     type Error = &'static str;
 
     fn try_from(digits: String) -> std::result::Result<Hex, &'static str> {
-        if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err("not hexadecimal");
-        }
-        let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-        let bytes = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<_>>();
-        bytes.map(Hex).ok_or("not hexadecimal")
+        unhex(&digits).map(Hex).ok_or("not hexadecimal")
     }
 }
 
+/// Programs that know version 1 only refuse a backup of version 2, and need not refuse every new one.
 const VERSION: u32 = 1;
+const VERSION_WITH_SUBJECT: u32 = 2;
 const NOT_A_BACKUP: Error = Error::ArgumentsBad("the file is no backup, or one of a newer version of this program");
 const ALTERED: Error =
     Error::ArgumentsBad("the backup was altered: its names and permissions are not those of the key");
@@ -125,6 +129,7 @@ const USAGE: [AttributeType; 5] = [
 impl Facts {
     fn of(object: &Object) -> Facts {
         let bytes = |ty| Hex(object.attributes.bytes(ty).unwrap_or_default().to_vec());
+        let stated = |ty| Some(bytes(ty)).filter(|value: &Hex| !value.0.is_empty());
         let [sign, sign_recover, decrypt, derive, unwrap] = USAGE.map(|ty| object.attributes.is_true(ty));
         let mechanisms = match object.attributes.find(AttributeType::ALLOWED_MECHANISMS) {
             Some(Value::Mechanisms(mechanisms)) => Some(mechanisms.iter().map(|mechanism| mechanism.0).collect()),
@@ -140,7 +145,25 @@ impl Facts {
             derive,
             unwrap,
             mechanisms,
+            subject: stated(AttributeType::SUBJECT),
+            start_date: stated(AttributeType::START_DATE),
+            end_date: stated(AttributeType::END_DATE),
         }
+    }
+
+    fn version(&self) -> u32 {
+        if self.also().is_empty() { VERSION } else { VERSION_WITH_SUBJECT }
+    }
+
+    fn also(&self) -> Vec<(AttributeType, Value)> {
+        [
+            (AttributeType::SUBJECT, &self.subject),
+            (AttributeType::START_DATE, &self.start_date),
+            (AttributeType::END_DATE, &self.end_date),
+        ]
+        .into_iter()
+        .filter_map(|(ty, value)| Some((ty, Value::Bytes(value.as_ref()?.0.clone()))))
+        .collect()
     }
 
     fn look(&self, label: Option<String>, id: Option<Vec<u8>>) -> Look {
@@ -155,6 +178,7 @@ impl Facts {
             id: Some(id.unwrap_or_else(|| self.id.0.clone())),
             always_authenticate: self.always_authenticate,
             usage,
+            also: self.also(),
         }
     }
 
@@ -186,7 +210,7 @@ impl Admin {
         let session = self.log_in_as_user(&token, pin)?;
         let object = self.private_key(&token, which)?;
         let parent = object.recovery_key().ok_or(Error::ArgumentsBad(
-            "the key was made without --backup: the TPM gives it to nobody, and no backup of it can be made",
+            "the key was made without --backup: the TPM gives it to nobody, and no backup of it can be made; `ptool addkey --backup` makes keys that can be backed up",
         ))?;
         let (Some(key), keys) = (&object.key, self.library.keys(&token)?) else { return Err(NOT_A_BACKUP) };
         let auth = object.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
@@ -198,7 +222,7 @@ impl Admin {
         let (recovery, facts) = (Hex(parent.marshal()?), Facts::of(&object));
         let code = Hex(facts.code(&auth, &key.name, &recovery)?.expose().to_vec());
         let auth = Sealed { public: Hex(sealed.public), private: Hex(sealed.private), secret: Hex(sealed.secret) };
-        let about = About { version: VERSION, recovery, facts, auth, code };
+        let about = About { version: facts.version(), recovery, facts, auth, code };
         Ok(BackupFile {
             key: WrappedKey {
                 public: duplicate.public,
@@ -219,7 +243,7 @@ impl Admin {
     /// [`Error::ArgumentsBad`] for what is no backup, was altered, or needs another recovery key; [`Error::PinIncorrect`].
     pub fn restore(&self, request: &RestoreRequest) -> Result<Imported> {
         let about: About = serde_json::from_slice(&request.about).map_err(|_| NOT_A_BACKUP)?;
-        if about.version != VERSION {
+        if about.version != about.facts.version() {
             return Err(NOT_A_BACKUP);
         }
         let importable = request.key.importable();

@@ -279,6 +279,7 @@ impl Admin {
                 let older = here.iter().filter(|object| {
                     object.handle != handle
                         && object.attributes.bytes(AttributeType::ID) == Some(item.cka_id.as_slice())
+                        && item.is_for_same_key(object)
                 });
                 for object in older {
                     self.library.destroy_object(session.handle(), object.handle)?;
@@ -332,6 +333,16 @@ impl Item {
         let attribute = |ty| key.attributes.bytes(ty).unwrap_or_default().to_vec();
         let (label, cka_id) = (attribute(AttributeType::LABEL), attribute(AttributeType::ID));
         Self { der, certificate, label, cka_id, category: TOKEN_USER }
+    }
+
+    /// Ids are not unique, and many keys have none: what a certificate is for, its public key says.
+    fn is_for_same_key(&self, object: &Object) -> bool {
+        let key = |certificate: &Certificate| {
+            certificate.tbs_certificate.subject_public_key_info.subject_public_key.raw_bytes().to_vec()
+        };
+        let value = object.attributes.bytes(AttributeType::VALUE).unwrap_or_default();
+        let found = x509::read_certificates(value).unwrap_or_default();
+        found.iter().any(|(found, _)| key(found) == key(&self.certificate))
     }
 
     fn of_authority(certificate: Certificate, der: Vec<u8>) -> Self {

@@ -153,14 +153,21 @@ impl Admin {
 const NO_OBJECT: Error = Error::ArgumentsBad("there is no such object; see `ptool listobjects`");
 const NO_KEY: Error = Error::ArgumentsBad("there is no such private key in the TPM; see `ptool listobjects`");
 
-/// The one that is meant: labels and ids may be given twice, and a backup of the wrong key is found out too late.
+/// The one that is meant: labels and ids may be given twice, and a backup of the wrong key is found out too late. Of public objects that
+/// say the same, any will do.
 fn find(token: &Token, which: &Which, class: ObjectClass) -> Result<Option<Arc<Object>>> {
     let catalog = token.catalog();
-    let mut found = catalog.values().filter(|object| object.class() == class && which.is(object));
-    let (first, second) = (found.next(), found.next());
-    let Some(second) = second else { return Ok(first.cloned()) };
-    let numbers: Vec<String> =
-        first.into_iter().chain([second]).chain(found).map(|object| object.handle.0.to_string()).collect();
+    let found: Vec<_> = catalog.values().filter(|object| object.class() == class && which.is(object)).collect();
+    let says = |object: &Object| match class {
+        ObjectClass::PUBLIC_KEY => object.public_key().ok().map(|key| key.key_info()),
+        ObjectClass::CERTIFICATE => object.attributes.bytes(AttributeType::VALUE).map(<[u8]>::to_vec),
+        _ => None,
+    };
+    let mut pairs = found.iter().zip(found.iter().skip(1));
+    if pairs.all(|(one, other)| says(one).is_some_and(|said| Some(said) == says(other))) {
+        return Ok(found.first().map(|object| Arc::clone(object)));
+    }
+    let numbers: Vec<String> = found.iter().map(|object| object.handle.0.to_string()).collect();
     Err(Error::General(format!(
         "it is not clear which object is meant: {} are called so; --id names one of them",
         numbers.join(", ")

@@ -14,9 +14,10 @@ use crate::info::ObjectSummary;
 use crate::keygen::AUTH_LEN;
 use crate::object::TpmKey;
 use crate::policy::{self, BoundPolicy};
+use crate::public_key::PublicKey;
 use crate::slot::Token;
 use crate::wrap::material;
-use crate::{Error, Result};
+use crate::{Error, Result, x509};
 
 /// A key pair, or a secret key, from elsewhere.
 #[derive(Clone, Debug)]
@@ -86,7 +87,9 @@ impl ImportRequest {
             return Err(NOT_ALWAYS);
         }
         if secret && !self.certificates.is_empty() {
-            return Err(Error::ArgumentsBad("a certificate is about a key pair, and this is a secret key"));
+            return Err(Error::ArgumentsBad(
+                "a certificate is about a key pair, and this is a secret key; leave --cert out",
+            ));
         }
         Ok(())
     }
@@ -117,7 +120,7 @@ impl Admin {
     /// The same, with a policy, as [`Admin::add_bound_key`] has it.
     ///
     /// # Errors
-    /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be.
+    /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be, and for what a secret key cannot keep.
     pub fn import_bound(&self, request: &ImportRequest, policy: Option<&PolicyRequest>) -> Result<Imported> {
         let policy = policy.map(|policy| self.policy(policy)).transpose()?;
         let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
@@ -125,9 +128,14 @@ impl Admin {
             return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
         }
         if policy.is_some() && matches!(request.key, ForeignKey::Wrapped(_)) {
-            return Err(Error::ArgumentsBad("a wrapped key keeps the policy that it was wrapped with"));
+            return Err(Error::ArgumentsBad(
+                "a wrapped key keeps the policy that it was wrapped with; leave the options about the state of the machine out",
+            ));
         }
         request.check()?;
+        if let ForeignKey::Wrapped(wrapped) = &request.key {
+            check_certificates(&wrapped.importable().public_area().map_err(not_for_us)?, &request.certificates)?;
+        }
         let token = self.token(&request.label)?;
         let session = self.log_in_as_user(&token, &request.pin)?;
         if let Some(policy) = policy {
@@ -148,6 +156,7 @@ impl Admin {
             id: request.id.clone(),
             always_authenticate: request.always_authenticate,
             usage: Vec::new(),
+            also: Vec::new(),
         };
         let session = self.library.session(session.handle())?;
         let handles = self.library.settle_arrival(&session, arrival, &look, &request.certificates)?;
@@ -246,13 +255,26 @@ impl Admin {
     }
 }
 
+/// A certificate that is given with a key is about that key, or above one that is.
+fn check_certificates(area: &tpm::PublicArea, certificates: &[CertificateParts]) -> Result<()> {
+    let is_own = |parts: &CertificateParts| {
+        PublicKey::from_area(area).is_ok_and(|public| x509::is_of(&parts.public_key, &public))
+    };
+    match certificates.is_empty() || certificates.iter().any(is_own) {
+        true => Ok(()),
+        false => Err(Error::ArgumentsBad("no certificate is about this key; give the key's certificate, or none")),
+    }
+}
+
 /// The TPM refuses what was not wrapped for it as something that was altered.
 pub(super) fn not_for_us(error: tpm::Error) -> Error {
     match error {
-        tpm::Error::Integrity | tpm::Error::AuthFailed | tpm::Error::Malformed(_) | tpm::Error::Invalid(_) => {
+        tpm::Error::Integrity | tpm::Error::AuthFailed | tpm::Error::Malformed(_) => {
             log::info!("the TPM refused the key: {error}");
             Error::WrappedKeyInvalid
         }
+        // Not for want of the right TPM.
+        tpm::Error::Invalid(what) => Error::ArgumentsBad(what),
         error => error.into(),
     }
 }

@@ -124,7 +124,9 @@ impl Admin {
         let policy = policy.map(|policy| self.policy(policy)).transpose()?;
         let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
         if policy.is_some() && request.backup.is_some() {
-            return Err(Error::ArgumentsBad("a key that can be backed up is used by its PIN, and has no other policy"));
+            return Err(Error::ArgumentsBad(
+                "a key that can be backed up is used by its PIN, and has no other policy; leave --backup out, or the options about the state of the machine",
+            ));
         }
         if free && request.always_authenticate {
             return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
@@ -191,8 +193,9 @@ impl Admin {
     }
 }
 
-pub(super) const NOT_ALWAYS: Error =
-    Error::ArgumentsBad("PKCS#11 has CKA_ALWAYS_AUTHENTICATE for private keys only, not for secret keys");
+pub(super) const NOT_ALWAYS: Error = Error::ArgumentsBad(
+    "PKCS#11 has CKA_ALWAYS_AUTHENTICATE for private keys only, not for secret keys; leave --attr-always-authenticate out",
+);
 
 /// Bytes of a random `CKA_ID`.
 const ID_LEN: usize = 8;

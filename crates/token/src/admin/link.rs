@@ -71,23 +71,40 @@ impl Admin {
         let (key, parent) = match &request.key {
             TpmObject::Persistent(handle) => (self.persistent(*handle)?, None),
             TpmObject::Blob { public, private, parent } => {
-                let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
+                let wrapped = in_order(public, private)?;
                 check(&wrapped.public_area().map_err(|_| NO_KEY)?)?;
                 let parent = self.parent_of(&token, &wrapped, *parent)?;
                 (wrapped, parent)
             }
         };
         let name = key.name()?;
-        let (policy, approvals) = match policy_of(&key.public_area()?, &request.policy)? {
+        let area = key.public_area()?;
+        let (mut policy, mut approvals) = match policy_of(&area, &request.policy)? {
             Some((policy, approvals)) => (Some(policy), approvals),
             None => (None, Vec::new()),
         };
+        let primary = parent.as_ref().unwrap_or(&token.primary);
+        let has_both = policy.is_some() && area.attributes().contains(tpm::Attributes::USER_WITH_AUTH);
+        // A value that nobody gave, and that may be counted as a wrong one, is not tried.
+        let may_try = !request.auth.is_empty() || area.attributes().contains(tpm::Attributes::NO_DA);
+        if has_both && may_try {
+            let by_auth = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: None };
+            if self.library.tpm()?.can_use(&by_auth)? {
+                log::warn!(
+                    "the key works with its authorization value alone: it is linked without the policy of its file"
+                );
+                (policy, approvals) = (None, Vec::new());
+            } else if !request.auth.is_empty() {
+                return Err(WRONG_AUTH);
+            }
+        }
         if policy.as_ref().is_some_and(BoundPolicy::is_free)
             && (!request.auth.is_empty() || request.always_authenticate)
         {
-            return Err(Error::ArgumentsBad("the policy of the key asks for no authorization value, and for no PIN"));
+            return Err(Error::ArgumentsBad(
+                "the policy of the key asks for no authorization value, and for no PIN; leave --auth and --attr-always-authenticate out",
+            ));
         }
-        let primary = parent.as_ref().unwrap_or(&token.primary);
         let by = policy.as_ref().map(|policy| tpm::PolicyUse { policy: policy.policy(), approvals: &approvals });
         let in_tpm = tpm::Key { primary, wrapped: &key, name: &name, auth: &request.auth, policy: by };
         match self.library.tpm()?.can_use(&in_tpm) {
@@ -107,6 +124,7 @@ impl Admin {
             id: request.id.clone(),
             always_authenticate: request.always_authenticate,
             usage: Vec::new(),
+            also: Vec::new(),
         };
         let session = self.library.session(session.handle())?;
         if let Some(policy) = policy {
@@ -119,7 +137,9 @@ impl Admin {
 
     fn persistent(&self, handle: u32) -> Result<tpm::Wrapped> {
         let area = self.library.tpm()?.public_of(handle)?;
-        let area = area.ok_or(Error::ArgumentsBad("the TPM has nothing at this handle"))?;
+        let area = area.ok_or(Error::ArgumentsBad(
+            "the TPM has nothing at this handle; `tpm2_getcap handles-persistent` shows where it has something",
+        ))?;
         check(&area)?;
         Ok(tpm::Wrapped::persistent(area.marshal()?, handle))
     }
@@ -133,24 +153,30 @@ impl Admin {
         }
         match named {
             None => {}
-            Some(OWNER) => {
+            // Of files by early releases of the TPM engine of OpenSSL.
+            Some(OWNER | 0) => {
                 for template in TEMPLATES.into_iter().rev() {
                     let request = tpm::PrimaryRequest {
                         keeping: tpm::Keeping::Transient,
                         template,
                         ..tpm::PrimaryRequest::default()
                     };
-                    let Ok(parent) = tpm.storage_primary(&request) else { continue };
-                    if tpm.can_load(&parent, key)? {
-                        return Ok(Some(parent));
+                    match tpm.storage_primary(&request) {
+                        Ok(parent) if tpm.can_load(&parent, key)? => return Ok(Some(parent)),
+                        // Not that one; or this TPM has no keys of such a kind.
+                        Ok(_) | Err(tpm::Error::Unsupported(_) | tpm::Error::Response(_)) => {}
+                        Err(tpm::Error::HierarchyAuth) => return Err(OWNER_AUTH),
+                        Err(error) => return Err(error.into()),
                     }
                 }
             }
             Some(handle) => {
                 let area = tpm.public_of(handle)?;
-                let area = area.ok_or(Error::ArgumentsBad("the TPM has nothing at the handle of the key's parent"))?;
+                let area = area.ok_or(Error::ArgumentsBad(
+                    "the TPM has nothing at the handle of the key's parent; --parent gives it",
+                ))?;
                 let parent = tpm::Primary::new(tpm::Location::Persistent(handle), area.marshal()?).map_err(|_| {
-                    Error::ArgumentsBad("the parent of the key is no storage key that this TPM made for itself alone")
+                    Error::ArgumentsBad("the parent of the key is no storage key that this TPM made for itself alone; --parent gives its handle")
                 })?;
                 if tpm.can_load(&parent, key)? {
                     return Ok(Some(parent));
@@ -161,12 +187,21 @@ impl Admin {
     }
 }
 
+/// The two blobs of a key, whichever came first.
+fn in_order(public: &[u8], private: &[u8]) -> Result<tpm::Wrapped> {
+    let either = [(public, private), (private, public)]
+        .map(|(public, private)| tpm::Wrapped { public: public.to_vec(), private: private.to_vec() });
+    either.into_iter().find(|wrapped| wrapped.public_area().is_ok()).ok_or(NO_KEY)
+}
+
 /// The key's policy and its approvals; none for a key that is used by its auth value.
 fn policy_of(area: &tpm::PublicArea, file: &KeyFilePolicy) -> Result<Option<(BoundPolicy, Vec<tpm::Approval>)>> {
     if file.commands.is_empty() && file.approvals.is_empty() {
         return match area.attributes().contains(tpm::Attributes::USER_WITH_AUTH) {
             true => Ok(None),
-            false => Err(Error::ArgumentsBad("the key is used by a policy only, and nothing here says by which")),
+            false => Err(Error::ArgumentsBad(
+                "the key is used by a policy only, and nothing here says by which; a TSS2 file can say it",
+            )),
         };
     }
     let commands = |commands: &[(u32, Vec<u8>)]| -> Vec<tpm::PolicyCommand> {
@@ -197,7 +232,13 @@ fn has_reference(policy: &tpm::Policy) -> bool {
         .any(|step| matches!(step, tpm::PolicyStep::Authorize { policy_ref, .. } if !policy_ref.is_empty()))
 }
 
-const NO_KEY: Error = Error::ArgumentsBad("the public part is not that of a key of a TPM");
+const NO_KEY: Error = Error::ArgumentsBad(
+    "the public part is not that of a key of a TPM; give the public and the private blob, as `tpm2_create` wrote them",
+);
+const OWNER_AUTH: Error = Error::ArgumentsBad(
+    "the key hangs below a primary key that is made anew at each use, for which the TPM's owner hierarchy must have no \
+     authorization; `tpm2_evictcontrol` keeps that primary key in the TPM, and --parent gives its handle",
+);
 const WRONG_AUTH: Error =
     Error::ArgumentsBad("the key has another authorization value than the given one; --auth gives it");
 
@@ -205,11 +246,13 @@ const WRONG_AUTH: Error =
 pub(super) fn check(area: &tpm::PublicArea) -> Result<()> {
     let has = |attribute| area.attributes().contains(attribute);
     if PublicKey::from_area(area).is_err() {
-        return Err(Error::ArgumentsBad("the key is neither RSA nor on P-224, P-256, P-384 or P-521"));
+        return Err(Error::ArgumentsBad(
+            "the key is neither RSA nor on P-224, P-256, P-384 or P-521; name another key",
+        ));
     }
     if has(tpm::Attributes::RESTRICTED) {
         return Err(Error::ArgumentsBad(
-            "the key is restricted: it works on what the TPM itself made, and on nothing else",
+            "the key is restricted: it works on what the TPM itself made, and on nothing else; name another key",
         ));
     }
     if area.has_scheme() {

@@ -133,7 +133,9 @@ pub fn attribute_named(key: &str) -> Result<AttributeType> {
 /// # Errors
 /// [`Error::ArgumentsBad`] if it is no such mapping.
 pub fn parse_changes(text: &str) -> Result<Vec<Change>> {
-    let wrong = Error::ArgumentsBad("the file is no mapping of attributes to values in YAML");
+    let wrong = Error::ArgumentsBad(
+        "the file is no mapping of attributes to values in YAML; `ptool objmod --id` shows how it looks",
+    );
     let Ok(PeerValue::Map(entries)) = PeerValue::parse(text) else { return Err(wrong) };
     let change = |(key, value): (String, PeerValue)| {
         let value = match &value {

@@ -28,7 +28,9 @@ impl ParentKey {
         };
         match area {
             Ok(area) if area.is_parent() => Ok(area),
-            Ok(_) | Err(tpm::Error::Malformed(_)) => Err(Error::ArgumentsBad("the file is no storage key of a TPM")),
+            Ok(_) | Err(tpm::Error::Malformed(_)) => {
+                Err(Error::ArgumentsBad("the file is no storage key of a TPM; `ptool srk` prints one"))
+            }
             Err(tpm::Error::Invalid(text)) => Err(Error::ArgumentsBad(text)),
             Err(error) => Err(error.into()),
         }

@@ -24,7 +24,7 @@ pub(super) fn parse(file: &[u8], selection: &tpm::PcrSelection) -> Result<tpm::P
     let Some(text) = text.filter(|text| text.len() <= MAX_LEN) else {
         if file.len() != len * indices.len() {
             return Err(Error::ArgumentsBad(
-                "the file of PCR values is no text, and not as long as the values of the selected PCRs",
+                "the file of PCR values is no text, and not as long as the values of the selected PCRs; `tpm2_pcrread -o` writes such a file for the same selection",
             ));
         }
         return Ok(indices.into_iter().zip(file.chunks(len).map(<[u8]>::to_vec)).collect());
@@ -38,7 +38,9 @@ pub(super) fn parse(file: &[u8], selection: &tpm::PcrSelection) -> Result<tpm::P
             continue;
         }
         if value.len() != len {
-            return Err(Error::ArgumentsBad("a PCR value in the file does not have the length of its bank"));
+            return Err(Error::ArgumentsBad(
+                "a PCR value in the file does not have the length of its bank; make the file anew, as by `ptool pcr show`",
+            ));
         }
         if values.insert(pcr, value.clone()).is_some_and(|other| other != value) {
             return Err(Error::ArgumentsBad(
@@ -47,14 +49,18 @@ pub(super) fn parse(file: &[u8], selection: &tpm::PcrSelection) -> Result<tpm::P
         }
     }
     if values.len() != indices.len() {
-        return Err(Error::ArgumentsBad("the file of PCR values lacks some of the selected PCRs"));
+        return Err(Error::ArgumentsBad(
+            "the file of PCR values lacks some of the selected PCRs; select others, or make the file anew",
+        ));
     }
     Ok(values)
 }
 
 /// Bank, PCR and value of each line that has one.
 fn lines(text: &str) -> Result<Vec<(String, u8, Vec<u8>)>> {
-    let wrong = Error::ArgumentsBad("the file of PCR values has a line that is not understood");
+    let wrong = Error::ArgumentsBad(
+        "the file of PCR values has a line that is not understood; `ptool pcr show`, `tpm2_pcrread` and `systemd-measure calculate` print what is",
+    );
     if text.trim_start().starts_with('{') {
         return json(text).ok_or(wrong);
     }

@@ -105,7 +105,9 @@ impl Admin {
             new
         });
         if alternatives.len() > 8 {
-            return Err(Error::ArgumentsBad("a policy has at most eight alternatives"));
+            return Err(Error::ArgumentsBad(
+                "a policy has at most eight alternatives; an authority (--pcr-authority) can approve of any number",
+            ));
         }
         let mut steps = tpm::Policy::any_of(alternatives)?.steps().to_vec();
         if request.pin {
@@ -144,10 +146,12 @@ impl Admin {
             (Some(_), false, _) => {
                 Err(Error::ArgumentsBad("there is no key with this label in the token; see `ptool listobjects`"))
             }
-            (Some(_), true, true) => Err(Error::ArgumentsBad("the key has no policy: it works in any state")),
-            (None, _, true) => {
-                Err(Error::ArgumentsBad("neither the token nor any key in it has a policy: they work in any state"))
-            }
+            (Some(_), true, true) => Err(Error::ArgumentsBad(
+                "the key has no policy: it works in any state; `ptool addkey --pcr` makes one that does not",
+            )),
+            (None, _, true) => Err(Error::ArgumentsBad(
+                "neither the token nor any key in it has a policy: they work in any state; `ptool addkey --pcr` makes a key that does not",
+            )),
             _ => Ok(checks),
         }
     }
@@ -187,8 +191,12 @@ impl Admin {
         let token = self.token(&uri.token)?;
         let catalog = token.catalog();
         let mut found = catalog.values().filter(|object| classes.contains(&object.class()) && uri.is_of(object));
-        let first =
-            found.next().ok_or(Error::ArgumentsBad("the PKCS#11 URI names no key of the token"))?.public_key()?;
+        let first = found
+            .next()
+            .ok_or(Error::ArgumentsBad(
+                "the PKCS#11 URI names no key of the token; `ptool listobjects` shows labels and ids",
+            ))?
+            .public_key()?;
         // Both halves of one pair have the same public key.
         if found.any(|other| other.public_key().is_ok_and(|key| key != first)) {
             return Err(Error::ArgumentsBad("the PKCS#11 URI names several keys of the token; give the id as well"));

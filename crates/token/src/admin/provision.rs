@@ -1,7 +1,7 @@
 //! Making stores and tokens.
 
 use base::Secret;
-use store::Store;
+use store::{OpenMode, Store};
 
 use super::list::primary_info;
 use super::{Action, Admin, PolicyRequest, PrimaryInfo, TokenSummary};
@@ -67,14 +67,33 @@ impl Admin {
             primary_auth: request.primary_auth.clone(),
             template: request.transient.unwrap_or(PrimaryTemplate::Srk).of_tpm(),
         };
-        // The TPM first: without one, no empty store is left behind.
-        let before = library.tpm()?.list_persistent()?;
-        let store = Store::open_or_create(&file)?;
-        if store.is_read_only() {
+        let tpm = library.tpm()?;
+        let before = tpm.list_persistent()?;
+        let there = match Store::open(&file, OpenMode::ReadWrite) {
+            Err(store::Error::NotFound(_)) => None,
+            store => Some(store?),
+        };
+        if there.as_ref().is_some_and(Store::is_read_only) {
             return Err(Error::TokenWriteProtected);
         }
-        let known: Vec<i64> = store.primaries()?.iter().map(|row| row.id).collect();
-        let row = library.make_primary(&store, &wanted)?;
+        // The TPM first: without one, or where it refuses, no empty store is left behind.
+        let primary = tpm.storage_primary(&wanted)?;
+        let enter = || -> Result<_> {
+            let mut store = there.map_or_else(|| Store::open_or_create(&file), Ok)?;
+            let known: Vec<i64> = store.primaries()?.iter().map(|row| row.id).collect();
+            let row = library.enter_primary(&mut store, &primary, &wanted)?;
+            Ok((store, known, row))
+        };
+        let (store, known, row) = match enter() {
+            Ok(entered) => entered,
+            Err(error) => {
+                // Nor is a key in the TPM that no store knows.
+                if matches!(primary.location, tpm::Location::Persistent(handle) if !before.contains(&handle)) {
+                    let _ = tpm.evict(&primary, &request.owner_auth);
+                }
+                return Err(error);
+            }
+        };
         let action = if known.contains(&row.id) {
             Action::Existing
         } else if row.handle.is_some_and(|handle| before.contains(&handle)) {

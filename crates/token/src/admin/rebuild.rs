@@ -26,7 +26,9 @@ impl Admin {
         let of_pair = [AttributeType::PUBLIC_KEY_INFO, AttributeType::ID];
         let mut publics = catalog.values().filter(|other| other.class() == ObjectClass::PUBLIC_KEY);
         if publics.any(|other| of_pair.iter().all(|ty| other.attributes.find(*ty) == key.attributes.find(*ty))) {
-            return Err(Error::ArgumentsBad("the public key is there: nothing is to be made anew"));
+            return Err(Error::ArgumentsBad(
+                "the public key is there: nothing is to be made anew; `ptool listobjects` shows it",
+            ));
         }
         let session = self.log_in(&token, pin)?;
         let made = self.library.rebuild_public(session.handle(), handle)?;

@@ -37,22 +37,15 @@ impl Admin {
     /// TPM commands. The keys of the tokens are gone for ever.
     ///
     /// # Errors
-    /// [`Error::ArgumentsBad`] if there is no such primary; [`Error::HierarchyAuth`] when the owner's auth value is wrong:
-    /// nothing is removed then.
+    /// [`Error::ArgumentsBad`] if there is no such primary; [`Error::HierarchyAuth`] when the owner's auth value is wrong,
+    /// [`Error::StoreBusy`]: nothing is removed then.
     pub fn destroy(&self, pid: i64, owner_auth: &Secret, keep: bool) -> Result<Destroyed> {
         let mut store = self.library.writer()?;
         let row = store.primary(pid)?.ok_or(NO_PRIMARY)?;
         let primary = self.primaries()?.into_iter().find(|primary| primary.id == pid).ok_or(NO_PRIMARY)?;
-        let evicted = match (row.handle, keep) {
-            (Some(_), false) => match self.library.tpm()?.evict(&parent(&row)?, owner_auth) {
-                Ok(()) => true,
-                // What is not there, or is somebody else's by now, is not ours to remove.
-                Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => false,
-                Err(error) => return Err(error.into()),
-            },
-            _ => false,
-        };
-        let tokens = store.transaction(|store| -> Result<Vec<String>> {
+        let own = parent(&row)?;
+        let mut evicted = false;
+        let removed = store.transaction(|store| -> Result<Vec<String>> {
             let below = store.tokens()?.into_iter().filter(|token| token.primary_id == pid);
             let mut labels = Vec::new();
             for token in below {
@@ -60,11 +53,37 @@ impl Admin {
                 labels.push(token.label);
             }
             store.remove_primary(pid)?;
+            // Last: what the TPM refuses leaves the store as it is, and a store that others are writing leaves the TPM as it is.
+            evicted = row.handle.is_some() && !keep && self.evict(&own, owner_auth)?;
             Ok(labels)
-        })?;
+        });
+        let tokens = match removed {
+            Ok(tokens) => tokens,
+            Err(error) if evicted => return Err(self.put_back(&own, owner_auth, error)),
+            Err(error) => return Err(error),
+        };
         drop(store);
         self.library.changed()?;
         Ok(Destroyed { primary, tokens, evicted })
+    }
+
+    /// Takes a primary key out of the TPM. What is not there, or is somebody else's by now, is not ours to remove: `false`.
+    fn evict(&self, primary: &tpm::Primary, owner_auth: &Secret) -> Result<bool> {
+        match self.library.tpm()?.evict(primary, owner_auth) {
+            Ok(()) => Ok(true),
+            Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// After the store could not be written: the TPM gets its primary key back. Returns what to say.
+    fn put_back(&self, primary: &tpm::Primary, owner_auth: &Secret, error: Error) -> Error {
+        match self.library.tpm().map(|tpm| tpm.restore(primary, owner_auth)) {
+            Ok(Ok(Some(_))) => error,
+            _ => Error::Store(format!(
+                "{error}; the primary key was taken out of the TPM all the same: `ptool doctor --repair` makes it again"
+            )),
+        }
     }
 
     /// The slot in which `C_InitToken` makes the next token, below the store's first primary key that is in the TPM. No TPM
@@ -88,7 +107,7 @@ impl Admin {
         let empty = slots.into_iter().find(|slot| tokens.iter().all(|token| token.slot != *slot));
         empty
             .map(|slot| slot.0)
-            .ok_or(Error::ArgumentsBad("the configuration hides the empty slot: empty-slot = \"off\""))
+            .ok_or(Error::ArgumentsBad("the configuration hides the empty slot: empty-slot = \"off\"; change it there"))
     }
 }
 

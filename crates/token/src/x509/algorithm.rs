@@ -77,7 +77,9 @@ impl Algorithm {
             (PublicKey::Rsa(_), true) => (Scheme::Pss, Hash::Sha256),
             (PublicKey::Ec(key), false) => (Scheme::Ecdsa, usual_hash(key.curve())),
             (PublicKey::Ec(_), true) => {
-                return Err(Error::General("PSS is a way to sign with RSA keys, and this is an EC key".to_owned()));
+                return Err(Error::General(
+                    "PSS is a way to sign with RSA keys, and this is an EC key; leave --pss out".to_owned(),
+                ));
             }
         };
         let algorithm = Self { hash: hash.unwrap_or(usual), scheme };

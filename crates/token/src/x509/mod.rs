@@ -89,7 +89,9 @@ pub(crate) fn self_signed(
 ) -> Result<Vec<u8>> {
     profile.check()?;
     if profile.subject.is_empty() {
-        return Err(Error::General("a certificate that is its own issuer needs a subject".to_owned()));
+        return Err(Error::General(
+            "a certificate that is its own issuer needs a subject; --subject gives it".to_owned(),
+        ));
     }
     let subject_public_key_info = public_key_info(key)?;
     let extensions = extension::of_certificate(profile, key, &key_identifier(&subject_public_key_info))?;
@@ -157,6 +159,11 @@ pub(crate) fn key_identifier(info: &SubjectPublicKeyInfoOwned) -> Vec<u8> {
     Hash::Sha1.digest(&[info.subject_public_key.raw_bytes()])
 }
 
+/// The same of a SubjectPublicKeyInfo in DER; of one that cannot be read, of all of it.
+pub(crate) fn identifier(info: &[u8]) -> Vec<u8> {
+    SubjectPublicKeyInfoOwned::from_der(info).map_or_else(|_| Hash::Sha1.digest(&[info]), |info| key_identifier(&info))
+}
+
 /// The day of a time, as CK_DATE has it: YYYYMMDD.
 pub(crate) fn date(time: &Time) -> Vec<u8> {
     let day = time.to_date_time();
@@ -176,6 +183,12 @@ pub(crate) fn is_for(certificate: &Certificate, key: &PublicKey) -> bool {
     public_key_info(key).is_ok_and(|info| {
         info.subject_public_key == certificate.tbs_certificate.subject_public_key_info.subject_public_key
     })
+}
+
+/// Is a SubjectPublicKeyInfo in DER that of the key?
+pub(crate) fn is_of(info: &[u8], key: &PublicKey) -> bool {
+    let found = SubjectPublicKeyInfoOwned::from_der(info);
+    found.is_ok_and(|found| public_key_info(key).is_ok_and(|own| own.subject_public_key == found.subject_public_key))
 }
 
 fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned> {

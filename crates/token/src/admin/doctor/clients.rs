@@ -13,7 +13,9 @@ const P11_KIT: [&str; 2] = ["/etc/pkcs11/modules", "/usr/share/p11-kit/modules"]
 const P11_KIT_LOCAL: &str = "/usr/local/share/p11-kit/modules";
 
 pub(super) fn examine(report: &mut Report, examination: &Examination) {
-    match find_module(&examination.root, examination.program.as_deref()) {
+    // Beside the program that runs is a module of this machine, not of the image that is looked at.
+    let program = examination.program.as_deref().filter(|_| examination.root == Path::new("/"));
+    match find_module(&examination.root, program) {
         Some(path) => report.ok("module", path.display()),
         None => report.warn(
             "module",

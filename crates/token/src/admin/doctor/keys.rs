@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use base::Secret;
 use model::{AttributeType, ObjectClass};
 use store::TokenRow;
 
@@ -14,6 +15,7 @@ use crate::x509;
 
 const REPLACE: &str = "Restore a backup of its keys, or make new ones; `ptool rmtoken` removes it. With another TPM than before: put that back.";
 const LINKED: &str = "It was linked: what it hangs on, or the key itself, is no longer in the TPM; put it back with the software it is from.";
+const LINKED_BELOW_EVICTED: &str = "It was linked, and its parent is no longer in the TPM: `ptool doctor --repair` makes that again (--hierarchy-auth, if the owner has an authorization).";
 const RESTORED: &str = "Restore the store from a copy, or remove the object with `ptool objdel`.";
 
 pub(super) fn examine(
@@ -77,6 +79,10 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
         // A key that was linked may have another parent than the token's primary.
         let parent = object.parent();
         let own = matches!(parent, Ok(None)) && key.wrapped.handle().is_none();
+        let evicted = match &parent {
+            Ok(Some(parent)) => evicted_parent(report, parent, examination, tpm),
+            _ => false,
+        };
         let checked =
             parent.and_then(|parent| Ok(tpm.check_key(parent.as_ref().unwrap_or(&token.primary), &key.wrapped)?));
         match checked {
@@ -85,11 +91,19 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
                 bad = true;
                 let name = object.summary().label.unwrap_or_default();
                 let finding = format!("{} ({name:?} in {label:?}) does not load: {error}", object.handle.0);
-                report.fail("key", finding, if own { RESTORED } else { LINKED });
+                let advice = match (own, evicted) {
+                    (true, _) => RESTORED,
+                    (false, true) => LINKED_BELOW_EVICTED,
+                    (false, false) => LINKED,
+                };
+                report.fail("key", finding, advice);
             }
         }
     }
-    if let (Some(pin), Some(_)) = (&examination.user_pin, &examination.label) {
+    // What protects the objects of a token without PIN needs none to be checked.
+    let pin = examination.user_pin.clone().or_else(|| (!row.login_required).then(|| Secret::zeroed(0)));
+    let pin = pin.filter(|_| examination.label.is_some());
+    if let Some(pin) = &pin {
         match admin.verify(label, None, Some(pin)) {
             Ok(verified) => {
                 for id in &verified.altered {
@@ -106,9 +120,32 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
     bad |= !examine_policies(report, admin, label);
     examine_certificates(report, token);
     if !bad {
-        let checked = if examination.user_pin.is_some() { "; no row was altered" } else { "" };
+        let checked = if pin.is_some() { "; no row was altered" } else { "" };
         let keys = count(whole, "key loads", "keys load");
         report.ok("token", format!("{label:?}: {keys}{checked}"));
+    }
+}
+
+/// Whether the parent of a linked key is gone from its handle, and can be made again; makes it again, if asked to. It must get the
+/// very handle that it had: the key is bound to that.
+fn evicted_parent(report: &mut Report, parent: &tpm::Primary, examination: &Examination, tpm: &tpm::Tpm) -> bool {
+    let tpm::Location::Persistent(handle) = parent.location else { return false };
+    if !matches!(tpm.public_of(handle), Ok(None)) {
+        return false;
+    }
+    if !examination.repair {
+        return matches!(tpm.can_restore(parent, &examination.owner_auth), Ok(true));
+    }
+    match tpm.restore(parent, &examination.owner_auth) {
+        Ok(Some(_)) => {
+            report.ok("primary", format!("{handle:#010x}, the parent of a linked key, was made again"));
+            false
+        }
+        Ok(None) => false,
+        Err(error) => {
+            report.fail("primary", format!("{handle:#010x} could not be made again: {error}"), RESTORE);
+            true
+        }
     }
 }
 

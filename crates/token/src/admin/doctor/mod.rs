@@ -21,7 +21,7 @@ pub use clients::{MODULE, find_module};
 
 use super::Admin;
 use crate::Result;
-use crate::config::Config;
+use crate::config::{Config, PEER_SYSTEM_STORE, peer_directories_in};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -102,7 +102,7 @@ fn examine_store(report: &mut Report, config: &Config, examination: &Examination
             return;
         }
         Err(error @ store::Error::Older { .. }) => {
-            report.fail("store", error, "Any command of ptool that writes, run by its owner, upgrades it.");
+            report.fail("store", error, "`ptool dbup`, run by its owner, upgrades it.");
             return;
         }
         Err(error) => {
@@ -146,15 +146,9 @@ fn examine_store(report: &mut Report, config: &Config, examination: &Examination
 /// A store of tpm2-pkcs11 where that looks for one.
 fn peer_store(examination: &Examination) -> Option<PathBuf> {
     const FILE: &str = "tpm2_pkcs11.sqlite3";
-    let home = examination.variable("HOME").map(PathBuf::from);
-    let below_home = [".local/share/tpm2-pkcs11", ".tpm2_pkcs11"]
-        .into_iter()
-        .filter_map(|directory| home.as_ref().map(|home| home.join(directory)));
-    [examination.system("/etc/tpm2_pkcs11")]
-        .into_iter()
-        .chain(below_home)
-        .map(|directory| directory.join(FILE))
-        .find(|path| !super::is_absent(path))
+    let variable = |name: &str| examination.variable(name).cloned();
+    let directories = peer_directories_in(&examination.system(PEER_SYSTEM_STORE), variable).into_iter();
+    directories.map(|directory| directory.join(FILE)).find(|path| !super::is_absent(path))
 }
 
 impl Examination {

@@ -98,6 +98,11 @@ fn repair(
     examination: &Examination,
     tpm: &tpm::Tpm,
 ) -> crate::Result<Option<u32>> {
+    let free = row.handle.is_some_and(|handle| matches!(tpm.public_of(handle), Ok(None)));
+    if !free && Store::open(file, OpenMode::ReadWrite)?.is_read_only() {
+        // Before the TPM: it has room for few that nobody knows of.
+        return Err(crate::Error::TokenWriteProtected);
+    }
     let Some(restored) = tpm.restore(primary, &examination.owner_auth)? else { return Ok(None) };
     let tpm::Location::Persistent(handle) = restored.location else { return Ok(None) };
     if row.handle != Some(handle) {

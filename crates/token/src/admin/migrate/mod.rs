@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use base::digest::Hash;
 use serde::Serialize;
 use store::peer::{PEER_FILE, PeerSeal, PeerStore, PeerToken, PeerValue};
-use store::{Derivation, NewObject, NewPrimary, NewToken, PinRow, Store};
+use store::{Derivation, NewObject, NewPrimary, NewToken, OpenMode, PinRow, Store};
 
 use super::Admin;
 use crate::adopted::ONCE;
@@ -27,6 +27,9 @@ use crate::object::hex;
 use crate::pins::template_of;
 use crate::slot::{ChipFacts, TokenConfig};
 use crate::{Error, Result};
+
+/// Under these names that software keeps the store while it brings it to another version.
+const COPIES: [&str; 2] = ["tpm2_pkcs11.sqlite3.bak", "tpm2_pkcs11.sqlite3.old"];
 
 /// What to take over.
 #[derive(Clone, Debug, Default)]
@@ -195,7 +198,11 @@ fn first_of(directories: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
         (None, Some(why)) => Err(Error::Store(why)),
         (None, None) => {
             let places: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
-            Err(Error::Store(format!("there is no {PEER_FILE} in {}", places.join(", "))))
+            let copies = directories.iter().flat_map(|directory| COPIES.map(|name| directory.join(name)));
+            let copy = copies.into_iter().find(|copy| copy.is_file()).map_or_else(String::new, |copy| {
+                format!("; {} is what an upgrade that failed leaves, and --from takes it", copy.display())
+            });
+            Err(Error::Store(format!("there is no {PEER_FILE} in {}{copy}", places.join(", "))))
         }
     }
 }
@@ -205,7 +212,8 @@ fn explain(file: &std::path::Path, error: store::Error) -> Error {
     match error {
         store::Error::Interrupted => Error::Store(format!(
             "{file}: a journal lies beside it: a program is writing, or was killed while it wrote; end all programs that use \
-             that store, run `tpm2_ptool listprimaries` once, and try again"
+             that store, and try again; if the journal stays, copy both files to another directory, let `sqlite3` list the tables of \
+             the copy, and give that with --from"
         )),
         store::Error::Busy => Error::StoreBusy(format!("{file} was changed while it was read; try again")),
         store::Error::Damaged(why) => Error::Store(format!("{file}: it is damaged, or no store of tpm2-pkcs11: {why}")),
@@ -245,7 +253,10 @@ fn judge(
             report.action = Outcome::Migrate;
             return Ok((report, Some(arrival)));
         }
-        Err(No::Present) => report.action = Outcome::Present,
+        Err(No::Present(so_name)) => {
+            report.action = Outcome::Present;
+            report.notes.extend(missing(library, token, &so_name)?);
+        }
         Err(No::Because(why)) => report.why = Some(why),
     }
     report.objects.clear();
@@ -254,7 +265,8 @@ fn judge(
 
 /// Why a token does not come over.
 enum No {
-    Present,
+    /// A token with this name of the security officer's seal is here.
+    Present(tpm::Name),
     Because(String),
 }
 
@@ -286,13 +298,16 @@ fn arrive(
     };
     let serial = serial(&so_name);
     if known.iter().any(|(found, _)| *found == serial) {
-        return Err(No::Present);
+        return Err(No::Present(so_name));
     }
     if known.iter().any(|(_, found)| *found == label) {
         return Err(because("another token here has this label; remove that one, or use another store with --path"));
     }
-    if label.len() > 32 || label.contains('\0') {
+    if label.len() > 32 {
         return Err(because("its label is longer than the 32 bytes that PKCS#11 has for it"));
+    }
+    if label.contains('\0') {
+        return Err(because("its label has a zero byte in it"));
     }
     let primary = match (token.primary, below(token, primaries)) {
         (Some(primary), Some(primary::Found::There(_))) => primary,
@@ -314,6 +329,29 @@ fn arrive(
     }
     let login_required = report.login_required;
     Ok(Arrival { primary, label, serial, login_required, so, user, objects })
+}
+
+/// What to say of the objects of a token that is here already, and that are not here themselves.
+fn missing(library: &Library, token: &PeerToken, so_name: &tpm::Name) -> Result<Option<String>> {
+    let store = match Store::open(&library.config().store_file(), OpenMode::ReadOnly) {
+        Err(store::Error::NotFound(_)) => return Ok(None),
+        store => store?,
+    };
+    let mut missing = Vec::new();
+    for found in &token.objects {
+        let (said, row) = object::translate(found, so_name, library.tpm()?);
+        let here = row.map(|row| store.object_by_uid(&row.uid)).transpose()?.flatten();
+        if here.is_none() {
+            missing.push(said.label.map_or(said.id.to_string(), |label| format!("{} ({label:?})", said.id)));
+        }
+    }
+    Ok((!missing.is_empty()).then(|| {
+        format!(
+            "not here are its objects {}: they could not come over, were made there since, or were removed here; `ptool rmtoken` and \
+             another `ptool migrate` take the token over anew, without what was changed here",
+            missing.join(", ")
+        )
+    }))
 }
 
 fn below<'a>(token: &PeerToken, primaries: &'a BTreeMap<i64, primary::Found>) -> Option<&'a primary::Found> {

@@ -114,6 +114,10 @@ fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject
         (Some(public), Some(private)) if !private.is_empty() => tpm::Wrapped { public, private },
         _ => linked(source, tpm)?,
     };
+    let allowed = source.0.find(&AttributeType::ALLOWED_MECHANISMS.0.to_string());
+    if allowed.is_some_and(|allowed| mechanisms(allowed).is_none()) {
+        return Err("its allowed mechanisms cannot be read, and without them it would allow all".to_owned());
+    }
     let damaged = |_| "its public area is damaged, or of a kind that is not known here".to_owned();
     let area = wrapped.public_area().map_err(damaged)?;
     let name = wrapped.name().map_err(damaged)?;
@@ -136,7 +140,8 @@ fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject
     } else {
         let key = PublicKey::from_area(&area).map_err(|_| "its size or curve is not supported here")?;
         link::check(&area).map_err(|error| match error {
-            Error::ArgumentsBad(why) => why.to_owned(),
+            // What to do about it is for who links a key.
+            Error::ArgumentsBad(why) => why.split("; ").next().unwrap_or(why).to_owned(),
             error => error.to_string(),
         })?;
         key.describe(attributes);
@@ -319,7 +324,14 @@ fn ulong(value: &PeerValue) -> Option<u64> {
 /// The mechanisms of a list, or of the bytes of an array of CK_MECHANISM_TYPE; without zeros, each once.
 fn mechanisms(value: &PeerValue) -> Option<Vec<MechanismType>> {
     let numbers = match value {
-        PeerValue::List(items) => items.iter().map(ulong).collect::<Option<Vec<u64>>>()?,
+        PeerValue::List(items) => {
+            let numbers: Vec<u64> = items.iter().filter_map(ulong).collect();
+            // A shorter list allows less, none at all would allow everything.
+            if numbers.is_empty() && !items.is_empty() {
+                return None;
+            }
+            numbers
+        }
         PeerValue::Scalar { text, .. } if text.is_empty() => Vec::new(),
         PeerValue::Scalar { text, .. } => words(&unhex(text)?)?,
         PeerValue::Map(_) => return None,
@@ -352,15 +364,7 @@ fn words(bytes: &[u8]) -> Option<Vec<u64>> {
 
 /// The bytes that pairs of hexadecimal digits stand for.
 pub(in crate::admin) fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
-            _ => None,
-        })
-        .collect()
+    base::hex::decode(digits)
 }
 
 #[cfg(test)]

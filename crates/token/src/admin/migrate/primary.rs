@@ -85,12 +85,8 @@ fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
     };
     let truth = |key| settings.find(key).and_then(PeerValue::truth);
     let reference = settings.find("esys-tr").and_then(PeerValue::text);
-    // Two releases wrote "persistent" where "transient" belongs.
-    let transient = match (truth("transient"), truth("persistent")) {
-        (Some(transient), _) => transient,
-        (None, Some(persistent)) => !persistent,
-        (None, None) => reference.is_none(),
-    };
+    // Two releases wrote "persistent" where "transient" belongs; which of the two they meant, what else is there tells.
+    let transient = truth("transient").unwrap_or(reference.is_none());
     if !transient {
         let reference = reference.and_then(unhex).ok_or("its handle is missing")?;
         return Ok(vec![persistent(&reference)?]);
@@ -114,7 +110,9 @@ fn places(primary: &PeerPrimary) -> std::result::Result<Vec<Place>, String> {
 pub fn handle_of_reference(bytes: &[u8]) -> Result<u32> {
     match parse_reference(bytes) {
         Ok((handle, _)) => Ok(handle),
-        Err(_) => Err(Error::ArgumentsBad("the file is no serialized reference to a persistent object of the TPM")),
+        Err(_) => Err(Error::ArgumentsBad(
+            "the file is no serialized reference to a persistent object of the TPM; `tpm2_evictcontrol -o` writes such files",
+        )),
     }
 }
 
@@ -205,6 +203,7 @@ mod tests {
         for (settings, template) in [
             ("transient: true\ntemplate-name: tpm2-tools-default\n", tpm::PrimaryTemplate::Rsa),
             ("persistent: false\ntemplate-name: tpm2-tools-ecc-default\n", tpm::PrimaryTemplate::Ecc),
+            ("persistent: true\ntemplate-name: tpm2-tools-ecc-default\n", tpm::PrimaryTemplate::Ecc),
             ("template-name: tss2-engine-key\n", tpm::PrimaryTemplate::EccNoDa),
         ] {
             assert_eq!(places(&primary(settings)).unwrap().first(), Some(&Place::Derived(template)), "{settings}");
