@@ -6,36 +6,18 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
-mod adopted;
-mod approvals;
-mod arrival;
-mod change;
 mod config;
-mod create;
-mod derive;
-mod draft;
 mod error;
-mod hkdf;
 pub mod info;
-mod keygen;
 mod library;
 mod login;
 mod object;
 mod objects;
 mod op;
-mod parent;
-mod pins;
-mod policy;
-mod profile;
 mod protect;
 mod public_key;
-mod rebuild;
-mod secret;
-mod separation;
-mod session;
-mod slot;
+mod slots;
 mod template;
-mod wrap;
 mod x509;
 
 pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};

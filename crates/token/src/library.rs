@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 use crate::object::FIRST_SESSION_HANDLE;
 use crate::op::SavedDigests;
-use crate::session::{Session, Sessions};
-use crate::slot::{Token, version};
+use crate::slots::session::{Session, Sessions};
+use crate::slots::token::{Token, version};
 use crate::{Error, Result};
 
 /// The library of one process. Every method takes `&self` and may be called from any thread.

@@ -8,14 +8,14 @@ pub(crate) use base::hex::{decode as unhex, encode as hex};
 use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
 use store::ObjectRow;
 
-use crate::draft::Draft;
 use crate::info::{AttributeValue, ObjectSummary};
 use crate::library::Library;
-use crate::parent;
-use crate::policy::BoundPolicy;
-use crate::protect::{Binding, OfficerKey, TokenKeys};
+use crate::objects::draft::Draft;
+use crate::protect::codes::{Binding, OfficerKey, TokenKeys};
+use crate::protect::parent;
+use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
-use crate::session::Session;
+use crate::slots::session::Session;
 use crate::{Error, Result};
 
 /// Handles of session objects start here; those of token objects are their row numbers, far below.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::policy::{self, PcrSelection};
-use crate::public::Name;
-use crate::rc::ResponseCode;
 use crate::transport::TransportError;
+use crate::wire::public::Name;
+use crate::wire::rc::ResponseCode;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

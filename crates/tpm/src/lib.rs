@@ -7,59 +7,34 @@
 //!
 //! Names are those of the TPM 2.0 Library specification, Parts 1 to 3.
 
-mod capabilities;
-mod cipher;
-mod command;
-mod conf;
 mod connection;
-mod counter;
-mod crypto;
-mod descriptors;
-mod duplicate;
-mod ecdh;
 mod error;
-mod external;
-mod hmac;
-mod import;
 mod keys;
-mod pcr;
 mod policy;
-mod pool;
-mod primary;
-mod public;
-mod random;
-mod rc;
-mod reaper;
-mod recovery;
-mod salt;
-mod seal;
 mod session;
-mod sign;
-#[cfg(feature = "tcti")]
-mod tcti;
-mod template;
+mod state;
 mod tpm;
 mod transport;
 mod wire;
 
-pub use capabilities::{Capabilities, Lockout};
-pub use cipher::{CipherMode, INPUT_BUFFER};
-pub use conf::{ParseTctiError, TctiConf};
-pub use counter::{Counter, CounterLimit};
-pub use crypto::Direction;
-pub use duplicate::{Opened, RecoveryPrivate};
 pub use error::{Error, PolicyNotMet, Result};
-pub use external::Importable;
-pub use import::KeyMaterial;
+pub use keys::cipher::{CipherMode, INPUT_BUFFER};
+pub use keys::duplicate::{Opened, RecoveryPrivate};
+pub use keys::external::Importable;
+pub use keys::import::KeyMaterial;
+pub use keys::primary::{Keeping, Location, Primary, PrimaryRequest};
+pub use keys::recovery::Occupancy;
+pub use keys::seal::{SealRequest, UserPolicy};
+pub use keys::sign::{DecryptScheme, Key, SignScheme, Signature};
 pub use policy::{
     Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyCommand, PolicyStep, PolicyUse,
     approval_message, pcr_policy_digest,
 };
-pub use primary::{Keeping, Location, Primary, PrimaryRequest};
-pub use public::{Attributes, Name, PublicArea, Wrapped};
-pub use rc::ResponseCode;
-pub use recovery::Occupancy;
-pub use seal::{SealRequest, UserPolicy};
-pub use sign::{DecryptScheme, Key, SignScheme, Signature};
-pub use template::{KeyTemplate, PrimaryTemplate};
+pub use session::crypto::Direction;
+pub use state::capabilities::{Capabilities, Lockout};
+pub use state::counter::{Counter, CounterLimit};
 pub use tpm::{Options, Tpm};
+pub use transport::conf::{ParseTctiError, TctiConf};
+pub use wire::public::{Attributes, Name, PublicArea, Wrapped};
+pub use wire::rc::ResponseCode;
+pub use wire::template::{KeyTemplate, PrimaryTemplate};

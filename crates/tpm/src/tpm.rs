@@ -10,24 +10,27 @@ use base::curve::EcPublic;
 use base::digest::Hash;
 use log::{debug, warn};
 
-use crate::capabilities::{self, Capabilities, Lockout};
-use crate::cipher::{self, CipherMode};
-use crate::conf::TctiConf;
+use crate::connection::pool::{Pool, Shared, lock};
+use crate::connection::reaper::Reaper;
 use crate::connection::{Connection, Repeat};
-use crate::counter::{self, Counter};
-use crate::crypto::Direction;
 use crate::error::{Error, Result};
-use crate::import::{self, KeyMaterial};
+use crate::keys::cipher::{self, CipherMode};
+use crate::keys::ecdh;
+use crate::keys::hmac;
+use crate::keys::import::{self, KeyMaterial};
+use crate::keys::load;
+use crate::keys::primary::{self, Primary, PrimaryRequest};
+use crate::keys::seal::{self, SealRequest, UserPolicy};
+use crate::keys::sign::{self, DecryptScheme, Key, SignScheme, Signature};
 use crate::policy::{self, AuthorityKey, PcrSelection, PcrValues, Policy, PolicyUse};
-use crate::pool::{Pool, Shared, lock};
-use crate::primary::{self, Primary, PrimaryRequest};
-use crate::public::{Name, Wrapped};
-use crate::random;
-use crate::reaper::Reaper;
-use crate::seal::{self, SealRequest, UserPolicy};
-use crate::sign::{self, DecryptScheme, Key, SignScheme, Signature};
-use crate::template::KeyTemplate;
-use crate::{ecdh, hmac, keys, pcr};
+use crate::session::crypto::Direction;
+use crate::state::capabilities::{self, Capabilities, Lockout};
+use crate::state::counter::{self, Counter};
+use crate::state::pcr;
+use crate::state::random;
+use crate::transport::conf::TctiConf;
+use crate::wire::public::{Name, Wrapped};
+use crate::wire::template::KeyTemplate;
 
 /// How to treat the TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,7 +282,7 @@ impl Tpm {
         auth: &Secret,
         policy: Option<&Policy>,
     ) -> Result<Wrapped> {
-        self.session(Repeat::Safe, |connection| keys::create_key(connection, primary, *template, auth, policy))
+        self.session(Repeat::Safe, |connection| load::create_key(connection, primary, *template, auth, policy))
     }
 
     /// Takes over a key that was made elsewhere, with the given authorisation value; with a policy, only that allows its use. Material that is no key is refused before

@@ -11,11 +11,11 @@ use super::Admin;
 use super::policy::{PcrSource, authority_of, selection, state_of};
 use super::session::Pin;
 use super::uri::KeyUri;
-use crate::approvals::{Origin, Statement, to_json};
 use crate::config::Config;
 use crate::library::Library;
 use crate::object::hex;
-use crate::policy::BoundPolicy;
+use crate::protect::approvals::{Origin, Statement, to_json};
+use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
 use crate::{Error, Result};
 

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::import::not_for_us;
 use super::{Admin, Imported, Pin, Which, WrappedKey};
-use crate::arrival::{Arrival, Look};
 use crate::info::ObjectSummary;
-use crate::keygen::AUTH_LEN;
 use crate::object::{Object, TpmKey, hex, unhex};
-use crate::slot::Token;
+use crate::objects::arrival::{Arrival, Look};
+use crate::objects::keygen::AUTH_LEN;
+use crate::slots::token::Token;
 use crate::{Error, Result};
 
 /// What a backup is made of.

@@ -13,7 +13,7 @@ use super::session::AdminSession;
 use super::{Admin, Pin};
 use crate::object::{Object, hex};
 use crate::public_key::PublicKey;
-use crate::slot::Token;
+use crate::slots::token::Token;
 use crate::x509::{self, Algorithm, Profile};
 use crate::{Error, Result};
 

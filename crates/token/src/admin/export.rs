@@ -8,9 +8,9 @@ use model::{AttributeType, ObjectClass};
 use super::migrate::reference;
 use super::{Admin, Pin};
 use crate::object::Object;
-use crate::parent;
-use crate::policy::BoundPolicy;
-use crate::slot::Token;
+use crate::protect::parent;
+use crate::protect::policy::BoundPolicy;
+use crate::slots::token::Token;
 use crate::{Error, Result};
 
 /// Which object of a token is meant.

@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::key::{NOT_ALWAYS, only_hmac};
 use super::session::AdminSession;
 use super::{Admin, Pin, PolicyRequest, link};
-use crate::arrival::{Arrival, CertificateParts, Look};
 use crate::info::ObjectSummary;
-use crate::keygen::AUTH_LEN;
 use crate::object::TpmKey;
-use crate::policy::{self, BoundPolicy};
+use crate::objects::arrival::{Arrival, CertificateParts, Look};
+use crate::objects::keygen::AUTH_LEN;
+use crate::op::wrap::material;
+use crate::protect::policy::{self, BoundPolicy};
 use crate::public_key::PublicKey;
-use crate::slot::Token;
-use crate::wrap::material;
+use crate::slots::token::Token;
 use crate::{Error, Result, x509};
 
 /// A key pair, or a secret key, from elsewhere.

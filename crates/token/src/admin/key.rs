@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Admin, ParentKey, Pin, PolicyRequest};
 use crate::info::ObjectSummary;
-use crate::policy::BoundPolicy;
+use crate::protect::policy::BoundPolicy;
 use crate::{Error, Result};
 
 /// Algorithms of new keys, by the names of the command line.

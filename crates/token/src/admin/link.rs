@@ -4,12 +4,12 @@ use base::Secret;
 use model::{AttributeType, Value};
 
 use super::{Admin, Imported, Pin};
-use crate::arrival::{Arrival, Look};
 use crate::object::TpmKey;
-use crate::parent::{self, OWNER, TEMPLATES};
-use crate::policy::BoundPolicy;
+use crate::objects::arrival::{Arrival, Look};
+use crate::protect::parent::{self, OWNER, TEMPLATES};
+use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
-use crate::slot::Token;
+use crate::slots::token::Token;
 use crate::{Error, Result};
 
 /// A key of the TPM.

@@ -6,8 +6,8 @@ use store::PrimaryRow;
 use super::{Action, Admin, PrimaryTemplate};
 use crate::Result;
 use crate::object::hex;
-use crate::policy::BoundPolicy;
-use crate::slot::Token;
+use crate::protect::policy::BoundPolicy;
+use crate::slots::token::Token;
 
 /// A primary key in the store.
 #[derive(Clone, Debug, Serialize)]

@@ -7,7 +7,7 @@ use store::{OpenMode, Store};
 use crate::Result;
 use crate::config::Config;
 use crate::library::open_tpm;
-use crate::slot::parent;
+use crate::slots::token::parent;
 
 /// Ends a lockout of the TPM of this configuration.
 ///

@@ -51,13 +51,13 @@ pub use session::Pin;
 pub use uri::KeyUri;
 pub use verify::{VerifiedObject, VerifyReport};
 
-pub use crate::arrival::CertificateParts;
+pub use crate::objects::arrival::CertificateParts;
 pub use crate::x509::{AltName, KeyUsageName, Profile, Purpose, Subject};
 
 use crate::config::Config;
 use crate::info::ObjectSummary;
 use crate::library::Library;
-use crate::slot::Token;
+use crate::slots::token::Token;
 use crate::{Error, Result};
 
 /// How a primary came into the store.

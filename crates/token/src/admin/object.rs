@@ -8,7 +8,7 @@ use store::peer::PeerValue;
 
 use super::{Admin, Pin, TokenSummary};
 use crate::object::{Object, hex};
-use crate::slot::Token;
+use crate::slots::token::Token;
 use crate::{Error, Result};
 
 /// An attribute of an object, for a person's eyes.

@@ -5,7 +5,7 @@ use base::curve::EcPublic;
 use base::rsa::RsaPublic;
 
 use super::{Admin, ForeignKey, WrappedKey};
-use crate::wrap::material;
+use crate::op::wrap::material;
 use crate::{Error, Result};
 
 /// A key that others can be wrapped for.
@@ -61,7 +61,7 @@ impl Admin {
             None => self.library.first_primary(&store)?,
         };
         let row = row.ok_or(Error::ArgumentsBad("there is no primary with this number; see `ptool listprimaries`"))?;
-        self.library.tpm()?.check_primary(&crate::slot::parent(&row)?)?;
+        self.library.tpm()?.check_primary(&crate::slots::token::parent(&row)?)?;
         let key = crate::public_key::PublicKey::from_area(&tpm::PublicArea::parse(&row.public)?)?;
         Ok(StorageKey { public: row.public, spki: key.key_info(), handle: row.handle })
     }

@@ -9,9 +9,9 @@ use super::uri::KeyUri;
 use super::{Admin, pcr_values};
 use crate::config::Config;
 use crate::library::Library;
-use crate::login::token_policy;
+use crate::login::unlock::token_policy;
 use crate::object::{Object, hex};
-use crate::policy::BoundPolicy;
+use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
 use crate::{Error, Result};
 

@@ -7,7 +7,7 @@ use super::list::primary_info;
 use super::{Action, Admin, PolicyRequest, PrimaryInfo, TokenSummary};
 use crate::config::Config;
 use crate::library::Library;
-use crate::pins::UserPin;
+use crate::login::pins::UserPin;
 use crate::{Error, Result};
 
 /// What primary a store wants.

@@ -5,7 +5,7 @@ use model::{SessionHandle, UserType};
 
 use super::Admin;
 use crate::library::Library;
-use crate::slot::Token;
+use crate::slots::token::Token;
 use crate::{Error, Result};
 
 /// Whose PIN was given.

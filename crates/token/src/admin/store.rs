@@ -4,7 +4,7 @@ use base::Secret;
 
 use super::{Admin, PrimaryInfo};
 use crate::config::Config;
-use crate::slot::parent;
+use crate::slots::token::parent;
 use crate::{Error, Result};
 
 /// What was removed with a primary key.

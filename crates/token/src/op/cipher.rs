@@ -9,7 +9,7 @@ use model::{MechanismRow, Output, Params, Scheme};
 
 use super::{Material, delivered};
 use crate::library::Library;
-use crate::session::{Session, Step};
+use crate::slots::session::{Session, Step};
 use crate::{Error, Result};
 
 /// Most bytes that a mechanism collects which gives nothing before it has seen all.

@@ -13,7 +13,7 @@ use super::{Half, Input, KeyUse, Material, delivered, key_for, plan, row};
 use crate::library::Library;
 use crate::object::Object;
 use crate::public_key::PublicKey;
-use crate::session::{Session, Step};
+use crate::slots::session::{Session, Step};
 use crate::{Error, Result};
 
 /// A decryption in the making.

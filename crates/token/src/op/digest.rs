@@ -5,7 +5,7 @@ use model::{Mechanism, Ops, Output, SessionHandle};
 
 use super::{exact, row};
 use crate::library::Library;
-use crate::session::Step;
+use crate::slots::session::Step;
 use crate::{Error, Result};
 
 /// A digest in the making.

@@ -5,7 +5,7 @@
 use model::{Output, SessionHandle};
 
 use crate::library::Library;
-use crate::session::Active;
+use crate::slots::session::Active;
 use crate::{Error, Result};
 
 impl Library {

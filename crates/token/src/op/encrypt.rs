@@ -11,7 +11,7 @@ use super::cipher::Ciphering;
 use super::{Half, Input, Material, exact, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
-use crate::session::Step;
+use crate::slots::session::Step;
 use crate::{Error, Result};
 
 /// An encryption in the making.

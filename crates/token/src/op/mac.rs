@@ -6,7 +6,7 @@ use model::{MechanismRow, Params, Scheme};
 
 use super::Material;
 use crate::library::Library;
-use crate::session::Session;
+use crate::slots::session::Session;
 use crate::{Error, Result};
 
 /// A code in the making.

@@ -16,7 +16,7 @@ use super::cipher::MAX_WHOLE;
 use super::message_iv::{counted_iv, random_iv};
 use super::{Half, Material, MessageIv, key_for};
 use crate::library::Library;
-use crate::session::{Active, Session, Step};
+use crate::slots::session::{Active, Session, Step};
 use crate::{Error, Result};
 
 /// What an encryption gives beside the ciphertext.

@@ -8,7 +8,7 @@ use model::{Mechanism, ObjectHandle, Ops, Output, SessionHandle};
 
 use super::{KeyUse, Signing, Verifying};
 use crate::library::Library;
-use crate::session::{Active, Step};
+use crate::slots::session::{Active, Step};
 use crate::{Error, Result};
 
 /// Signatures under one key.

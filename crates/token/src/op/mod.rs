@@ -2,9 +2,11 @@
 
 mod cipher;
 mod decrypt;
+pub(crate) mod derive;
 mod digest;
 mod dual;
 mod encrypt;
+pub(crate) mod hkdf;
 mod mac;
 mod message;
 mod message_iv;
@@ -15,6 +17,7 @@ mod secret;
 mod sign;
 mod state;
 mod verify;
+pub(crate) mod wrap;
 
 use std::sync::Arc;
 
@@ -41,7 +44,7 @@ pub(crate) use verify::Verifying;
 
 use crate::library::Library;
 use crate::object::Object;
-use crate::session::{Session, Step};
+use crate::slots::session::{Session, Step};
 use crate::{Error, Result};
 
 /// Most bytes that an operation collects before it can run. Mechanisms without a hash take short input.

@@ -5,9 +5,9 @@ use model::{AttributeType, Mechanism, MechanismRow, ObjectHandle, Ops, Output, P
 
 use super::{Half, KeyUse, exact, key_for, plan, row};
 use crate::library::Library;
+use crate::objects::separation;
 use crate::public_key::PublicKey;
-use crate::separation;
-use crate::session::Step;
+use crate::slots::session::Step;
 use crate::{Error, Result};
 
 /// A signature with recovery in the making.

@@ -9,7 +9,7 @@ use base::digest::Hash;
 use super::KeyUse;
 use crate::library::Library;
 use crate::object::Object;
-use crate::session::Session;
+use crate::slots::session::Session;
 use crate::{Error, Result};
 
 /// Where the key of an operation is.

@@ -9,9 +9,9 @@ use model::{
 use super::mac::Coding;
 use super::{Half, Input, KeyUse, Material, exact, key_for, plan, row};
 use crate::library::Library;
+use crate::objects::separation;
 use crate::public_key::PublicKey;
-use crate::separation;
-use crate::session::{Session, Step};
+use crate::slots::session::{Session, Step};
 use crate::{Error, Result};
 
 /// A signature in the making.

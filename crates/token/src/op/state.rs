@@ -13,7 +13,7 @@ use model::{Output, SessionHandle};
 use super::delivered;
 use super::digest::Digesting;
 use crate::library::Library;
-use crate::session::Step;
+use crate::slots::session::Step;
 use crate::{Error, Result};
 
 /// States that are kept; the oldest goes first. Clients restore a state at once.

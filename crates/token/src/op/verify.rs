@@ -10,7 +10,7 @@ use super::sign::signature_len;
 use super::{Half, Input, Material, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
-use crate::session::{Session, Step};
+use crate::slots::session::{Session, Step};
 use crate::{Error, Result};
 
 /// A signature being checked.

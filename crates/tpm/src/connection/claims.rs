@@ -7,12 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use log::{debug, warn};
 
 use super::{Connection, Loaded};
-use crate::command::Command;
 use crate::error::Result;
-use crate::primary;
-use crate::public::Name;
+use crate::keys::primary;
+use crate::session::command::Command;
 use crate::transport::Transport;
 use crate::wire::constants::hc;
+use crate::wire::public::Name;
 
 /// Far more objects than any TPM has room for: a hostile one must not keep us here.
 const MOST_OBJECTS: usize = 64;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use super::{Connection, Loaded};
-use crate::command::{self, Answer, Authorization, Command, Handle, Prepared, Response};
 use crate::error::{Error, Result};
-use crate::rc::ResponseCode;
+use crate::session::command::{self, Answer, Authorization, Command, Handle, Prepared, Response};
 use crate::wire::constants::{SU_CLEAR, cap, cc, command_name};
+use crate::wire::rc::ResponseCode;
 use crate::wire::{Reader, Writer};
 
 /// How long a command is repeated while the TPM asks for it.

@@ -3,6 +3,8 @@
 mod claims;
 mod execute;
 mod objects;
+pub(crate) mod pool;
+pub(crate) mod reaper;
 mod sessions;
 
 pub(crate) use claims::Claims;
@@ -14,19 +16,19 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use crate::command::{Authorization, SessionUse};
-use crate::conf::TctiConf;
-use crate::descriptors::Descriptors;
 use crate::error::{Error, Result};
+use crate::keys::primary;
 use crate::policy::Memory;
-use crate::primary;
-use crate::public::Name;
-use crate::rc::ResponseCode;
-use crate::session::Session;
+use crate::session::authorization::Session;
+use crate::session::command::{Authorization, SessionUse};
 use crate::tpm::Options;
+use crate::transport::conf::TctiConf;
+use crate::transport::descriptors::Descriptors;
 use crate::transport::{self, Transport};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
+use crate::wire::public::Name;
+use crate::wire::rc::ResponseCode;
 
 /// Whether an operation may be done a second time when it is unknown whether the first one took place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

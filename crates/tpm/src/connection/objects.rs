@@ -1,14 +1,14 @@
 //! Objects: the primary that is the parent of all, loading, and what a failure there means.
 
 use super::{Connection, Loaded};
-use crate::command::{Authorization, Command, Handle, SessionUse};
 use crate::error::{Error, Result};
-use crate::primary::{self, Location, Primary};
-use crate::public::Name;
-use crate::session::{Entity, Session};
-use crate::template;
+use crate::keys::primary::{self, Location, Primary};
+use crate::session::authorization::{Entity, Session};
+use crate::session::command::{Authorization, Command, Handle, SessionUse};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
+use crate::wire::public::Name;
+use crate::wire::template;
 
 impl Connection {
     /// The handle of the primary; derives a transient one if need be.

@@ -1,14 +1,15 @@
 //! Sessions: started, held, used for one operation.
 
 use super::Connection;
-use crate::command::{Authorization, Handle, SessionUse};
 use crate::error::{Error, Result};
-use crate::primary::Primary;
-use crate::public::{Name, PublicArea};
-use crate::session::{Entity, Kind, NONCE_LEN, SESSION_HASH, Session};
+use crate::keys::primary::Primary;
+use crate::session::authorization::{Entity, Kind, NONCE_LEN, SESSION_HASH, Session};
+use crate::session::command::{Authorization, Handle, SessionUse};
+use crate::session::crypto;
+use crate::session::salt;
 use crate::wire::Writer;
 use crate::wire::constants::{alg, cc, rh, se};
-use crate::{crypto, salt};
+use crate::wire::public::{Name, PublicArea};
 
 /// What authorises, and protects, one command.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use super::{Policy, PolicyStep};
 use crate::error::Result;
-use crate::public::Name;
 use crate::wire::constants::cc;
+use crate::wire::public::Name;
 
 /// One of: `user`, which opens the object, where that is not for whoever has the authorisation value; and the two ways to replace
 /// that value: knowing it, or knowing the security officer's. These two name the command that they are good for, and open nothing.

@@ -1,9 +1,9 @@
 //! The digest of a policy (TPM 2.0 Part 1, 19.7; Part 3, 23): what the TPM computes in a session, computed here.
 
 use super::pcr::PcrSelection;
-use crate::counter::CounterLimit;
-use crate::public::{NAME_HASH, Name};
+use crate::state::counter::CounterLimit;
 use crate::wire::constants::cc;
+use crate::wire::public::{NAME_HASH, Name};
 
 /// Bytes of the digest of a policy: its hash is that of the sessions, and of the names of what is made here.
 pub(crate) const DIGEST_LEN: usize = NAME_HASH.len();

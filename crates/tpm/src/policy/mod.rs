@@ -25,7 +25,7 @@ pub(crate) use plan::Means;
 pub(crate) use satisfy::{Choice, Memory, SecretProof, check, check_authority};
 
 use crate::error::{Error, Result};
-use crate::public::Name;
+use crate::wire::public::Name;
 use authority::MAX_POLICY_REF;
 use digest::{DIGEST_LEN, PolicyDigest};
 
@@ -302,7 +302,7 @@ mod name {
     use serde::{Deserializer, Serializer};
 
     use super::hex;
-    use crate::public::Name;
+    use crate::wire::public::Name;
 
     pub(super) fn serialize<S: Serializer>(name: &Name, serializer: S) -> Result<S::Ok, S::Error> {
         hex::serialize(name.as_bytes(), serializer)
@@ -318,7 +318,7 @@ mod optional_name {
     use serde::{Deserializer, Serializer};
 
     use super::name;
-    use crate::public::Name;
+    use crate::wire::public::Name;
 
     pub(super) fn serialize<S: Serializer>(name: &Option<Name>, serializer: S) -> Result<S::Ok, S::Error> {
         match name {

@@ -8,11 +8,11 @@ use base::digest::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::digest::PolicyDigest;
-use crate::counter::CounterLimit;
-use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
-use crate::public::NAME_HASH;
+use crate::session::crypto::hash_alg;
+use crate::state::counter::CounterLimit;
 use crate::wire::constants::alg;
+use crate::wire::public::NAME_HASH;
 
 /// Bytes of a selection of 24 PCRs.
 const SELECT_LEN: usize = 3;

@@ -8,8 +8,8 @@ use super::authority::{Approval, AuthorityKey};
 use super::pcr::{PcrSelection, PcrValues, pcr_policy_digest};
 use super::{PcrState, Policy, PolicyStep, PolicyUse};
 use crate::error::{Error, PolicyNotMet, Result};
-use crate::public::Name;
 use crate::wire::constants::cc;
+use crate::wire::public::Name;
 
 /// More ways than any sensible policy has, before it is said by which approval.
 const MOST_WAYS: usize = 4096;

@@ -9,18 +9,18 @@ use super::authority::{Approval, AuthorityKey};
 use super::pcr::PcrSelection;
 use super::plan::{Action, Banks, Means, Plan, Plans, not_met, revoked, selections};
 use super::{Policy, PolicyUse};
-use crate::command::{Authorization, Command, Handle};
 use crate::connection::{Connection, Protection};
-use crate::counter::{self, CounterLimit};
-use crate::crypto::hash_alg;
 use crate::error::{Error, Result};
-use crate::pcr;
-use crate::public::Name;
-use crate::rc::ResponseCode;
-use crate::session::{Entity, Kind};
-use crate::sign::Signature;
+use crate::keys::sign::Signature;
+use crate::session::authorization::{Entity, Kind};
+use crate::session::command::{Authorization, Command, Handle};
+use crate::session::crypto::hash_alg;
+use crate::state::counter::{self, CounterLimit};
+use crate::state::pcr;
 use crate::wire::Writer;
 use crate::wire::constants::{alg, cc, rh, st};
+use crate::wire::public::Name;
+use crate::wire::rc::ResponseCode;
 
 /// So often a policy is tried again for one use, whatever happens meanwhile.
 const MOST_TRIES: usize = 8;

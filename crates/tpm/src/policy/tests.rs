@@ -4,8 +4,8 @@
 use base::digest::Hash;
 
 use super::*;
-use crate::public::{Attributes, PublicArea};
-use crate::sign::Signature;
+use crate::keys::sign::Signature;
+use crate::wire::public::{Attributes, PublicArea};
 
 fn state(text: &str, byte: u8) -> PolicyStep {
     let selection: PcrSelection = text.parse().unwrap();
@@ -177,7 +177,7 @@ fn an_authority_is_a_signing_key_that_can_be_checked() {
     let mut decrypting = PublicArea::parse_area(&area).unwrap();
     decrypting.attributes = Attributes::DECRYPT;
     assert!(AuthorityKey::from_public(&decrypting.marshal_area().unwrap()).is_err());
-    let seal = crate::template::seal(crate::template::Sealed::Value).unwrap().marshal_area().unwrap();
+    let seal = crate::wire::template::seal(crate::wire::template::Sealed::Value).unwrap().marshal_area().unwrap();
     assert!(AuthorityKey::from_public(&seal).is_err());
 }
 
@@ -219,7 +219,7 @@ fn an_approval_is_its_authority_s_signature() {
 /// The public area of a key with this policy.
 fn key_of(policy: &Policy) -> PublicArea {
     let template = crate::KeyTemplate::Ecc { curve: base::curve::Curve::P256 };
-    crate::template::with_policy(crate::template::key(template).unwrap(), Some(policy))
+    crate::wire::template::with_policy(crate::wire::template::key(template).unwrap(), Some(policy))
 }
 
 #[test]

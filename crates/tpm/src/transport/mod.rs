@@ -9,8 +9,12 @@
 //! Descriptors are close-on-exec and never 0, 1 or 2; no signal is raised in the host; an interrupted system call is
 //! repeated.
 
+pub(crate) mod conf;
+pub(crate) mod descriptors;
 mod device;
 mod stream;
+#[cfg(feature = "tcti")]
+pub(crate) mod tcti;
 
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -78,7 +82,7 @@ pub(crate) fn open(conf: &TctiConf) -> Result<Box<dyn Transport>, TransportError
 
 #[cfg(feature = "tcti")]
 fn open_other(text: &str) -> Result<Box<dyn Transport>, TransportError> {
-    crate::tcti::open(text)
+    tcti::open(text)
 }
 
 #[cfg(not(feature = "tcti"))]

@@ -1,7 +1,10 @@
 //! Marshalling: TPM 2.0 structures are big-endian integers and size-prefixed buffers (Part 2, 4 to 12).
 
 pub(crate) mod constants;
+pub(crate) mod public;
+pub(crate) mod rc;
 mod reader;
+pub(crate) mod template;
 mod writer;
 
 pub(crate) use reader::Reader;

@@ -10,7 +10,7 @@ use super::primary::{RESTORE, State};
 use super::{Examination, Report};
 use crate::Error;
 use crate::admin::Admin;
-use crate::slot::{Token, seal_of};
+use crate::slots::token::{Token, seal_of};
 use crate::x509;
 
 const REPLACE: &str = "Restore a backup of its keys, or make new ones; `ptool rmtoken` removes it. With another TPM than before: put that back.";

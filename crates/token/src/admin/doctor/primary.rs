@@ -5,7 +5,7 @@ use std::path::Path;
 use store::{OpenMode, PrimaryRow, Store};
 
 use super::{Examination, Report};
-use crate::slot::{ChipFacts, parent};
+use crate::slots::token::{ChipFacts, parent};
 
 /// What is known of a primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Taking over a store of tpm2-pkcs11: its tokens, with their PINs and keys as they are. No PIN is asked for, and the store
 //! that is read stays byte for byte what it is, so that both can go on using the same keys.
 //!
-//! What only a PIN can open comes over closed. See [`crate::adopted`] for what happens with the first PIN that is right.
+//! What only a PIN can open comes over closed. See [`crate::login::adopted`] for what happens with the first PIN that is right.
 
 mod object;
 mod primary;
@@ -20,12 +20,12 @@ use store::peer::{PEER_FILE, PeerSeal, PeerStore, PeerToken, PeerValue};
 use store::{Derivation, NewObject, NewPrimary, NewToken, OpenMode, PinRow, Store};
 
 use super::Admin;
-use crate::adopted::ONCE;
 use crate::config::{Config, peer_directories};
 use crate::library::Library;
+use crate::login::adopted::ONCE;
+use crate::login::pins::template_of;
 use crate::object::hex;
-use crate::pins::template_of;
-use crate::slot::{ChipFacts, TokenConfig};
+use crate::slots::token::{ChipFacts, TokenConfig};
 use crate::{Error, Result};
 
 /// Under these names that software keeps the store while it brings it to another version.

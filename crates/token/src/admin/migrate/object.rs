@@ -11,8 +11,8 @@ use super::primary::parse_reference;
 use super::{MigratedObject, Outcome};
 use crate::Error;
 use crate::admin::link;
-use crate::draft::COLUMNS;
 use crate::object::Object;
+use crate::objects::draft::COLUMNS;
 use crate::public_key::PublicKey;
 
 /// Attributes of that software's own: 0x8f000000 and a number.
@@ -93,7 +93,8 @@ fn row(source: &Source<'_>, id: i64, so_name: &tpm::Name, tpm: &tpm::Tpm) -> Res
     let rest = attributes.iter().filter(|(ty, _)| !COLUMNS.contains(ty));
     row.attributes = rest.map(|(ty, value)| (ty.0, value.encode())).collect();
     // What would not be served is not taken over either.
-    let object = Object::from_row(&crate::change::with_id(row.clone(), 1)).map_err(|error| error.to_string())?;
+    let object =
+        Object::from_row(&crate::objects::change::with_id(row.clone(), 1)).map_err(|error| error.to_string())?;
     if !object.may_have_come_over() {
         return Err("it has attributes that only this software writes".to_owned());
     }

@@ -1,0 +1,126 @@
+//! The policy of a key or of a whole token, as the store has it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::objects::keygen::AUTH_LEN;
+use crate::{Error, Result};
+
+/// A policy with the text it is stored as, which is what rows are bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BoundPolicy {
+    policy: tpm::Policy,
+    text: String,
+}
+
+/// The stored form, JSON. The digest is what the TPM has; it tells an altered policy before the TPM is asked.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    policy: tpm::Policy,
+    digest: String,
+}
+
+impl BoundPolicy {
+    pub(crate) fn new(policy: tpm::Policy) -> Result<Self> {
+        let stored = Stored { digest: crate::object::hex(policy.digest()), policy };
+        let text = serde_json::to_string(&stored).map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self { policy: stored.policy, text })
+    }
+
+    /// What a row says, if it makes sense.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let stored: Stored = serde_json::from_str(text).ok()?;
+        let right = stored.digest == crate::object::hex(stored.policy.digest());
+        right.then(|| Self { policy: stored.policy, text: text.to_owned() })
+    }
+
+    /// The policy.
+    pub(crate) fn policy(&self) -> &tpm::Policy {
+        &self.policy
+    }
+
+    /// What stands in the row.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same policy, for which the PIN is needed as well.
+    pub(crate) fn with_pin(&self) -> Result<Self> {
+        if !self.is_free() {
+            return Ok(self.clone());
+        }
+        let mut steps = self.policy.steps().to_vec();
+        steps.push(tpm::PolicyStep::AuthValue);
+        Self::new(tpm::Policy::new(steps)?)
+    }
+
+    /// Nothing but the state of the machine is asked for: no PIN stands behind it.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.policy.needs_auth_value()
+    }
+}
+
+/// The auth value of a new key: random, or empty where no policy asks for it.
+pub(crate) fn new_auth(policy: Option<&BoundPolicy>) -> Result<Secret> {
+    let len = if policy.is_some_and(BoundPolicy::is_free) { 0 } else { AUTH_LEN };
+    Ok(Secret::new(base::random::bytes(len)?))
+}
+
+/// What the row of a new key hides.
+pub(crate) fn kept(auth: Secret) -> Option<Secret> {
+    (!auth.is_empty()).then_some(auth)
+}
+
+/// The policy as the TPM layer takes it.
+pub(crate) fn of_tpm(policy: &Option<Arc<BoundPolicy>>) -> Option<&tpm::Policy> {
+    policy.as_deref().map(BoundPolicy::policy)
+}
+
+impl fmt::Display for BoundPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.policy.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> BoundPolicy {
+        let selection: tpm::PcrSelection = "sha256:0,7".parse().unwrap();
+        let values = tpm::PcrValues::from([(0, vec![1; 32]), (7, vec![2; 32])]);
+        let steps = vec![tpm::PolicyStep::pcr(selection, &values).unwrap(), tpm::PolicyStep::AuthValue];
+        BoundPolicy::new(tpm::Policy::new(steps).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_stored_is_what_is_read() {
+        let policy = policy();
+        assert_eq!(BoundPolicy::parse(policy.text()), Some(policy.clone()));
+        assert_eq!(policy.to_string(), "sha256:0,7 + PIN");
+        assert!(!policy.is_free());
+    }
+
+    #[test]
+    fn what_was_altered_is_refused() {
+        let text = policy().text().to_owned();
+        for (from, to) in [
+            ("sha256:0,7", "sha256:0,8"),
+            ("\"auth_value\"", "\"another_step\""),
+            (",\"auth_value\"", ""),
+            ("\"digest\":\"", "\"digest\":\"00"),
+            ("{\"policy\"", "{\"more\":1,\"policy\""),
+        ] {
+            let altered = text.replacen(from, to, 1);
+            assert_ne!(altered, text, "{from}");
+            assert_eq!(BoundPolicy::parse(&altered), None, "{altered}");
+        }
+        for text in ["", "{}", "[]", "null", "{\"policy\":[],\"digest\":\"\"}"] {
+            assert_eq!(BoundPolicy::parse(text), None, "{text}");
+        }
+    }
+}

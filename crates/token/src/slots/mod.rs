@@ -1,0 +1,5 @@
+//! slots
+
+pub(crate) mod profile;
+pub(crate) mod session;
+pub(crate) mod token;

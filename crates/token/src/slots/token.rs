@@ -1,0 +1,471 @@
+//! A token in its slot: what the store says of it, its objects, and who is logged in.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use base::Secret;
+use base::curve::Curve;
+use model::{KeyKind, MECHANISMS, MechanismRow, MechanismType, Ops, SessionHandle, SlotId, flags};
+use model::{ObjectHandle, Scheme};
+use serde::{Deserialize, Serialize};
+use store::{PinRow, PrimaryRow, Store, TokenRow};
+
+use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
+use crate::login::adopted;
+use crate::login::pins::NO_PIN;
+use crate::login::unlock::vouches;
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
+use crate::protect::codes::{OfficerKey, TokenKeys};
+use crate::{Error, Result};
+
+/// Objects of a token as the store had them at one moment.
+pub(crate) type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
+
+/// A token. Lives as long as the store has it; sessions hold it too.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) id: i64,
+    pub(crate) slot: SlotId,
+    pub(crate) primary: tpm::Primary,
+    pub(crate) chip: ChipFacts,
+    row: RwLock<TokenRow>,
+    catalog: RwLock<Arc<Catalog>>,
+    session_objects: Mutex<Catalog>,
+    login: Mutex<Login>,
+    /// One PIN try at a time: two at once would count twice against the TPM's lockout.
+    pub(crate) gate: Mutex<()>,
+    pins: Mutex<PinState>,
+    /// The keys of a token without PIN, once something needed them. That is no login: what a session may do, and what its
+    /// state is, depends on the caller's calls alone.
+    free: Mutex<Option<Arc<TokenKeys>>>,
+    /// The user's blob that did not open without a PIN: it is not tried again.
+    not_free: Mutex<Option<Vec<u8>>>,
+    /// Another process removed the token.
+    gone: AtomicBool,
+}
+
+/// Who is logged in.
+#[derive(Clone, Debug)]
+pub(crate) enum Login {
+    Nobody,
+    User(Arc<TokenKeys>),
+    So(Officer),
+}
+
+/// The security officer, while logged in.
+#[derive(Clone, Debug)]
+pub(crate) struct Officer {
+    /// The auth value of the PIN, which is what sets a user's PIN.
+    pub(crate) auth: Arc<Secret>,
+    /// What vouches for public objects.
+    pub(crate) key: Arc<OfficerKey>,
+    /// The blob that the PIN opened: another one means another PIN.
+    pub(crate) seal: Arc<Vec<u8>>,
+    /// The wrapping key, which the seal of a token holds that was taken over.
+    pub(crate) wrapping_key: Option<Arc<Secret>>,
+    /// The rows of that token could not be written anew yet.
+    pub(crate) pending: bool,
+}
+
+/// What is known of the TPM's lockout, from the last failed login of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PinState {
+    pub(crate) user_failed: bool,
+    pub(crate) so_failed: bool,
+    pub(crate) lockout: Option<(tpm::Lockout, Instant)>,
+}
+
+impl PinState {
+    /// What the TPM said of its lockout, as long as it has not forgotten a try since.
+    fn lockout(&self) -> Option<tpm::Lockout> {
+        let (lockout, since) = self.lockout?;
+        (since.elapsed() < Duration::from_secs(lockout.recovery_seconds.into())).then_some(lockout)
+    }
+}
+
+/// What was read from the TPM once, when its primary was entered into the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChipFacts {
+    pub(crate) capabilities: tpm::Capabilities,
+    /// Sizes of RSA keys that the TPM makes, in bits, ascending.
+    pub(crate) rsa_bits: Vec<u16>,
+}
+
+impl ChipFacts {
+    pub(crate) fn curves(&self) -> impl Iterator<Item = Curve> {
+        Curve::ALL.into_iter().filter(|curve| self.capabilities.has_curve(*curve))
+    }
+
+    /// Can this TPM do what the row needs?
+    pub(crate) fn can(&self, row: &MechanismRow) -> bool {
+        match row.key {
+            // What has no key, and secret keys that are session objects, need no TPM.
+            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => true,
+            KeyKind::Rsa => !self.rsa_bits.is_empty(),
+            KeyKind::Ec => self.curves().next().is_some(),
+        }
+    }
+
+    fn key_sizes(&self, kind: KeyKind) -> (u64, u64) {
+        let range = |sizes: &mut dyn Iterator<Item = u64>| {
+            sizes.fold(None, |range: Option<(u64, u64)>, size| {
+                Some(range.map_or((size, size), |(low, high)| (low.min(size), high.max(size))))
+            })
+        };
+        match kind {
+            KeyKind::None => None,
+            KeyKind::Aes => return (16, 32),
+            KeyKind::Secret | KeyKind::Hkdf => return (1, MAX_SECRET_LEN),
+            KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
+            KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
+        }
+        .unwrap_or((0, 0))
+    }
+}
+
+impl Token {
+    pub(crate) fn load(store: &Store, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
+        let chip: ChipFacts = serde_json::from_str(&primary.capabilities)
+            .map_err(|error| Error::Store(format!("primary {} in the store: {error}", primary.id)))?;
+        let parent = parent(primary)?;
+        if parent.name().as_bytes() != primary.name.as_slice() {
+            return Err(Error::Tampered(format!(
+                "primary {} in the store: its name is not that of its public area",
+                primary.id
+            )));
+        }
+        let slot = SlotId(row.slot.into());
+        let token = Self {
+            id: row.id,
+            slot,
+            primary: parent,
+            chip,
+            row: RwLock::new(row),
+            catalog: RwLock::default(),
+            session_objects: Mutex::default(),
+            login: Mutex::new(Login::Nobody),
+            gate: Mutex::default(),
+            pins: Mutex::default(),
+            free: Mutex::default(),
+            not_free: Mutex::default(),
+            gone: AtomicBool::new(false),
+        };
+        token.reload_objects(store)?;
+        Ok(token)
+    }
+
+    /// Takes over what the store says now. The login stays, unless it is that of a PIN or a wrapping key that is no more: then
+    /// `true`, and nobody is logged in.
+    pub(crate) fn refresh(&self, store: &Store, row: TokenRow) -> Result<bool> {
+        let public = |row: &TokenRow| row.user.as_ref().map(|pin| pin.public.clone());
+        // Another seal can hold the same wrapping key: then the code of the row is right.
+        let vouched = |keys: &TokenKeys| vouches(keys.officer(), &row).unwrap_or(false);
+        let same_seal = public(&row) == public(&self.row());
+        let same_user = same_seal || self.keys().is_some_and(|keys| vouched(&keys));
+        let officer_seal = row.so.as_ref().map(|pin| pin.private.clone());
+        let pending = adopted::is_pending(&row);
+        *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
+        let ended = match self.login() {
+            Login::User(_) => !same_user,
+            Login::So(officer) => Some(&*officer.seal) != officer_seal.as_ref(),
+            Login::Nobody => false,
+        };
+        if !pending {
+            // Rows without a code are nobody's from now on, also for whoever logged in when they waited for it.
+            self.update_login(|login| match login {
+                Login::User(keys) if keys.is_adopted() => Login::User(Arc::new(keys.settled())),
+                Login::So(officer) => Login::So(Officer { pending: false, ..officer }),
+                other => other,
+            });
+            self.set_free_keys(
+                self.free_keys().map(|keys| if keys.is_adopted() { Arc::new(keys.settled()) } else { keys }),
+            );
+        }
+        if ended {
+            self.logout();
+        }
+        if !same_user || self.login_required() {
+            self.set_free_keys(None);
+        }
+        self.reload_objects(store)?;
+        Ok(ended)
+    }
+
+    /// Another process removed the token: sessions on it find nothing any more.
+    pub(crate) fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.logout();
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Was this blob tried without a PIN, in vain?
+    pub(crate) fn is_known_not_free(&self, blob: &[u8]) -> bool {
+        self.not_free.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(blob)
+    }
+
+    pub(crate) fn remember_not_free(&self, blob: Vec<u8>) {
+        *self.not_free.lock().unwrap_or_else(PoisonError::into_inner) = Some(blob);
+    }
+
+    fn reload_objects(&self, store: &Store) -> Result<()> {
+        let mut catalog = Catalog::new();
+        for row in store.objects(self.id)? {
+            match Object::from_row(&row) {
+                Ok(object) => {
+                    catalog.insert(object.handle, Arc::new(object));
+                }
+                // One bad row must not take the others away.
+                Err(error) => log::error!("{error}; the object is not served"),
+            }
+        }
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+        Ok(())
+    }
+
+    /// Names of the TPM objects that are this token's.
+    pub(crate) fn tpm_names(&self) -> Vec<tpm::Name> {
+        let row = self.row();
+        let seals = row.so.iter().chain(&row.user).filter_map(|pin| seal_of(pin).name().ok());
+        let keys = self.catalog();
+        seals.chain(keys.values().filter_map(|object| object.key.as_ref().map(|key| key.name.clone()))).collect()
+    }
+
+    pub(crate) fn row(&self) -> TokenRow {
+        self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over a row that this process has just stored.
+    pub(crate) fn replace_row(&self, row: TokenRow) {
+        *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
+    }
+
+    pub(crate) fn login_required(&self) -> bool {
+        self.row.read().unwrap_or_else(PoisonError::into_inner).login_required
+    }
+
+    pub(crate) fn login(&self) -> Login {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_login(&self, login: Login) {
+        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = login;
+    }
+
+    /// Replaces the login by what `change` makes of it, in one step.
+    pub(crate) fn update_login(&self, change: impl FnOnce(Login) -> Login) {
+        let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        *login = change(login.clone());
+    }
+
+    /// Ends the login: the token's keys are zeroized with their last use, private session objects are gone.
+    pub(crate) fn logout(&self) {
+        self.set_login(Login::Nobody);
+        self.set_free_keys(None);
+        self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, object| !object.is_private());
+    }
+
+    /// The token's keys, if the user is logged in; those of a token without PIN, if something needed them before.
+    pub(crate) fn keys(&self) -> Option<Arc<TokenKeys>> {
+        match self.login() {
+            Login::User(keys) => Some(keys),
+            Login::Nobody if !self.login_required() => self.free_keys(),
+            Login::Nobody | Login::So(_) => None,
+        }
+    }
+
+    fn free_keys(&self) -> Option<Arc<TokenKeys>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_free_keys(&self, keys: Option<Arc<TokenKeys>>) {
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Is this object there for the caller? Private ones are the user's; a row that was altered is nobody's.
+    fn serves(&self, object: &Object, login: &Login) -> bool {
+        match login {
+            Login::User(keys) => object.is_genuine(keys),
+            Login::Nobody if !self.login_required() => self.free_keys().is_none_or(|keys| object.is_genuine(&keys)),
+            Login::Nobody => !object.is_private(),
+            Login::So(officer) if officer.pending && object.may_have_come_over() => object.is_public(),
+            Login::So(officer) => object.is_genuine_to(&officer.key),
+        }
+    }
+
+    /// The object with this handle, if the caller may know of it.
+    pub(crate) fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
+        if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
+            return self.profiles().into_iter().find(|profile| profile.handle == handle);
+        }
+        let login = self.login();
+        let found = self
+            .catalog()
+            .get(&handle)
+            .cloned()
+            .or_else(|| self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).get(&handle).cloned());
+        found.filter(|object| self.serves(object, &login))
+    }
+
+    /// Every object that the caller may know of, by handle.
+    pub(crate) fn objects(&self) -> Vec<Arc<Object>> {
+        let login = self.login();
+        let session = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.catalog().values().chain(session.values()).filter(|object| self.serves(object, &login)).cloned().collect()
+    }
+
+    pub(crate) fn add_session_object(&self, object: Object) {
+        let mut objects = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.insert(object.handle, Arc::new(object));
+    }
+
+    pub(crate) fn remove_session_object(&self, handle: ObjectHandle) {
+        self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+    }
+
+    pub(crate) fn remove_objects_of(&self, session: SessionHandle) {
+        let mut objects = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.retain(|_, object| object.home != Home::Session(session));
+    }
+
+    pub(crate) fn pins(&self) -> PinState {
+        *self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_pins(&self, pins: PinState) {
+        *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn info(&self, sessions: (u64, u64), read_only: bool) -> TokenInfo {
+        let row = self.row();
+        let chip = &self.chip.capabilities;
+        let mut bits = flags::CKF_RNG | flags::CKF_TOKEN_INITIALIZED;
+        let mut set = |condition: bool, flag: u64| bits |= if condition { flag } else { 0 };
+        set(row.login_required, flags::CKF_LOGIN_REQUIRED);
+        set(row.user.as_ref().is_some_and(|pin| pin.iterations != NO_PIN), flags::CKF_USER_PIN_INITIALIZED);
+        set(row.user.as_ref().is_some_and(|pin| pin.to_be_changed), flags::CKF_USER_PIN_TO_BE_CHANGED);
+        set(row.so.as_ref().is_some_and(|pin| pin.to_be_changed), flags::CKF_SO_PIN_TO_BE_CHANGED);
+        set(read_only, flags::CKF_WRITE_PROTECTED);
+        let pins = self.pins();
+        let lockout = pins.lockout();
+        let left = lockout.map_or(u32::MAX, |lockout| lockout.max_tries.saturating_sub(lockout.counter));
+        let locked = lockout.is_some_and(|lockout| lockout.in_lockout) || left == 0;
+        let user = [flags::CKF_USER_PIN_COUNT_LOW, flags::CKF_USER_PIN_FINAL_TRY, flags::CKF_USER_PIN_LOCKED];
+        let so = [flags::CKF_SO_PIN_COUNT_LOW, flags::CKF_SO_PIN_FINAL_TRY, flags::CKF_SO_PIN_LOCKED];
+        // The TPM counts wrong tries of all its objects together, so what is locked is locked for both.
+        for (failed, [low, last, lock]) in [(pins.user_failed, user), (pins.so_failed, so)] {
+            set(failed, low);
+            set(left == 1 && !locked, last);
+            set(locked, lock);
+        }
+        TokenInfo {
+            label: row.label,
+            manufacturer: MANUFACTURER.to_owned(),
+            model: if chip.vendor.is_empty() { "TPM 2.0".to_owned() } else { chip.vendor.clone() },
+            serial: row.serial,
+            flags: bits,
+            sessions: sessions.0,
+            rw_sessions: sessions.1,
+            min_pin_len: if row.login_required { MIN_PIN_LEN } else { 0 },
+            max_pin_len: MAX_PIN_LEN,
+            hardware_version: version(chip.revision / 100, chip.revision % 100),
+            firmware_version: version(chip.firmware[0] >> 16, chip.firmware[0] & 0xffff),
+        }
+    }
+
+    pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
+        MECHANISMS.iter().filter(|row| self.chip.can(row)).map(|row| row.ty).collect()
+    }
+
+    pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {
+        let row = ty.row().filter(|row| self.chip.can(row)).ok_or(Error::MechanismInvalid)?;
+        let (mut min_key_size, mut max_key_size) = self.chip.key_sizes(row.key);
+        if row.ty == MechanismType::GENERIC_SECRET_KEY_GEN {
+            // Alone among the mechanisms of secret keys it tells bits (PKCS#11 mechanisms v3.1 2.6.2).
+            (min_key_size, max_key_size) = (min_key_size * 8, max_key_size * 8);
+        }
+        let mut bits = row.ops.bits();
+        if row.ops.intersects(Ops::SIGN | Ops::DECRYPT | Ops::GENERATE_KEY_PAIR) {
+            bits |= flags::CKF_HW;
+        }
+        if row.key == KeyKind::Ec {
+            bits |= flags::CKF_EC_F_P | flags::CKF_EC_OID;
+            if row.scheme != Scheme::KeyPair {
+                bits |= flags::CKF_EC_UNCOMPRESS;
+            }
+        }
+        Ok(MechanismInfo { min_key_size, max_key_size, flags: bits })
+    }
+}
+
+/// What the store's `config` column of a token holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TokenConfig {
+    /// The code of the token's row, in hexadecimal.
+    code: Option<String>,
+    /// The token was taken over, and its rows are still as they came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    adopted: bool,
+}
+
+impl TokenConfig {
+    pub(crate) fn new(code: &Secret) -> Self {
+        Self { code: Some(hex(code.expose())), adopted: false }
+    }
+
+    /// Of a token that was taken over, and whose code nobody can compute yet.
+    pub(crate) fn adopted() -> Self {
+        Self { code: None, adopted: true }
+    }
+
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::General(error.to_string()))
+    }
+
+    pub(crate) fn code(&self) -> Option<Secret> {
+        unhex(self.code.as_deref()?).map(Secret::new)
+    }
+}
+
+/// The TPM object behind a PIN.
+pub(crate) fn seal_of(pin: &PinRow) -> tpm::Wrapped {
+    tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
+}
+
+/// The primary of a row, with its auth value.
+pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
+    let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
+    let template = match row.template {
+        store::Template::Srk => tpm::PrimaryTemplate::Srk,
+        store::Template::Rsa => tpm::PrimaryTemplate::Rsa,
+        store::Template::RsaNoDa => tpm::PrimaryTemplate::RsaNoDa,
+        store::Template::Ecc => tpm::PrimaryTemplate::Ecc,
+        store::Template::EccNoDa => tpm::PrimaryTemplate::EccNoDa,
+    };
+    Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()).with_template(template))
+}
+
+/// Longest generic secret, in bytes.
+pub(crate) const MAX_SECRET_LEN: u64 = 64 * 1024;
+
+/// Versions of the C interface have one byte for each part.
+pub(crate) fn version(major: u32, minor: u32) -> (u8, u8) {
+    let byte = |part: u32| u8::try_from(part).unwrap_or(u8::MAX);
+    (byte(major), byte(minor))
+}

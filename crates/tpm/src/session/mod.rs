@@ -1,0 +1,6 @@
+//! session
+
+pub(crate) mod authorization;
+pub(crate) mod command;
+pub(crate) mod crypto;
+pub(crate) mod salt;

@@ -1,0 +1,6 @@
+//! state
+
+pub(crate) mod capabilities;
+pub(crate) mod counter;
+pub(crate) mod pcr;
+pub(crate) mod random;
