@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::chip::Chip;
 use crate::commands::{Command, Commands, NO_RESPONSE, command_name};
 use crate::fault::{Fault, take};
 use crate::server::{Entry, Server};
@@ -33,6 +34,7 @@ struct State {
     connections: usize,
     faults: Vec<Fault>,
     delay: Duration,
+    chip: Chip,
 }
 
 impl Proxy {
@@ -98,6 +100,11 @@ impl Proxy {
         self.shared.lock().delay = delay;
     }
 
+    /// From now on the TPM looks like this chip.
+    pub fn play(&self, chip: Chip) {
+        self.shared.lock().chip = chip;
+    }
+
     /// Ends every open connection now, as a TPM that goes away between two commands; new ones are served.
     pub fn cut(&self) {
         self.server.cut();
@@ -146,9 +153,9 @@ impl Shared {
     fn exchange(&self, mut command: Vec<u8>, client: &mut TcpStream, tpm: &mut TcpStream) -> std::io::Result<Next> {
         let code = be32(&command, 6);
         let size = command.len();
-        let (fault, delay) = {
+        let (fault, delay, chip) = {
             let mut state = self.lock();
-            (take(&mut state.faults, code), state.delay)
+            (take(&mut state.faults, code), state.delay + state.chip.delay(), state.chip.clone())
         };
         let count = |rc: u32, response_size: usize| {
             self.lock().commands.push(Command { code, name: command_name(code), rc, size, response_size });
@@ -184,10 +191,16 @@ impl Shared {
             _ => {}
         }
 
-        tpm.write_all(&command)?;
-        let Some(mut response) = read_frame(tpm)? else {
-            count(NO_RESPONSE, 0);
-            return Ok(Next::Closed);
+        let mut response = match chip.refuses(&command) {
+            Some(refusal) => refusal,
+            None => {
+                tpm.write_all(&command)?;
+                let Some(response) = read_frame(tpm)? else {
+                    count(NO_RESPONSE, 0);
+                    return Ok(Next::Closed);
+                };
+                chip.alters(&command, response)
+            }
         };
         let rc = be32(&response, 6);
 
