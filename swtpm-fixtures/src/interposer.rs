@@ -7,7 +7,9 @@ use std::net::TcpStream;
 use crate::wire::{NO_SESSIONS, SESSIONS, command, read_frame};
 
 /// What an interposer does with a command: it gives the response that the client gets.
-pub(crate) struct Interposer(pub(crate) Box<dyn FnMut(&[u8], &mut Upstream<'_>) -> Vec<u8> + Send>);
+type Act = dyn FnMut(&[u8], &mut Upstream<'_>) -> Vec<u8> + Send;
+
+pub(crate) struct Interposer(pub(crate) Box<Act>);
 
 impl fmt::Debug for Interposer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
