@@ -24,6 +24,9 @@ pub enum Error {
     /// The file has no key where one is wanted.
     #[error("the file has {0}, and no private key")]
     NoPrivateKey(&'static str),
+    /// The file has no certificate where one is wanted.
+    #[error("the file has no certificate in a form that is known here: PEM or DER, PKCS#7, PKCS#12")]
+    NoCertificate,
 }
 
 /// The result of reading a file.

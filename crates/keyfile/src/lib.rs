@@ -7,19 +7,26 @@
 
 mod ber;
 mod certificate;
+mod content;
 mod der;
 mod error;
+mod names;
 mod openssh;
 mod pbe;
+mod pbkdf2;
 pub mod pem;
 mod pkcs12;
+mod pkcs7;
+mod private;
 mod public;
 mod read;
 mod secret;
+mod text;
 pub mod tss2;
 
 pub use certificate::Certificate;
 pub use error::{Error, Result};
+pub use names::Restriction;
 pub use public::PublicKey;
 pub use read::{Key, KeyFile, read, read_certificates, read_public};
 pub use secret::read_secret;

@@ -1,23 +1,34 @@
 //! OpenSSH's own files: "OPENSSH PRIVATE KEY" (its PROTOCOL.key), and the lines of public keys (RFC 4253, 6.6; RFC 5656, 3.1).
 
 use aes::cipher::block_padding::NoPadding;
-use aes::cipher::{BlockDecryptMut, KeyIvInit, StreamCipher};
+use aes::cipher::consts::{U12, U16};
+use aes::cipher::{BlockCipher, BlockDecryptMut, BlockEncrypt, KeyInit, KeyIvInit, StreamCipher, StreamCipherSeek};
 use aes::{Aes128, Aes192, Aes256};
+use aes_gcm::AesGcm;
+use aes_gcm::aead::AeadInPlace;
 use base::Secret;
 use base::curve::{Curve, EcPublic};
 use base::private::PrivateKey;
 use base::rsa::RsaPublic;
 use base64ct::{Base64, Encoding};
+use chacha20::ChaCha20;
 use ctr::Ctr128BE;
+use des::TdesEde3;
+use poly1305::Poly1305;
+use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result};
+use crate::names;
+use crate::pbe::Opener;
 use crate::public::PublicKey;
 
-const MAGIC: &[u8] = b"openssh-key-v1\0";
+pub(crate) const MAGIC: &[u8] = b"openssh-key-v1\0";
 /// Rounds of bcrypt: `ssh-keygen -a`. The default is 16 or 24, and a hundred take a second.
 const MOST_ROUNDS: u32 = 2_000;
-const IV_LEN: usize = 16;
+/// Of a tag of GCM and of Poly1305.
+const TAG_LEN: usize = 16;
 const BROKEN: Error = Error::Malformed("the OpenSSH private key is not what it should be");
+const BROKEN_PUBLIC: Error = Error::Malformed("the OpenSSH public key is not what it should be");
 
 /// A private key, and the comment that it has.
 pub(crate) fn private_key(content: &Secret, passphrase: Option<&Secret>) -> Result<(PrivateKey, Option<String>)> {
@@ -30,20 +41,45 @@ pub(crate) fn private_key(content: &Secret, passphrase: Option<&Secret>) -> Resu
     }
     fields.string().ok_or(BROKEN)?;
     let private = fields.string().ok_or(BROKEN)?;
+    // Behind the string, as in the packets of the protocol.
+    let tag = fields.0;
     if (cipher, kdf) == (&b"none"[..], &b"none"[..]) {
         return parse(private).map_err(|error| if error == Error::PassphraseWrong { BROKEN } else { error });
     }
     let passphrase = passphrase.ok_or(Error::PassphraseNeeded)?;
-    parse(decrypt(cipher, kdf, options, passphrase, private)?.expose())
+    parse(decrypt(cipher, kdf, options, passphrase, private, tag)?.expose())
 }
 
-fn decrypt(cipher: &[u8], kdf: &[u8], options: &[u8], passphrase: &Secret, private: &[u8]) -> Result<Secret> {
-    let key_len = match cipher {
-        b"aes128-ctr" | b"aes128-cbc" => 16,
-        b"aes192-ctr" | b"aes192-cbc" => 24,
-        b"aes256-ctr" | b"aes256-cbc" => 32,
-        _ => return Err(left_out_cipher()),
-    };
+/// A cipher of files (OpenSSH's cipher.c): bytes of its key and its initialisation vector, and how it is undone.
+struct Cipher {
+    name: &'static str,
+    key_len: usize,
+    iv_len: usize,
+    open: Opener,
+}
+
+const CIPHERS: &[Cipher] = &[
+    Cipher { name: "aes128-ctr", key_len: 16, iv_len: 16, open: stream::<Ctr128BE<Aes128>> },
+    Cipher { name: "aes192-ctr", key_len: 24, iv_len: 16, open: stream::<Ctr128BE<Aes192>> },
+    Cipher { name: "aes256-ctr", key_len: 32, iv_len: 16, open: stream::<Ctr128BE<Aes256>> },
+    Cipher { name: "aes128-cbc", key_len: 16, iv_len: 16, open: blocks::<cbc::Decryptor<Aes128>> },
+    Cipher { name: "aes192-cbc", key_len: 24, iv_len: 16, open: blocks::<cbc::Decryptor<Aes192>> },
+    Cipher { name: "aes256-cbc", key_len: 32, iv_len: 16, open: blocks::<cbc::Decryptor<Aes256>> },
+    Cipher { name: "3des-cbc", key_len: 24, iv_len: 8, open: blocks::<cbc::Decryptor<TdesEde3>> },
+    Cipher { name: "aes128-gcm@openssh.com", key_len: 16, iv_len: 12, open: gcm::<Aes128> },
+    Cipher { name: "aes256-gcm@openssh.com", key_len: 32, iv_len: 12, open: gcm::<Aes256> },
+    Cipher { name: "chacha20-poly1305@openssh.com", key_len: 64, iv_len: 0, open: chacha20_poly1305 },
+];
+
+fn decrypt(
+    cipher: &[u8],
+    kdf: &[u8],
+    options: &[u8],
+    passphrase: &Secret,
+    private: &[u8],
+    tag: &[u8],
+) -> Result<Secret> {
+    let cipher = CIPHERS.iter().find(|known| known.name.as_bytes() == cipher).ok_or_else(left_out_cipher)?;
     if kdf != b"bcrypt" {
         return Err(left_out_cipher());
     }
@@ -53,18 +89,11 @@ fn decrypt(cipher: &[u8], kdf: &[u8], options: &[u8], passphrase: &Secret, priva
     if rounds > MOST_ROUNDS {
         return Err(Error::Unsupported("opening the file would take beyond measure long".into()));
     }
-    let mut derived = Secret::zeroed(key_len + IV_LEN);
+    let mut derived = Secret::zeroed(cipher.key_len + cipher.iv_len);
     bcrypt_pbkdf::bcrypt_pbkdf(passphrase.expose(), salt, rounds, derived.expose_mut()).map_err(|_| BROKEN)?;
-    let (key, iv) = derived.expose().split_at_checked(key_len).ok_or(BROKEN)?;
+    let (key, iv) = derived.expose().split_at_checked(cipher.key_len).ok_or(BROKEN)?;
     let mut data = Secret::copy_from(private);
-    match cipher {
-        b"aes128-ctr" => stream::<Ctr128BE<Aes128>>(key, iv, &mut data)?,
-        b"aes192-ctr" => stream::<Ctr128BE<Aes192>>(key, iv, &mut data)?,
-        b"aes256-ctr" => stream::<Ctr128BE<Aes256>>(key, iv, &mut data)?,
-        b"aes128-cbc" => blocks::<cbc::Decryptor<Aes128>>(key, iv, &mut data)?,
-        b"aes192-cbc" => blocks::<cbc::Decryptor<Aes192>>(key, iv, &mut data)?,
-        _ => blocks::<cbc::Decryptor<Aes256>>(key, iv, &mut data)?,
-    }
+    (cipher.open)(key, iv, &mut data, tag)?;
     Ok(data)
 }
 
@@ -74,13 +103,41 @@ fn left_out_cipher() -> Error {
     )
 }
 
-fn stream<C: KeyIvInit + StreamCipher>(key: &[u8], iv: &[u8], data: &mut Secret) -> Result<()> {
+fn stream<C: KeyIvInit + StreamCipher>(key: &[u8], iv: &[u8], data: &mut Secret, _: &[u8]) -> Result<()> {
     C::new_from_slices(key, iv).map_err(|_| BROKEN)?.try_apply_keystream(data.expose_mut()).map_err(|_| BROKEN)
 }
 
-fn blocks<C: KeyIvInit + BlockDecryptMut>(key: &[u8], iv: &[u8], data: &mut Secret) -> Result<()> {
+fn blocks<C: KeyIvInit + BlockDecryptMut>(key: &[u8], iv: &[u8], data: &mut Secret, _: &[u8]) -> Result<()> {
     let cipher = C::new_from_slices(key, iv).map_err(|_| BROKEN)?;
     cipher.decrypt_padded_mut::<NoPadding>(data.expose_mut()).map_err(|_| BROKEN).map(drop)
+}
+
+fn gcm<C>(key: &[u8], iv: &[u8], data: &mut Secret, tag: &[u8]) -> Result<()>
+where
+    C: BlockCipher<BlockSize = U16> + BlockEncrypt + KeyInit,
+{
+    let cipher = AesGcm::<C, U12>::new_from_slice(key).map_err(|_| BROKEN)?;
+    if iv.len() != 12 || tag.len() != TAG_LEN {
+        return Err(BROKEN);
+    }
+    cipher.decrypt_in_place_detached(iv.into(), &[], data.expose_mut(), tag.into()).map_err(|_| Error::PassphraseWrong)
+}
+
+/// OpenSSH's own construction (its PROTOCOL.chacha20poly1305), with nothing but data: the first half of the key is for it, the second
+/// for lengths, which are not encrypted here. The nonce is the number of the packet: zero.
+fn chacha20_poly1305(key: &[u8], _: &[u8], data: &mut Secret, tag: &[u8]) -> Result<()> {
+    /// A block of the key stream: the first is for the key of Poly1305.
+    const BLOCK: u32 = 64;
+    let key = key.first_chunk::<32>().ok_or(BROKEN)?;
+    let mut cipher = ChaCha20::new(key.into(), &[0; 12].into());
+    let mut authentication = Secret::zeroed(32);
+    cipher.try_apply_keystream(authentication.expose_mut()).map_err(|_| BROKEN)?;
+    let poly = Poly1305::new_from_slice(authentication.expose()).map_err(|_| BROKEN)?;
+    if !bool::from(poly.compute_unpadded(data.expose()).as_slice().ct_eq(tag)) {
+        return Err(Error::PassphraseWrong);
+    }
+    cipher.try_seek(BLOCK).map_err(|_| BROKEN)?;
+    cipher.try_apply_keystream(data.expose_mut()).map_err(|_| BROKEN)
 }
 
 /// The part that may have been encrypted.
@@ -112,20 +169,42 @@ fn parse(private: &[u8]) -> Result<(PrivateKey, Option<String>)> {
     Ok((key, comment.filter(|comment| !comment.is_empty())))
 }
 
-/// The key of a line.
+/// The key of a line of `authorized_keys` without options.
 pub(crate) fn public_key(line: &str) -> Result<PublicKey> {
-    let broken = Error::Malformed("the OpenSSH public key is not what it should be");
-    let base64 = line.split_whitespace().nth(1).ok_or(broken.clone())?;
-    let blob = Base64::decode_vec(base64).map_err(|_| broken.clone())?;
-    let mut fields = Fields(&blob);
-    let name = fields.string().ok_or(broken.clone())?;
+    let base64 = line.split_whitespace().nth(1).ok_or(BROKEN_PUBLIC)?;
+    public_blob(&Base64::decode_vec(base64).map_err(|_| BROKEN_PUBLIC)?)
+}
+
+/// The key as the protocol sends it.
+pub(crate) fn public_blob(blob: &[u8]) -> Result<PublicKey> {
+    let mut fields = Fields(blob);
+    let name = fields.string().ok_or(BROKEN_PUBLIC)?;
     if name == b"ssh-rsa" {
-        let (e, n) = (fields.string().ok_or(broken.clone())?, fields.string().ok_or(broken.clone())?);
-        return RsaPublic::new(n, e).map(PublicKey::Rsa).map_err(|_| broken);
+        let (e, n) = (fields.string().ok_or(BROKEN_PUBLIC)?, fields.string().ok_or(BROKEN_PUBLIC)?);
+        return RsaPublic::new(n, e).map(PublicKey::Rsa).map_err(|_| BROKEN_PUBLIC);
     }
     let curve = curve_of(name).ok_or_else(|| left_out(name))?;
-    let point = fields.string().and_then(|_| fields.string()).ok_or(broken.clone())?;
-    EcPublic::from_point(curve, point).map(PublicKey::Ec).map_err(|_| broken)
+    let point = fields.string().and_then(|_| fields.string()).ok_or(BROKEN_PUBLIC)?;
+    EcPublic::from_point(curve, point).map(PublicKey::Ec).map_err(|_| BROKEN_PUBLIC)
+}
+
+/// A public key as other programs for SSH write it (RFC 4716): PuTTY's generator, those for Windows and for routers.
+pub(crate) fn ssh2_public_key(file: &[u8]) -> Option<Result<PublicKey>> {
+    const BEGIN: &str = "---- BEGIN SSH2 PUBLIC KEY ----";
+    const END: &str = "---- END SSH2 PUBLIC KEY ----";
+    let text = std::str::from_utf8(file).ok()?;
+    let (_, body) = text.split_once(BEGIN)?;
+    let (body, _) = body.split_once(END)?;
+    let mut base64 = String::new();
+    let mut continues = false;
+    for line in body.lines().map(str::trim) {
+        let header = continues || line.contains(':');
+        continues = header && line.ends_with('\\');
+        if !header {
+            base64.push_str(line);
+        }
+    }
+    Some(Base64::decode_vec(&base64).map_err(|_| BROKEN_PUBLIC).and_then(|blob| public_blob(&blob)))
 }
 
 fn curve_of(name: &[u8]) -> Option<Curve> {
@@ -139,7 +218,7 @@ fn curve_of(name: &[u8]) -> Option<Curve> {
 
 fn left_out(name: &[u8]) -> Error {
     let name: String = String::from_utf8_lossy(name).chars().filter(char::is_ascii_graphic).take(64).collect();
-    Error::Unsupported(format!("the key is {name}; a TPM has RSA, and ECDSA on P-256, P-384 and P-521"))
+    names::unsupported(&format!("the key is {name}"))
 }
 
 fn strip(number: &[u8]) -> &[u8] {

@@ -14,6 +14,7 @@ use rc2::Rc2;
 
 use crate::der::{Element, Reader, only_sequence, tag};
 use crate::error::{Error, Result};
+use crate::pbkdf2;
 
 /// No honest file asks for more rounds, with all that is in it; it would be a way to keep somebody's machine busy.
 const MOST_ROUNDS: u64 = 10_000_000;
@@ -46,11 +47,14 @@ impl Work {
     }
 
     /// Before a derivation: would it end within the patience of a person, after all that was done before?
-    fn take(&mut self, rounds: u64) -> Result<()> {
+    pub(crate) fn take(&mut self, rounds: u64) -> Result<()> {
         self.left = self.left.checked_sub(rounds).ok_or_else(too_costly)?;
         Ok(())
     }
 }
+
+/// Undoes a cipher in place: key, initialisation vector or nonce, data, and the tag behind it if there is one.
+pub(crate) type Opener = fn(&[u8], &[u8], &mut Secret, &[u8]) -> Result<()>;
 
 /// Opens what was encrypted by an AlgorithmIdentifier.
 pub(crate) fn decrypt(
@@ -71,10 +75,13 @@ pub(crate) fn decrypt(
     }
 }
 
-const BROKEN: Error = Error::Malformed("the parameters of the encryption are not what they should be");
+pub(crate) const BROKEN: Error = Error::Malformed("the parameters of the encryption are not what they should be");
 
 fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &mut Work) -> Result<Secret> {
-    let left_out = || Error::Unsupported("the file is encrypted with a cipher or a hash that is left out here".into());
+    if let Some(opened) = parameters_of(algorithm).and_then(|fields| pbkdf2::gcm(fields, passphrase, ciphertext, work))
+    {
+        return opened;
+    }
     // The crate takes the first bytes of it without looking how many there are.
     if initialisation_vector(algorithm).ok_or_else(left_out)?.len() < SHORTEST_IV {
         return Err(BROKEN);
@@ -100,11 +107,22 @@ fn pbes2(algorithm: Element<'_>, passphrase: &Secret, ciphertext: &[u8], work: &
     scheme.decrypt(passphrase.expose(), ciphertext).map(Secret::new).map_err(|_| Error::PassphraseWrong)
 }
 
+pub(crate) fn left_out() -> Error {
+    Error::Unsupported(
+        "the file is encrypted with a cipher or a hash that is left out here; `openssl pkcs8 -topk8 -v2 aes-256-cbc` converts it"
+            .into(),
+    )
+}
+
+fn parameters_of(algorithm: Element<'_>) -> Option<Reader<'_>> {
+    let mut fields = algorithm.children();
+    fields.expect(tag::OID)?;
+    fields.sequence()
+}
+
 /// The parameters of the cipher, where they are an initialisation vector and nothing else (RFC 8018, A.4).
 fn initialisation_vector(algorithm: Element<'_>) -> Option<&[u8]> {
-    let mut fields = algorithm.children();
-    fields.any()?;
-    let mut parameters = fields.sequence()?;
+    let mut parameters = parameters_of(algorithm)?;
     parameters.any()?;
     let mut cipher = parameters.sequence()?;
     cipher.any()?;

@@ -1,16 +1,16 @@
 //! PKCS #12 (RFC 7292): one private key with its certificates, as browsers, Java and Windows hand them out.
 
 use base::Secret;
-use base::digest::Hash;
-use base::private::PrivateKey;
 
 use crate::ber;
 use crate::certificate::Certificate;
 use crate::der::{Element, Reader, only_sequence, tag};
 use crate::error::{Error, Result};
+use crate::names;
 use crate::pbe::{self, Purpose, Work, derive};
-use crate::public::PublicKey;
-use crate::read::{Key, KeyFile, foreign};
+use crate::pbkdf2;
+use crate::private;
+use crate::read::{Key, KeyFile};
 
 /// 1.2.840.113549.1.7.1 and .6
 const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01];
@@ -23,6 +23,9 @@ const CERTIFICATE: u8 = 3;
 /// 1.2.840.113549.1.9.22.1 and .20
 const X509: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x16, 0x01];
 const FRIENDLY_NAME: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x14];
+
+/// RFC 9579.
+const PBMAC1: &str = "1.2.840.113549.1.5.14";
 
 const BROKEN: Error = Error::Malformed("the PKCS#12 file is not what it should be");
 
@@ -120,14 +123,11 @@ impl Found {
             (Some(_), false) => {
                 return Err(Error::Unsupported("the PKCS#12 file has several keys; give a file for each".into()));
             }
-            (Some(info), true) => Some(PrivateKey::from_pkcs8(&info).map_err(|_| foreign())?),
+            (Some(info), true) => Some(private::from_pkcs8(info.expose())?),
         };
-        if let Some(key) = &key {
-            let public = PublicKey::of(key);
-            // The certificate of the key comes first, whatever the order in the file.
-            self.certificates.sort_by_key(|certificate| !certificate.is_of(&public));
-        }
-        Ok(KeyFile { key: key.map(Key::Private), certificates: self.certificates, name: self.name })
+        let (key, restriction) = key.map_or((None, None), |(key, restriction)| (Some(Key::Private(key)), restriction));
+        let file = KeyFile { key, restriction, certificates: self.certificates, name: self.name };
+        Ok(file.in_order())
     }
 }
 
@@ -194,8 +194,14 @@ fn friendly_name(mut rest: Reader<'_>) -> Option<String> {
 /// MacData: who does not know the passphrase cannot make one (RFC 7292, 4).
 fn check_mac(mut mac: Reader<'_>, safe: &[u8], passphrase: &Secret, work: &mut Work) -> Result<()> {
     let mut digest = mac.sequence().ok_or(BROKEN)?;
-    let algorithm = digest.sequence().and_then(|mut algorithm| algorithm.expect(tag::OID)).ok_or(BROKEN)?;
-    let hash = hash_of(algorithm.content).ok_or_else(|| {
+    let mut fields = digest.sequence().ok_or(BROKEN)?;
+    let algorithm = fields.expect(tag::OID).ok_or(BROKEN)?;
+    if names::dotted(algorithm.content) == PBMAC1 {
+        let expected = Secret::copy_from(digest.expect(tag::OCTET_STRING).ok_or(BROKEN)?.content);
+        let code = pbkdf2::mac(fields.sequence().ok_or(BROKEN)?, passphrase, safe, work)?;
+        return if code == expected { Ok(()) } else { Err(Error::PassphraseWrong) };
+    }
+    let hash = names::hash_of(algorithm.content).ok_or_else(|| {
         Error::Unsupported("the integrity of the PKCS#12 file is protected in a way that is left out here".into())
     })?;
     let expected = Secret::copy_from(digest.expect(tag::OCTET_STRING).ok_or(BROKEN)?.content);
@@ -206,18 +212,4 @@ fn check_mac(mut mac: Reader<'_>, safe: &[u8], passphrase: &Secret, work: &mut W
     };
     let key = derive(hash, passphrase, salt, rounds, Purpose::Mac, hash.len(), work)?;
     if hash.hmac(key.expose(), &[safe]) == expected { Ok(()) } else { Err(Error::PassphraseWrong) }
-}
-
-fn hash_of(oid: &[u8]) -> Option<Hash> {
-    const SHA1: &[u8] = &[0x2b, 0x0e, 0x03, 0x02, 0x1a];
-    /// 2.16.840.1.101.3.4.2; the hashes are below it.
-    const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
-    match (oid, oid.split_last()) {
-        (SHA1, _) => Some(Hash::Sha1),
-        (_, Some((1, SHA2))) => Some(Hash::Sha256),
-        (_, Some((2, SHA2))) => Some(Hash::Sha384),
-        (_, Some((3, SHA2))) => Some(Hash::Sha512),
-        (_, Some((4, SHA2))) => Some(Hash::Sha224),
-        _ => None,
-    }
 }

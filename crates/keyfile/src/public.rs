@@ -7,7 +7,8 @@ use base64ct::{Base64, Encoding};
 
 use crate::der::{only_sequence, tag};
 use crate::error::{Error, Result};
-use crate::pem;
+use crate::names::{self, EC_DH, EC_PUBLIC_KEY, RSA_ENCRYPTION, RSAES_OAEP, RSASSA_PSS};
+use crate::{pem, private};
 
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,10 +19,6 @@ pub enum PublicKey {
     Ec(EcPublic),
 }
 
-/// 1.2.840.113549.1.1.1
-const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-/// 1.2.840.10045.2.1
-const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const BROKEN: Error = Error::Malformed("the public key is not what it should be");
 
 impl PublicKey {
@@ -34,16 +31,13 @@ impl PublicKey {
         let mut algorithm = fields.sequence().ok_or(BROKEN)?;
         let key = fields.expect(tag::BIT_STRING).ok_or(BROKEN)?;
         let Some((0, key)) = key.content.split_first() else { return Err(BROKEN) };
-        match algorithm.expect(tag::OID).ok_or(BROKEN)?.content {
-            RSA_ENCRYPTION => PublicKey::from_pkcs1(key),
-            EC_PUBLIC_KEY => {
-                let curve = algorithm.any().and_then(|curve| Curve::from_ec_params(curve.whole));
-                let curve = curve.ok_or_else(|| {
-                    Error::Unsupported("the key is on another curve than P-224, P-256, P-384 and P-521".into())
-                })?;
+        match names::dotted(algorithm.expect(tag::OID).ok_or(BROKEN)?.content).as_str() {
+            RSA_ENCRYPTION | RSAES_OAEP | RSASSA_PSS => PublicKey::from_pkcs1(key),
+            EC_PUBLIC_KEY | EC_DH => {
+                let curve = private::curve_of(algorithm.any().ok_or(BROKEN)?)?;
                 EcPublic::from_point(curve, key).map(PublicKey::Ec).map_err(|_| BROKEN)
             }
-            _ => Err(Error::Unsupported("the public key is neither RSA nor on a NIST curve".into())),
+            other => Err(names::left_out(other)),
         }
     }
 
@@ -51,7 +45,7 @@ impl PublicKey {
     pub(crate) fn from_pkcs1(der: &[u8]) -> Result<PublicKey> {
         let mut numbers = only_sequence(der).ok_or(BROKEN)?;
         let mut number = || numbers.any().and_then(|number| number.unsigned()).ok_or(BROKEN);
-        RsaPublic::new(number()?, number()?).map(PublicKey::Rsa).map_err(|_| BROKEN)
+        names::rsa_public(number()?, number()?, BROKEN).map(PublicKey::Rsa)
     }
 
     /// The public half of a private key.

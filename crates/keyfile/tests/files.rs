@@ -166,7 +166,7 @@ fn a_key_with_its_certificates_in_one_file() {
     files.run("cat other.crt me.pem key.pem > all.pem; openssl x509 -in me.pem -outform DER -out me.der");
     let file = read(&files.bytes("all.pem"), None).unwrap();
     assert_eq!(file.certificates.iter().filter_map(Certificate::common_name).collect::<Vec<_>>(), ["me", "other"]);
-    assert_eq!(read(&files.bytes("me.pem"), None).map(|_| ()), Err(Error::NoPrivateKey("certificates")));
+    assert_eq!(read(&files.bytes("me.pem"), None).map(|_| ()), Err(Error::NoPrivateKey("a certificate")));
     assert_eq!(read(&files.bytes("me.der"), None).map(|_| ()), Err(Error::NoPrivateKey("a certificate")));
     assert_eq!(read_public(&files.bytes("me.pem")).unwrap(), files.key("key.pem"));
     assert_eq!(read_public(&files.bytes("key.pem")).unwrap(), files.key("key.pem"));

@@ -569,6 +569,7 @@ fn a_wrapped_key_that_cannot_be_imported_says_why() {
         id: None,
         always_authenticate: false,
         certificates: Vec::new(),
+        restriction: None,
         hash: None,
     };
     let refused = admin.import(&request).unwrap_err();

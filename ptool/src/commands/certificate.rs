@@ -88,11 +88,13 @@ fn signer(context: &mut Context<'_>, options: &Signing) -> Result<Signer, Failur
 }
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Failure> {
-    let bytes = files::read(&options.file)?;
+    let found = keyfile::read_certificates(files::read(&options.file)?.expose())
+        .map_err(|error| files::unreadable(&options.file, &error))?;
+    let found = found.into_iter().map(|certificate| certificate.der).collect();
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let which = KeySelector { label: options.key_label.clone(), id: options.key_id.as_ref().map(|id| id.0.clone()) };
-    let plan = admin.read_certificates(&token.label, &which, bytes.expose(), options.ca).map_err(|error| {
+    let plan = admin.plan_certificates(&token.label, &which, found, options.ca).map_err(|error| {
         Failure::general(
             format!("{}: {error}", options.file.display()),
             "`ptool listobjects` shows the keys; `--ca` adds certificates of authorities alone.",

@@ -43,6 +43,7 @@ pub(super) fn unreadable(path: &Path, error: &keyfile::Error) -> Failure {
     let advice = match error {
         keyfile::Error::PassphraseWrong => "Give the passphrase that the file was written with.",
         keyfile::Error::NoPrivateKey(_) => "Name the file with the private key.",
+        keyfile::Error::NoCertificate => "Name the file with the certificate, or with the whole chain.",
         keyfile::Error::Unknown => "For the bytes of a secret key say --algorithm aes or hmac.",
         keyfile::Error::Malformed(_) => "Name another copy of the file.",
         // What is possible is in the text, where it is known.

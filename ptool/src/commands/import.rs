@@ -6,10 +6,10 @@ use base::Secret;
 use base::digest::Hash;
 use base::private::PrivateKey;
 use keyfile::tss2::{Kind, TssKey};
-use keyfile::{Certificate, Key, KeyFile};
+use keyfile::{Certificate, Key, KeyFile, Restriction};
 use serde::Serialize;
 use token::Error;
-use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, WrappedKey};
+use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, KeyPurpose, WrappedKey};
 
 use super::{Context, files, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::import::{HmacHash, Import, ImportAlgorithm};
@@ -73,6 +73,7 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
         id: options.names.id.clone().map(|id| id.0),
         always_authenticate: options.names.attr_always_authenticate,
         certificates: certificates.into_iter().map(parts).collect(),
+        restriction: found.restriction.map(purpose),
         hash: match options.algorithm {
             Some(ImportAlgorithm::Hmac(hash)) => hash.map(named),
             _ => None,
@@ -80,6 +81,15 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
     };
     let imported = admin.import_bound(&request, policy.as_ref()).map_err(|error| refused(error, pin_name))?;
     output::print(context.format, &Arrived::new("import", imported))
+}
+
+/// What the algorithm of the key says it is for.
+fn purpose(restriction: Restriction) -> KeyPurpose {
+    match restriction {
+        Restriction::Pss(hash) => KeyPurpose::Pss(hash),
+        Restriction::Oaep => KeyPurpose::Oaep,
+        Restriction::KeyAgreement => KeyPurpose::KeyAgreement,
+    }
 }
 
 fn named(hash: HmacHash) -> Hash {
@@ -109,7 +119,7 @@ fn foreign_key(
     options: &Import,
     file: &Secret,
 ) -> Result<(ForeignKey, KeyFile), Failure> {
-    let nothing = || KeyFile { key: None, certificates: Vec::new(), name: None };
+    let nothing = KeyFile::empty;
     let secret = || secret(&options.privkey, file, options.raw);
     match options.algorithm {
         Some(ImportAlgorithm::Aes) => return Ok((ForeignKey::Aes(secret()?), nothing())),

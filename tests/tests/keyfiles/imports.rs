@@ -124,7 +124,7 @@ fn what_is_no_key_says_what_it_is() {
     );
     for (line, words) in [
         ("--privkey ec.pub", "a public key, and no private key"),
-        ("--privkey ed.pem", "an algorithm that is left out"),
+        ("--privkey ed.pem", "the key is Ed25519"),
         ("--privkey text", "no key in a form that is known here"),
         ("--privkey cut.pem", "cut short"),
         ("--privkey missing", "cannot be read"),
@@ -171,4 +171,66 @@ fn an_import_that_is_killed_leaves_all_or_nothing() {
         "ptool import --label t --privkey both.pem --key-label last; openssl pkey -in key.pem -pubout -out key.pub",
     );
     machine.signs("last", "key.pub");
+}
+
+/// What the algorithm of a key says it is for, it is for here too; other software sees that the signature is right.
+#[test]
+fn keys_for_one_purpose_keep_to_it() {
+    let machine = Machine::new();
+    machine.sh("openssl genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -out any.pem
+         openssl genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_pss_keygen_md:sha256 -pkeyopt rsa_pss_keygen_mgf1_md:sha256 \
+           -pkeyopt rsa_pss_keygen_saltlen:32 -out bound.pem
+         openssl pkcs8 -topk8 -in bound.pem -passout pass:geheim -out locked.pem
+         openssl req -x509 -key any.pem -subj /CN=pss -days 9 -out any.crt
+         echo data > data; openssl dgst -sha256 -binary -out hash data
+         ptool import --label t --privkey any.pem --cert any.crt --key-label any
+         ptool import --label t --privkey locked.pem --passin pass:geheim --key-label bound");
+    for (key, hashed) in [("any", "SHA384"), ("bound", "SHA256")] {
+        let tool = format!(
+            "pkcs11-tool --module \"$MODULE\" --token-label t --login --pin {PIN} --sign --id {}",
+            machine.id_of(key)
+        );
+        machine.sh(&format!(
+            "openssl pkey -in {key}.pem -pubout -out {key}.pub
+             {tool} -m RSA-PKCS-PSS --hash-algorithm SHA256 --mgf MGF1-SHA256 --salt-len 32 -i hash -o one 2>&1
+             openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -verify {key}.pub -signature one data
+             {tool} -m {hashed}-RSA-PKCS-PSS --salt-len 32 -i data -o two 2>&1
+             openssl dgst -{} -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -verify {key}.pub -signature two data
+             if {tool} -m SHA256-RSA-PKCS -i data -o three 2>error; then exit 1; fi; grep -q CKR_MECHANISM_INVALID error",
+            hashed.to_lowercase()
+        ));
+    }
+    let refused = machine.sh(&format!(
+        "if pkcs11-tool --module \"$MODULE\" --token-label t --login --pin {PIN} --sign --id {} -m SHA384-RSA-PKCS-PSS -i data -o four \
+           2>error; then exit 1; fi; grep -o 'CKR_[A-Z_]*' error",
+        machine.id_of("bound")
+    ));
+    assert!(refused.contains("CKR_MECHANISM_INVALID"), "{refused}");
+}
+
+/// Certificates as authorities send them: the key is compared by its value, and a serial number may be of any length.
+#[test]
+fn certificates_of_unusual_make_are_taken() {
+    let machine = Machine::new();
+    machine.sh("openssl ecparam -genkey -noout -name prime256v1 -out key.pem
+         openssl ec -in key.pem -conv_form compressed -out compressed.pem
+         openssl req -x509 -key compressed.pem -subj /CN=odd -days 9 -set_serial 0x7f0102030405060708090a0b0c0d0e0f101112131415161718191a1b -out odd.pem
+         openssl crl2pkcs7 -nocrl -certfile odd.pem -out odd.p7b
+         openssl x509 -in odd.pem -outform DER -out odd.der; printf '\\n' >> odd.der
+         { printf '\\357\\273\\277'; cat odd.pem; } > bom.pem
+         sed 's/CERTIFICATE/X509 CERTIFICATE/' odd.pem > x509.pem
+         openssl x509 -in odd.pem -trustout -out trusted.pem
+         ptool import --label t --privkey key.pem --key-label odd");
+    let first = machine.sh("ptool addcert --label t odd.pem");
+    assert!(first.contains("action: add"), "{first}");
+    for file in ["odd.p7b", "odd.der", "bom.pem", "x509.pem", "trusted.pem"] {
+        let again = machine.sh(&format!("ptool addcert --label t {file}"));
+        assert!(again.contains("action: existing"), "{file}: {again}");
+    }
+    machine.sh("openssl x509 -in odd.pem -outform DER -out pure.der
+         pkcs11-tool --module \"$MODULE\" --token-label t --read-object --type cert --label odd -o back.der 2>/dev/null
+         cmp pure.der back.der
+         ptool doctor | tee report; ! grep -i 'certificate.*cannot' report");
+    machine.sh("ptool import --label t --privkey key.pem --cert odd.p7b --key-label again");
+    machine.world.assert_clean();
 }

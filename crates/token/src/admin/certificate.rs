@@ -5,8 +5,6 @@ use std::sync::Arc;
 use base::digest::Hash;
 use model::{AttributeType, CertificateType, Mechanism, ObjectClass, ObjectHandle, Output, Template, UserType, Value};
 use serde::Serialize;
-use x509_cert::certificate::Certificate;
-use x509_cert::der::Encode;
 use x509_cert::ext::pkix::BasicConstraints;
 
 use super::session::AdminSession;
@@ -14,7 +12,7 @@ use super::{Admin, Pin};
 use crate::object::{Object, hex};
 use crate::public_key::PublicKey;
 use crate::slots::token::Token;
-use crate::x509::{self, Algorithm, Profile};
+use crate::x509::{self, Algorithm, Certificate, Profile};
 use crate::{Error, Result};
 
 /// Longest signature: RSA of 16384 bits.
@@ -174,8 +172,7 @@ impl Admin {
         let pem = x509::to_pem(&der)?;
         let id = match store {
             true => {
-                let (certificate, der) = parse(&pem)?;
-                let item = Item::of_key(certificate, der, &key.key);
+                let item = Item::of_key(x509::decode(&der)?, der, &key.key);
                 Some(number(self.library.create_object(session.handle(), &item.template()?)?))
             }
             false => None,
@@ -183,21 +180,22 @@ impl Admin {
         Ok(Issued { pem, subject: profile.subject.to_string(), algorithm: algorithm.name()?, id })
     }
 
-    /// Reads certificates, PEM or DER, and says where they belong: the first to a key pair of the token, the others to the
-    /// authorities above it; all to authorities if `authorities`. Needs no login.
+    /// Looks at certificates in DER, and says where they belong: the first to a key pair of the token, the others to the authorities
+    /// above it; all to authorities if `authorities`. Needs no login.
     ///
     /// # Errors
     /// [`Error::General`] for what is no certificate, for one of a key that is not in the token or not the selected one, and for
     /// one that has nothing to do with the others.
-    pub fn read_certificates(
+    pub fn plan_certificates(
         &self,
         label: &str,
         which: &KeySelector,
-        file: &[u8],
+        certificates: Vec<Vec<u8>>,
         authorities: bool,
     ) -> Result<CertificatePlan> {
         let token = self.token(label)?;
-        let mut rest = x509::read_certificates(file)?;
+        let decoded = certificates.into_iter().map(|der| Ok((x509::decode(&der)?, der)));
+        let mut rest = decoded.collect::<Result<Vec<_>>>()?;
         let mut items = Vec::new();
         if authorities {
             items.extend(rest.into_iter().map(|(certificate, der)| Item::of_authority(certificate, der)));
@@ -337,12 +335,9 @@ impl Item {
 
     /// Ids are not unique, and many keys have none: what a certificate is for, its public key says.
     fn is_for_same_key(&self, object: &Object) -> bool {
-        let key = |certificate: &Certificate| {
-            certificate.tbs_certificate.subject_public_key_info.subject_public_key.raw_bytes().to_vec()
-        };
+        let key = |certificate: &Certificate| x509::key_bits(&certificate.tbs_certificate.subject_public_key_info);
         let value = object.attributes.bytes(AttributeType::VALUE).unwrap_or_default();
-        let found = x509::read_certificates(value).unwrap_or_default();
-        found.iter().any(|(found, _)| key(found) == key(&self.certificate))
+        x509::decode(value).is_ok_and(|found| key(&found) == key(&self.certificate))
     }
 
     fn of_authority(certificate: Certificate, der: Vec<u8>) -> Self {
@@ -357,11 +352,9 @@ impl Item {
     /// PKCS#11 v3.1 4.6.3: names and number are in DER, as they stand in the certificate.
     fn template(&self) -> Result<Template> {
         let tbs = &self.certificate.tbs_certificate;
-        let der = |value: &dyn Fn() -> x509_cert::der::Result<Vec<u8>>| {
-            value()
-                .map(Value::Bytes)
-                .map_err(|error| Error::General(format!("the certificate cannot be read: {error}")))
-        };
+        let parts = base::certificate::parts(&self.der)
+            .ok_or_else(|| Error::General("the certificate cannot be taken apart".to_owned()))?;
+        let part = |part: &[u8]| Value::Bytes(part.to_vec());
         Ok(Template::new()
             .with(AttributeType::CLASS, Value::Ulong(ObjectClass::CERTIFICATE.0))
             .with(AttributeType::CERTIFICATE_TYPE, Value::Ulong(CertificateType::X_509.0))
@@ -370,9 +363,9 @@ impl Item {
             .with(AttributeType::PRIVATE, Value::Bool(false))
             .with(AttributeType::LABEL, Value::Bytes(self.label.clone()))
             .with(AttributeType::ID, Value::Bytes(self.cka_id.clone()))
-            .with(AttributeType::SUBJECT, der(&|| tbs.subject.to_der())?)
-            .with(AttributeType::ISSUER, der(&|| tbs.issuer.to_der())?)
-            .with(AttributeType::SERIAL_NUMBER, der(&|| tbs.serial_number.to_der())?)
+            .with(AttributeType::SUBJECT, part(parts.subject))
+            .with(AttributeType::ISSUER, part(parts.issuer))
+            .with(AttributeType::SERIAL_NUMBER, part(parts.serial))
             .with(AttributeType::START_DATE, Value::Bytes(x509::date(&tbs.validity.not_before)))
             .with(AttributeType::END_DATE, Value::Bytes(x509::date(&tbs.validity.not_after)))
             .with(AttributeType::VALUE, Value::Bytes(self.der.clone())))
@@ -393,13 +386,6 @@ impl Item {
             altered: Vec::new(),
         }
     }
-}
-
-fn parse(pem: &str) -> Result<(Certificate, Vec<u8>)> {
-    x509::read_certificates(pem.as_bytes())?
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::General("the new certificate cannot be read back".to_owned()))
 }
 
 fn private_keys(token: &Token) -> Vec<Arc<Object>> {

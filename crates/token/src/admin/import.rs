@@ -3,7 +3,7 @@
 use base::Secret;
 use base::digest::Hash;
 use base::private::PrivateKey;
-use model::{AttributeType, KeyType, ObjectClass, ObjectHandle, Template, Value};
+use model::{AttributeType, KeyType, MechanismType, ObjectClass, ObjectHandle, Template, Value};
 use serde::Serialize;
 
 use super::key::{NOT_ALWAYS, only_hmac};
@@ -51,6 +51,48 @@ impl WrappedKey {
     }
 }
 
+/// Digests and signatures by PSS in one.
+const PSS: [(Hash, MechanismType); 5] = [
+    (Hash::Sha1, MechanismType::SHA1_RSA_PKCS_PSS),
+    (Hash::Sha224, MechanismType::SHA224_RSA_PKCS_PSS),
+    (Hash::Sha256, MechanismType::SHA256_RSA_PKCS_PSS),
+    (Hash::Sha384, MechanismType::SHA384_RSA_PKCS_PSS),
+    (Hash::Sha512, MechanismType::SHA512_RSA_PKCS_PSS),
+];
+
+/// The one purpose of a key pair whose algorithm names it (RFC 4055, RFC 5480 2.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPurpose {
+    /// id-RSASSA-PSS: signatures by PSS, with this hash if the key is bound to one.
+    Pss(Option<Hash>),
+    /// id-RSAES-OAEP: encryption by OAEP.
+    Oaep,
+    /// id-ecDH: agreement on keys.
+    KeyAgreement,
+}
+
+impl KeyPurpose {
+    /// The attributes that say so.
+    fn usage(self) -> Vec<(AttributeType, Value)> {
+        use AttributeType as A;
+        use MechanismType as M;
+        let (mechanisms, not): (Vec<MechanismType>, &[AttributeType]) = match self {
+            Self::Pss(hash) => {
+                let digests = PSS.into_iter().filter(|(own, _)| hash.is_none_or(|hash| hash == *own));
+                // The hash of the first is a parameter, which no attribute can bind.
+                (
+                    [M::RSA_PKCS_PSS].into_iter().chain(digests.map(|(_, mechanism)| mechanism)).collect(),
+                    &[A::DECRYPT, A::UNWRAP, A::SIGN_RECOVER],
+                )
+            }
+            Self::Oaep => (vec![M::RSA_PKCS_OAEP], &[A::SIGN, A::SIGN_RECOVER]),
+            Self::KeyAgreement => (vec![M::ECDH1_DERIVE, M::ECDH1_COFACTOR_DERIVE], &[A::SIGN]),
+        };
+        let allowed = (AttributeType::ALLOWED_MECHANISMS, Value::Mechanisms(mechanisms));
+        not.iter().map(|ty| (*ty, Value::Bool(false))).chain([allowed]).collect()
+    }
+}
+
 /// What to import, and how to call it.
 #[derive(Clone, Debug)]
 pub struct ImportRequest {
@@ -68,6 +110,8 @@ pub struct ImportRequest {
     pub always_authenticate: bool,
     /// Certificates that are to be kept with it.
     pub certificates: Vec<CertificateParts>,
+    /// Of a key pair: what its algorithm says it may serve for; by default, for all.
+    pub restriction: Option<KeyPurpose>,
     /// Of an HMAC key: the one hash that it may serve with; by default, with any.
     pub hash: Option<Hash>,
 }
@@ -155,7 +199,7 @@ impl Admin {
             label: request.key_label.clone().map(String::into_bytes),
             id: request.id.clone(),
             always_authenticate: request.always_authenticate,
-            usage: Vec::new(),
+            usage: request.restriction.map(KeyPurpose::usage).unwrap_or_default(),
             also: Vec::new(),
         };
         let session = self.library.session(session.handle())?;

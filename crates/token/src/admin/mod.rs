@@ -37,7 +37,7 @@ pub use approve::{ApprovalInfo, ApproveRequest, Approver};
 pub use backup::{BackupFile, RestoreRequest};
 pub use certificate::{CertificateInfo, CertificatePlan, Issued, KeySelector, SignatureChoice, SigningKey};
 pub use export::{ExportedKey, Which};
-pub use import::{ForeignKey, ImportRequest, Imported, WrappedKey};
+pub use import::{ForeignKey, ImportRequest, Imported, KeyPurpose, WrappedKey};
 pub use key::{Algorithm, KeyInfo, KeyRequest};
 pub use link::{KeyFilePolicy, LinkRequest, TpmObject};
 pub use list::{PrimaryInfo, TokenSummary};

@@ -17,7 +17,8 @@ use crate::login::adopted;
 use crate::login::unlock::{NewPin, check_token, check_try, config_of, token_policy};
 use crate::protect::codes::{OfficerKey, TokenBinding};
 use crate::protect::policy::BoundPolicy;
-use crate::slots::token::{ChipFacts, Login, Officer, Token, TokenConfig, parent, seal_of};
+use crate::slots::chip::ChipFacts;
+use crate::slots::token::{Login, Officer, Token, TokenConfig, parent, seal_of};
 use crate::{Error, Result};
 
 const WRAPPING_KEY_LEN: usize = 32;
@@ -310,9 +311,7 @@ impl Library {
         let capabilities = match known(store)? {
             Some(row) => row.capabilities,
             None => {
-                let tpm = self.tpm()?;
-                let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
-                serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?
+                ChipFacts::ask(self.tpm()?)?.to_json()?
             }
         };
         let id = store.transaction(|store| -> Result<i64> {

@@ -190,12 +190,12 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
 /// The certificate of an authority. By the key's label and id, programs would take it for that of the key. What of it cannot be read here
 /// may be what others read.
 fn above(parts: &CertificateParts) -> Result<Draft> {
-    let name = match x509::read_certificates(&parts.value).unwrap_or_default().into_iter().next() {
-        Some((certificate, _)) => {
+    let name = match x509::decode(&parts.value) {
+        Ok(certificate) => {
             let subject = &certificate.tbs_certificate.subject;
             x509::common_name(subject).or_else(|| Some(subject.to_string()))
         }
-        None => parts.common_name.clone(),
+        Err(_) => parts.common_name.clone(),
     };
     let look = Look { label: name.map(String::into_bytes), ..Look::default() };
     certificate(parts, &x509::identifier(&parts.public_key), &look)

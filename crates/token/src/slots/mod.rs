@@ -1,5 +1,6 @@
 //! slots
 
+pub(crate) mod chip;
 pub(crate) mod profile;
 pub(crate) mod session;
 pub(crate) mod token;

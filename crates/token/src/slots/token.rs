@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base::Secret;
-use base::curve::Curve;
-use model::{KeyKind, MECHANISMS, MechanismRow, MechanismType, Ops, SessionHandle, SlotId, flags};
+use model::{KeyKind, MECHANISMS, MechanismType, Ops, SessionHandle, SlotId, flags};
 use model::{ObjectHandle, Scheme};
 use serde::{Deserialize, Serialize};
 use store::{PinRow, PrimaryRow, Store, TokenRow};
@@ -18,6 +17,7 @@ use crate::login::pins::NO_PIN;
 use crate::login::unlock::vouches;
 use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
 use crate::protect::codes::{OfficerKey, TokenKeys};
+use crate::slots::chip::ChipFacts;
 use crate::{Error, Result};
 
 /// Objects of a token as the store had them at one moment.
@@ -85,49 +85,9 @@ impl PinState {
     }
 }
 
-/// What was read from the TPM once, when its primary was entered into the store.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ChipFacts {
-    pub(crate) capabilities: tpm::Capabilities,
-    /// Sizes of RSA keys that the TPM makes, in bits, ascending.
-    pub(crate) rsa_bits: Vec<u16>,
-}
-
-impl ChipFacts {
-    pub(crate) fn curves(&self) -> impl Iterator<Item = Curve> {
-        Curve::ALL.into_iter().filter(|curve| self.capabilities.has_curve(*curve))
-    }
-
-    /// Can this TPM do what the row needs?
-    pub(crate) fn can(&self, row: &MechanismRow) -> bool {
-        match row.key {
-            // What has no key, and secret keys that are session objects, need no TPM.
-            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => true,
-            KeyKind::Rsa => !self.rsa_bits.is_empty(),
-            KeyKind::Ec => self.curves().next().is_some(),
-        }
-    }
-
-    fn key_sizes(&self, kind: KeyKind) -> (u64, u64) {
-        let range = |sizes: &mut dyn Iterator<Item = u64>| {
-            sizes.fold(None, |range: Option<(u64, u64)>, size| {
-                Some(range.map_or((size, size), |(low, high)| (low.min(size), high.max(size))))
-            })
-        };
-        match kind {
-            KeyKind::None => None,
-            KeyKind::Aes => return (16, 32),
-            KeyKind::Secret | KeyKind::Hkdf => return (1, MAX_SECRET_LEN),
-            KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
-            KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
-        }
-        .unwrap_or((0, 0))
-    }
-}
-
 impl Token {
     pub(crate) fn load(store: &Store, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
-        let chip: ChipFacts = serde_json::from_str(&primary.capabilities)
+        let chip = ChipFacts::parse(&primary.capabilities)
             .map_err(|error| Error::Store(format!("primary {} in the store: {error}", primary.id)))?;
         let parent = parent(primary)?;
         if parent.name().as_bytes() != primary.name.as_slice() {
@@ -382,18 +342,22 @@ impl Token {
     }
 
     pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
-        MECHANISMS.iter().filter(|row| self.chip.can(row)).map(|row| row.ty).collect()
+        MECHANISMS.iter().filter(|row| !self.chip.ops(row).is_empty()).map(|row| row.ty).collect()
     }
 
     pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {
-        let row = ty.row().filter(|row| self.chip.can(row)).ok_or(Error::MechanismInvalid)?;
+        let row = ty.row().ok_or(Error::MechanismInvalid)?;
+        let ops = self.chip.ops(row);
+        if ops.is_empty() {
+            return Err(Error::MechanismInvalid);
+        }
         let (mut min_key_size, mut max_key_size) = self.chip.key_sizes(row.key);
         if row.ty == MechanismType::GENERIC_SECRET_KEY_GEN {
             // Alone among the mechanisms of secret keys it tells bits (PKCS#11 mechanisms v3.1 2.6.2).
             (min_key_size, max_key_size) = (min_key_size * 8, max_key_size * 8);
         }
-        let mut bits = row.ops.bits();
-        if row.ops.intersects(Ops::SIGN | Ops::DECRYPT | Ops::GENERATE_KEY_PAIR) {
+        let mut bits = ops.bits();
+        if ops.intersects(Ops::SIGN | Ops::DECRYPT | Ops::GENERATE_KEY_PAIR) {
             bits |= flags::CKF_HW;
         }
         if row.key == KeyKind::Ec {

@@ -9,9 +9,10 @@ mod verify;
 
 use std::time::{Duration, SystemTime};
 
+use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
 use x509_cert::attr::Attributes;
-use x509_cert::certificate::{Certificate, TbsCertificate, Version};
+use x509_cert::certificate::{Certificate as StrictCertificate, CertificateInner, Raw, TbsCertificate, Version};
 use x509_cert::der::asn1::{BitString, GeneralizedTime, UtcTime};
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::pem::{self, LineEnding};
@@ -112,40 +113,20 @@ pub(crate) fn self_signed(
         extensions: Some(extensions),
     };
     let signature = sign(&tbs_certificate.to_der().map_err(unencodable)?)?;
-    let certificate =
-        Certificate { tbs_certificate, signature_algorithm: algorithm.identifier()?, signature: bits(&signature)? };
+    let certificate = StrictCertificate {
+        tbs_certificate,
+        signature_algorithm: algorithm.identifier()?,
+        signature: bits(&signature)?,
+    };
     certificate.to_der().map_err(unencodable)
 }
 
-/// The certificates of a file, in its order: PEM, with anything between them, or one in DER.
-pub(crate) fn read_certificates(bytes: &[u8]) -> Result<Vec<(Certificate, Vec<u8>)>> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    let unreadable = |why: &dyn std::fmt::Display| Error::General(format!("this is no certificate: {why}"));
-    if bytes.first() == Some(&0x30) {
-        let certificate = Certificate::from_der(bytes).map_err(|error| unreadable(&error))?;
-        return Ok(vec![(certificate, bytes.to_vec())]);
-    }
-    let text = String::from_utf8_lossy(bytes);
-    let mut found = Vec::new();
-    let mut rest: &str = &text;
-    while let Some((_, from)) = rest.split_once(BEGIN) {
-        let (body, after) = from.split_once(END).ok_or_else(|| unreadable(&"its end is missing"))?;
-        let pem = rewrapped(BEGIN, body, END);
-        // What is stored is what came: its signature is over these bytes, however they are encoded.
-        let (_, der) = pem::decode_vec(pem.as_bytes()).map_err(|error| unreadable(&error))?;
-        let certificate = Certificate::from_der(&der).map_err(|error| unreadable(&error))?;
-        found.push((certificate, der));
-        rest = after;
-    }
-    if found.is_empty() { Err(unreadable(&"it is neither PEM nor DER")) } else { Ok(found) }
-}
+/// A certificate as it came: what is only passed on need not keep to RFC 5280, and real ones have serial numbers longer than it allows.
+pub(crate) type Certificate = CertificateInner<Raw>;
 
-/// PEM with lines of 64 characters, which is all that a strict reader takes; mail and editors leave others.
-fn rewrapped(begin: &str, body: &str, end: &str) -> String {
-    let digits: Vec<char> = body.chars().filter(|c| !c.is_whitespace()).collect();
-    let body: String = digits.chunks(64).flat_map(|line| line.iter().copied().chain(['\n'])).collect();
-    format!("{begin}\n{body}{end}\n")
+/// A certificate in DER.
+pub(crate) fn decode(der: &[u8]) -> Result<Certificate> {
+    Certificate::from_der(der).map_err(|error| Error::General(format!("this is no certificate: {error}")))
 }
 
 /// The PEM of a certificate.
@@ -178,17 +159,27 @@ pub(crate) fn days_left(der: &[u8]) -> Option<i64> {
     Some((seconds(end)? - seconds(now)?).div_euclid(24 * 60 * 60))
 }
 
-/// The key that a certificate is for, as in a SubjectPublicKeyInfo; for keys that are not known here, none.
+/// Is a certificate for this key? Keys are compared, and not how they are written.
 pub(crate) fn is_for(certificate: &Certificate, key: &PublicKey) -> bool {
-    public_key_info(key).is_ok_and(|info| {
-        info.subject_public_key == certificate.tbs_certificate.subject_public_key_info.subject_public_key
-    })
+    is_key(&certificate.tbs_certificate.subject_public_key_info, key)
 }
 
 /// Is a SubjectPublicKeyInfo in DER that of the key?
 pub(crate) fn is_of(info: &[u8], key: &PublicKey) -> bool {
-    let found = SubjectPublicKeyInfoOwned::from_der(info);
-    found.is_ok_and(|found| public_key_info(key).is_ok_and(|own| own.subject_public_key == found.subject_public_key))
+    SubjectPublicKeyInfoOwned::from_der(info).is_ok_and(|found| is_key(&found, key))
+}
+
+fn is_key(info: &SubjectPublicKeyInfoOwned, key: &PublicKey) -> bool {
+    public_key_info(key).is_ok_and(|own| key_bits(info) == key_bits(&own))
+}
+
+/// What a SubjectPublicKeyInfo says the key is: a point on a curve uncompressed, anything else as it stands there.
+pub(crate) fn key_bits(info: &SubjectPublicKeyInfoOwned) -> Vec<u8> {
+    let bits = info.subject_public_key.raw_bytes();
+    let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.to_der().ok());
+    let curve = curve.and_then(|parameters| Curve::from_ec_params(&parameters));
+    let point = curve.and_then(|curve| EcPublic::from_point(curve, bits).ok());
+    point.map_or_else(|| bits.to_vec(), |point| point.point())
 }
 
 fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned> {
@@ -253,7 +244,7 @@ mod tests {
 
     /// Of a key that exists, by a signature that does not.
     fn certificate() -> Vec<u8> {
-        let g = base::curve::EcPublic::of_private(base::curve::Curve::P256, &base::Secret::new(vec![1])).unwrap();
+        let g = EcPublic::of_private(Curve::P256, &base::Secret::new(vec![1])).unwrap();
         let key = PublicKey::Ec(g);
         let profile = Profile {
             subject: "CN=x,O=y".parse().unwrap(),
@@ -265,44 +256,25 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_read_as_they_were_made() {
-        let der = certificate();
-        let pem = to_pem(&der).unwrap();
-        for text in [pem.clone(), pem.replace('\n', "\r\n"), format!("before\n{pem}after"), pem.replace('\n', " \n ")] {
-            let found = read_certificates(text.as_bytes()).unwrap();
-            assert_eq!(found.len(), 1);
-            assert_eq!(found[0].1, der, "{text}");
-        }
-        assert_eq!(read_certificates(&der).unwrap()[0].1, der);
-        assert_eq!(read_certificates([pem.clone(), pem].concat().as_bytes()).unwrap().len(), 2);
-    }
-
-    #[test]
     fn no_bytes_are_too_strange() {
         let der = certificate();
+        assert!(decode(&der).is_ok());
         for len in 0..der.len() {
-            let _ = read_certificates(&der[..len]);
+            let _ = decode(&der[..len]);
         }
         for at in 0..der.len() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut other = der.clone();
                 other[at] ^= flip;
-                let _ = read_certificates(&other);
+                let _ = decode(&other);
             }
         }
     }
 
     #[test]
     fn what_is_no_certificate_is_said_to_be_none() {
-        for bytes in [
-            &b""[..],
-            b"hello",
-            b"0\x03\x02\x01\x01",
-            b"-----BEGIN CERTIFICATE-----\nAAAA",
-            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
-            b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----",
-        ] {
-            assert!(matches!(read_certificates(bytes), Err(Error::General(_))), "{bytes:?}");
+        for bytes in [&b""[..], b"hello", b"0\x03\x02\x01\x01", b"-----BEGIN CERTIFICATE-----\nAAAA"] {
+            assert!(matches!(decode(bytes), Err(Error::General(_))), "{bytes:?}");
         }
     }
 }

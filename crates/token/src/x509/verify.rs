@@ -8,11 +8,11 @@ use base::digest::Hash;
 use base::pad::{pkcs1_sign_check, pss_verify};
 use base::rsa::RsaPublic;
 use pkcs1::RsaPssParams;
-use x509_cert::certificate::Certificate;
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
+use super::Certificate;
 use crate::public_key::PublicKey;
 
 const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";

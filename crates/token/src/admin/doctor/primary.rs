@@ -5,7 +5,8 @@ use std::path::Path;
 use store::{OpenMode, PrimaryRow, Store};
 
 use super::{Examination, Report};
-use crate::slots::token::{ChipFacts, parent};
+use crate::slots::chip::ChipFacts;
+use crate::slots::token::parent;
 
 /// What is known of a primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,24 +114,25 @@ fn repair(
 
 /// What the TPM can do was asked once; other firmware may do more, or less.
 fn examine_facts(report: &mut Report, file: &Path, row: &PrimaryRow, examination: &Examination, tpm: &tpm::Tpm) {
-    let known = serde_json::from_str::<ChipFacts>(&row.capabilities).ok();
+    let known = ChipFacts::parse(&row.capabilities).ok();
     let Ok(capabilities) = tpm.capabilities() else { return };
-    if known.is_some_and(|known| known.capabilities == capabilities) {
+    let is_current = known.as_ref().is_some_and(|known| known.capabilities == capabilities);
+    if is_current && known.is_some_and(|known| known.is_complete()) {
         return;
     }
     let subject = "firmware";
     if !examination.repair {
         report.warn(
             subject,
-            format!("what the store knows of the TPM (primary {}) is of another firmware", row.id),
+            match is_current {
+                true => format!("the store does not know all that there is to know of the TPM (primary {})", row.id),
+                false => format!("what the store knows of the TPM (primary {}) is of another firmware", row.id),
+            },
             "`ptool doctor --repair` asks it anew.",
         );
         return;
     }
-    let renewed = tpm.rsa_sizes().map_err(crate::Error::from).and_then(|rsa_bits| {
-        let facts = ChipFacts { capabilities, rsa_bits };
-        serde_json::to_string(&facts).map_err(|error| crate::Error::General(error.to_string()))
-    });
+    let renewed = ChipFacts::ask_more(tpm, capabilities).and_then(|facts| facts.to_json());
     let written =
         renewed.and_then(|facts| Ok(Store::open(file, OpenMode::ReadWrite)?.set_capabilities(row.id, &facts)?));
     match written {

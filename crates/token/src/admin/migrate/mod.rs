@@ -25,7 +25,8 @@ use crate::library::Library;
 use crate::login::adopted::ONCE;
 use crate::login::pins::template_of;
 use crate::object::hex;
-use crate::slots::token::{ChipFacts, TokenConfig};
+use crate::slots::chip::ChipFacts;
+use crate::slots::token::TokenConfig;
 use crate::{Error, Result};
 
 /// Under these names that software keeps the store while it brings it to another version.
@@ -414,9 +415,7 @@ fn enter(library: &Library, primaries: &BTreeMap<i64, primary::Found>, arrivals:
     let capabilities = if wanted.values().all(|primary| names.iter().any(|name| name == primary.name().as_bytes())) {
         String::new()
     } else {
-        let tpm = library.tpm()?;
-        let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
-        serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?
+        ChipFacts::ask(library.tpm()?)?.to_json()?
     };
     let config = TokenConfig::adopted().to_json()?;
     store.transaction(|store| -> Result<()> {
