@@ -244,6 +244,7 @@ impl Admin {
 
     /// Brings a key in clear into the TPM.
     fn arrival_of(&self, token: &Token, session: &AdminSession<'_>, material: &tpm::KeyMaterial) -> Result<Arrival> {
+        token.chip.check_material(material)?;
         let policy = self.library.session(session.handle())?.policy_of_new_keys();
         let auth = policy::new_auth(policy.as_deref())?;
         let wrapped = self.library.tpm()?.import_key(&token.primary, material, &auth, policy::of_tpm(&policy))?;

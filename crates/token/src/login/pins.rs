@@ -310,9 +310,7 @@ impl Library {
         // Before the transaction, in which others cannot write.
         let capabilities = match known(store)? {
             Some(row) => row.capabilities,
-            None => {
-                ChipFacts::ask(self.tpm()?)?.to_json()?
-            }
+            None => ChipFacts::ask(self.tpm()?)?.to_json()?,
         };
         let id = store.transaction(|store| -> Result<i64> {
             let Some(row) = known(store)? else {

@@ -13,6 +13,7 @@ mod message_iv;
 mod message_sign;
 mod plan;
 mod recover;
+mod rsa;
 mod secret;
 mod sign;
 mod state;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tpm::{CipherModes, RsaWays};
 
 use super::token::MAX_SECRET_LEN;
+use crate::public_key::PublicKey;
 use crate::{Error, Result};
 
 /// What was read from the TPM once, when its primary was entered into the store.
@@ -85,10 +86,35 @@ impl ChipFacts {
         self.cipher_modes().any() && self.aes_bits.as_ref().is_none_or(|sizes| sizes.contains(&bits))
     }
 
+    /// Does this TPM make such keys? Then it may have one that was made elsewhere.
+    pub(crate) fn check_material(&self, material: &tpm::KeyMaterial) -> Result<()> {
+        let is_there = match material {
+            tpm::KeyMaterial::Rsa { n, e, .. } => match base::rsa::RsaPublic::new(n, e) {
+                Ok(key) => self.rsa_bits.iter().any(|bits| usize::from(*bits) == key.modulus_bits()),
+                // What is no key is refused as such.
+                Err(_) => true,
+            },
+            tpm::KeyMaterial::Ecc { curve, .. } if !self.capabilities.has_curve(*curve) => {
+                return Err(Error::CurveNotSupported);
+            }
+            tpm::KeyMaterial::Aes { key } => u16::try_from(key.len() * 8).is_ok_and(|bits| self.can_aes(bits)),
+            _ => true,
+        };
+        if is_there { Ok(()) } else { Err(Error::KeySizeRange) }
+    }
+
     /// Is there a hash whose digests TPM2_Sign takes, and that holds what ECDSA signs of `digest` with a key on this curve?
     pub(crate) fn can_ecdsa(&self, curve: Curve, digest: Hash) -> bool {
         let len = digest.len().min(curve.field_len());
         Hash::ALL.into_iter().any(|hash| self.capabilities.has_hash(hash) && hash.len() >= len)
+    }
+
+    /// Does this TPM sign digests of a hash with such a key?
+    pub(crate) fn can_sign(&self, key: &PublicKey, hash: Hash) -> bool {
+        match key {
+            PublicKey::Ec(key) => self.can_ecdsa(key.curve(), hash),
+            PublicKey::Rsa(_) => self.strict_rsa().is_none_or(|ways| ways.can_ssa(hash)),
+        }
     }
 
     /// What this TPM can do of the row: nothing of one whose private or secret half it cannot do at all.
