@@ -1,7 +1,7 @@
 //! Fixtures for tests that need a TPM: everything here is made for one test and gone with it.
 //!
 //! - [`SwTpm`]: one `swtpm` process with its own state directory and its own sockets.
-//! - [`Proxy`]: stands in front of a TPM, counts what it is asked, and injects [`Fault`]s.
+//! - [`Proxy`]: stands in front of a TPM, counts what it is asked, injects [`Fault`]s, and lets a test act as an interposer.
 //! - [`ResourceManager`]: what the kernel does behind `/dev/tpmrm0`, for many clients at once.
 //! - [`leftovers`]: what a TPM still holds.
 //!
@@ -20,6 +20,7 @@
 
 mod commands;
 mod fault;
+mod interposer;
 mod keeper;
 mod leftovers;
 mod pcr;
@@ -32,6 +33,7 @@ mod wire;
 
 pub use commands::{Command, Commands, NO_RESPONSE, command_code, command_name};
 pub use fault::{ANY, Fault};
+pub use interposer::{Upstream, raw_command};
 pub use leftovers::{Leftovers, leftovers};
 pub use pcr::pcr_extend;
 pub use proxy::Proxy;

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::commands::{Command, Commands, NO_RESPONSE, command_name};
 use crate::fault::{Fault, take};
+use crate::interposer::{Interposer, Upstream};
 use crate::server::{Entry, Server};
 use crate::swtpm::SwTpm;
 use crate::wire::{be32, read_frame, refusal};
@@ -25,7 +26,10 @@ pub struct Proxy {
 }
 
 #[derive(Debug, Default)]
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    interposer: Mutex<Option<Interposer>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -93,6 +97,18 @@ impl Proxy {
         self.shared.lock().faults.clear();
     }
 
+    /// From now on every command that no fault meets goes to `act`, in the place of the TPM: what it gives is what the client
+    /// gets. It may ask the TPM what it likes. One command at a time, whatever the number of connections.
+    pub fn interpose(&self, act: impl FnMut(&[u8], &mut Upstream<'_>) -> Vec<u8> + Send + 'static) {
+        let mut interposer = self.shared.interposer.lock().unwrap_or_else(PoisonError::into_inner);
+        *interposer = Some(Interposer(Box::new(act)));
+    }
+
+    /// Ends what [`Proxy::interpose`] began.
+    pub fn stand_aside(&self) {
+        *self.shared.interposer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// From now on each command takes so much longer.
     pub fn delay(&self, delay: Duration) {
         self.shared.lock().delay = delay;
@@ -121,7 +137,7 @@ enum Next {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self, mut client: TcpStream, mut entry: Entry, upstream: u16) {
@@ -184,8 +200,18 @@ impl Shared {
             _ => {}
         }
 
-        tpm.write_all(&command)?;
-        let Some(mut response) = read_frame(tpm)? else {
+        let interposed = match (&fault, &mut *self.interposer.lock().unwrap_or_else(PoisonError::into_inner)) {
+            (None, Some(Interposer(act))) => Some(act(&command, &mut Upstream(tpm))),
+            _ => None,
+        };
+        let answer = match interposed {
+            Some(response) => Some(response),
+            None => {
+                tpm.write_all(&command)?;
+                read_frame(tpm)?
+            }
+        };
+        let Some(mut response) = answer else {
             count(NO_RESPONSE, 0);
             return Ok(Next::Closed);
         };

@@ -256,7 +256,7 @@ impl Tpm {
     }
 
     /// Replaces the user's authorisation value, knowing the security officer's. Returns the new TPM2B_PRIVATE. `policy` is the one
-    /// the object was made with; it need not be met. Ten commands.
+    /// the object was made with; it need not be met. Eleven commands.
     pub fn reset_user_auth(
         &self,
         primary: &Primary,

@@ -127,7 +127,7 @@ fn making_things() {
     tpm.reset_user_auth(&primary, &user, &so, None, &so_auth, &secret(5)).unwrap();
     assert_sent(
         &proxy.mark(),
-        "StartAuthSession Load Load StartAuthSession PolicySecret PolicyCommandCode PolicyOR ObjectChangeAuth \
+        "StartAuthSession Load Load StartAuthSession GetRandom PolicySecret PolicyCommandCode PolicyOR ObjectChangeAuth \
          FlushContext FlushContext",
     );
     tpm.release();

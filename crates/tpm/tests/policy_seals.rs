@@ -162,7 +162,7 @@ fn a_login_by_policy_is_seven_commands() {
     tpm.reset_user_auth(&sealed.primary, &sealed.user, &sealed.so, Some(&sealed.policy), &secret(1), &pin).unwrap();
     assert_sent(
         &proxy.mark(),
-        "StartAuthSession Load Load StartAuthSession PolicySecret PolicyCommandCode PolicyOR ObjectChangeAuth \
+        "StartAuthSession Load Load StartAuthSession GetRandom PolicySecret PolicyCommandCode PolicyOR ObjectChangeAuth \
          FlushContext FlushContext",
     );
     tpm.release();

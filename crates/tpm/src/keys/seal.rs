@@ -340,9 +340,14 @@ pub(crate) fn change_user_auth(
     })
 }
 
-/// By the policy that asks for the security officer: StartAuthSession, Load, Load, StartAuthSession, PolicySecret,
+/// By the policy that asks for the security officer: StartAuthSession, Load, Load, StartAuthSession, GetRandom, PolicySecret,
 /// PolicyCommandCode, PolicyOR, ObjectChangeAuth, FlushContext, FlushContext. The authorisation value that is replaced is unknown,
 /// and would belong to the encryption key of the policy session: the new one is therefore encrypted by the other session.
+///
+/// Nothing of that policy speaks of what the command does. A session of which only the TPM and we know the key is what ties the
+/// officer's word to our command; that it is such a session, and not one that somebody put in its place, it proves before the word
+/// is given (GetRandom), and the word names the nonce it has since. A hash of the command's parameters in the word (cpHash) would not do: they are
+/// encrypted when they are hashed, and whoever repeats them without the session that encrypts knows the value they then are.
 pub(crate) fn reset_user_auth(
     connection: &mut Connection,
     primary: &Primary,
@@ -368,8 +373,9 @@ pub(crate) fn reset_user_auth(
             user_name,
             protection.session.as_mut(),
         )?;
-        let policy_session = connection.start_policy()?;
-        connection.with_temporary(Protection::new(policy_session), |connection, by_policy| {
+        let by_policy = policy_protection(connection, primary)?;
+        connection.with_temporary(by_policy, |connection, by_policy| {
+            prove(connection, by_policy)?;
             let entity = Entity { name: so_name, auth: so_auth };
             let proof = SecretProof { handle: &so_handle, entity, protection: &mut *protection };
             choice.satisfy(connection, by_policy, Some(proof))?;
@@ -386,6 +392,15 @@ pub(crate) fn reset_user_auth(
             }
         })
     })
+}
+
+/// The session, if it has a key, shows that the TPM has the same; its nonce is then one that no other session ever has. GetRandom.
+fn prove(connection: &mut Connection, protection: &mut Protection) -> Result<()> {
+    let keep = protection.keep;
+    let Some(session) = protection.session.as_mut().filter(|session| session.has_key()) else { return Ok(()) };
+    let command = connection.command(cc::GET_RANDOM, Vec::new(), Writer::new().u16(1))?;
+    let proof = SessionUse { session, entity: None, keep, decrypt: false, encrypt: true };
+    connection.execute(&command, &mut [Authorization::Session(proof)]).map(drop)
 }
 
 fn object_change_auth(connection: &mut Connection, primary: &Primary, object: Handle, new: &Secret) -> Result<Command> {

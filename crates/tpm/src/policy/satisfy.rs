@@ -233,8 +233,10 @@ impl<'a> Choice<'a> {
             connection.execute(&command, &mut [])?;
         }
         session.kind = Kind::POLICY;
+        // A word given for a session with a key is for that session alone, whatever stands at its handle by then.
+        let nonce = if session.has_key() { session.nonce_tpm.clone() } else { Vec::new() };
         for action in &self.chosen.actions {
-            let result = run(connection, &handle, action, secret.as_mut());
+            let result = run(connection, &handle, &nonce, action, secret.as_mut());
             if let Err((failure, error)) = result {
                 self.failure = failure;
                 return Err(error);
@@ -357,6 +359,7 @@ fn read_banks(connection: &mut Connection, plans: &Plans<'_>) -> Result<Banks> {
 fn run(
     connection: &mut Connection,
     session: &Handle,
+    nonce: &[u8],
     action: &Action<'_>,
     secret: Option<&mut SecretProof<'_>>,
 ) -> std::result::Result<(), (Option<Failure>, Error)> {
@@ -368,7 +371,7 @@ fn run(
         }
         Action::Secret => {
             let proof = secret.ok_or(plain(Error::Invalid("the policy needs another object's authorisation")))?;
-            return prove_secret(connection, session, proof).map_err(plain);
+            return prove_secret(connection, session, nonce, proof).map_err(plain);
         }
         Action::AuthValue => Writer::new(),
         Action::CommandCode(code) => Writer::new().u32(*code),
@@ -461,9 +464,14 @@ fn check_limit(
     })
 }
 
-fn prove_secret(connection: &mut Connection, session: &Handle, proof: &mut SecretProof<'_>) -> Result<()> {
+fn prove_secret(
+    connection: &mut Connection,
+    session: &Handle,
+    nonce: &[u8],
+    proof: &mut SecretProof<'_>,
+) -> Result<()> {
     // nonceTPM, cpHashA, policyRef, expiration
-    let parameters = Writer::new().tpm2b(&[]).tpm2b(&[]).tpm2b(&[]).u32(0);
+    let parameters = Writer::new().tpm2b(nonce).tpm2b(&[]).tpm2b(&[]).u32(0);
     let handles = vec![proof.handle.clone(), session.clone()];
     let command = connection.command(cc::POLICY_SECRET, handles, parameters)?;
     let authorization = proof.protection.authorize(proof.entity, false, false);
