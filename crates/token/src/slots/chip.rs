@@ -14,10 +14,11 @@ use crate::{Error, Result};
 
 /// What was read from the TPM once, when its primary was entered into the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ChipFacts {
-    pub(crate) capabilities: tpm::Capabilities,
+pub struct ChipFacts {
+    /// What the TPM says of itself.
+    pub capabilities: tpm::Capabilities,
     /// Sizes of RSA keys that the TPM makes, in bits, ascending.
-    pub(crate) rsa_bits: Vec<u16>,
+    pub rsa_bits: Vec<u16>,
     /// The same of AES keys; nothing in stores from before it was asked.
     #[serde(default)]
     aes_bits: Option<Vec<u16>>,
@@ -31,25 +32,40 @@ pub(crate) struct ChipFacts {
 
 impl ChipFacts {
     /// Asks and tries. 14 TPM commands; more on a TPM that refuses raw RSA, or cannot be asked for sizes.
-    pub(crate) fn ask(tpm: &tpm::Tpm) -> Result<Self> {
+    ///
+    /// # Errors
+    /// What the TPM may answer.
+    pub fn of(tpm: &tpm::Tpm) -> Result<Self> {
         let capabilities = tpm.capabilities()?;
-        Self::ask_more(tpm, capabilities)
+        Self::of_more(tpm, capabilities)
     }
 
     /// The same but for the capabilities.
-    pub(crate) fn ask_more(tpm: &tpm::Tpm, capabilities: tpm::Capabilities) -> Result<Self> {
+    ///
+    /// # Errors
+    /// What the TPM may answer.
+    pub fn of_more(tpm: &tpm::Tpm, capabilities: tpm::Capabilities) -> Result<Self> {
         let rsa_bits = tpm.rsa_sizes()?;
         let aes_bits = Some(tpm.aes_sizes()?);
         let rsa = if rsa_bits.contains(&2048) { tpm.rsa_ways(&capabilities)? } else { None };
         Ok(Self { capabilities, rsa_bits, aes_bits, rsa, learned: OnceLock::new() })
     }
 
-    pub(crate) fn parse(text: &str) -> serde_json::Result<Self> {
+    /// What the store has kept; `None` for what makes no sense.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::read(text).ok()
+    }
+
+    pub(crate) fn read(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text)
     }
 
     /// As the store keeps it.
-    pub(crate) fn to_json(&self) -> Result<String> {
+    ///
+    /// # Errors
+    /// [`Error::General`] if it cannot be written.
+    pub fn to_json(&self) -> Result<String> {
         let mut facts = self.clone();
         if let Some(ways) = self.learned.get() {
             facts.rsa = Some(ways.clone());
@@ -58,7 +74,8 @@ impl ChipFacts {
     }
 
     /// Was everything asked that is asked today?
-    pub(crate) fn is_complete(&self) -> bool {
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
         self.aes_bits.is_some() && (self.rsa.is_some() || !self.rsa_bits.contains(&2048))
     }
 

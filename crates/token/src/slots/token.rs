@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base::Secret;
+use base::digest::Hash;
 use model::{KeyKind, MECHANISMS, MechanismType, Ops, SessionHandle, SlotId, flags};
 use model::{ObjectHandle, Scheme};
 use serde::{Deserialize, Serialize};
@@ -17,18 +18,22 @@ use crate::login::pins::NO_PIN;
 use crate::login::unlock::vouches;
 use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
 use crate::protect::codes::{OfficerKey, TokenKeys};
+use crate::public_key::PublicKey;
 use crate::slots::chip::ChipFacts;
 use crate::{Error, Result};
 
 /// Objects of a token as the store had them at one moment.
-pub(crate) type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
+pub type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
 
 /// A token. Lives as long as the store has it; sessions hold it too.
 #[derive(Debug)]
-pub(crate) struct Token {
-    pub(crate) id: i64,
-    pub(crate) slot: SlotId,
-    pub(crate) primary: tpm::Primary,
+pub struct Token {
+    /// Its number in the store.
+    pub id: i64,
+    /// Its slot.
+    pub slot: SlotId,
+    /// The primary that its objects hang on, but for linked ones.
+    pub primary: tpm::Primary,
     pub(crate) chip: ChipFacts,
     row: RwLock<TokenRow>,
     catalog: RwLock<Arc<Catalog>>,
@@ -87,9 +92,9 @@ impl PinState {
 
 impl Token {
     pub(crate) fn load(store: &Store, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
-        let chip = ChipFacts::parse(&primary.capabilities)
+        let chip = ChipFacts::read(&primary.capabilities)
             .map_err(|error| Error::Store(format!("primary {} in the store: {error}", primary.id)))?;
-        let parent = parent(primary)?;
+        let parent = primary_of(primary)?;
         if parent.name().as_bytes() != primary.name.as_slice() {
             return Err(Error::Tampered(format!(
                 "primary {} in the store: its name is not that of its public area",
@@ -195,7 +200,9 @@ impl Token {
         seals.chain(keys.values().filter_map(|object| object.key.as_ref().map(|key| key.name.clone()))).collect()
     }
 
-    pub(crate) fn row(&self) -> TokenRow {
+    /// What the store says of it, as the last look saw it.
+    #[must_use]
+    pub fn row(&self) -> TokenRow {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -204,7 +211,9 @@ impl Token {
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
     }
 
-    pub(crate) fn login_required(&self) -> bool {
+    /// Does the user have a PIN?
+    #[must_use]
+    pub fn login_required(&self) -> bool {
         self.row.read().unwrap_or_else(PoisonError::into_inner).login_required
     }
 
@@ -258,7 +267,8 @@ impl Token {
     }
 
     /// The object with this handle, if the caller may know of it.
-    pub(crate) fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
+    #[must_use]
+    pub fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
         if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
             return self.profiles().into_iter().find(|profile| profile.handle == handle);
         }
@@ -272,7 +282,8 @@ impl Token {
     }
 
     /// Every object that the caller may know of, by handle.
-    pub(crate) fn objects(&self) -> Vec<Arc<Object>> {
+    #[must_use]
+    pub fn objects(&self) -> Vec<Arc<Object>> {
         let login = self.login();
         let session = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.catalog().values().chain(session.values()).filter(|object| self.serves(object, &login)).cloned().collect()
@@ -300,11 +311,13 @@ impl Token {
         *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
     }
 
-    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+    /// Its objects in the store, by handle, whoever is logged in and whether their rows are genuine or not: [`Token::object`] tells that.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
         Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn info(&self, sessions: (u64, u64), read_only: bool) -> TokenInfo {
+    pub(crate) fn info(&self, sessions: (u64, u64), max_sessions: u64, read_only: bool) -> TokenInfo {
         let row = self.row();
         let chip = &self.chip.capabilities;
         let mut bits = flags::CKF_RNG | flags::CKF_TOKEN_INITIALIZED;
@@ -332,6 +345,7 @@ impl Token {
             model: if chip.vendor.is_empty() { "TPM 2.0".to_owned() } else { chip.vendor.clone() },
             serial: row.serial,
             flags: bits,
+            max_sessions,
             sessions: sessions.0,
             rw_sessions: sessions.1,
             min_pin_len: if row.login_required { MIN_PIN_LEN } else { 0 },
@@ -339,6 +353,12 @@ impl Token {
             hardware_version: version(chip.revision / 100, chip.revision % 100),
             firmware_version: version(chip.firmware[0] >> 16, chip.firmware[0] & 0xffff),
         }
+    }
+
+    /// Does its TPM sign digests of a hash with such a key?
+    #[must_use]
+    pub fn can_sign(&self, key: &PublicKey, hash: Hash) -> bool {
+        self.chip.can_sign(key, hash)
     }
 
     pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
@@ -408,12 +428,16 @@ impl TokenConfig {
 }
 
 /// The TPM object behind a PIN.
-pub(crate) fn seal_of(pin: &PinRow) -> tpm::Wrapped {
+#[must_use]
+pub fn seal_of(pin: &PinRow) -> tpm::Wrapped {
     tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
 }
 
 /// The primary of a row, with its auth value.
-pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
+///
+/// # Errors
+/// [`Error::DeviceError`] if its public area makes no sense.
+pub fn primary_of(row: &PrimaryRow) -> Result<tpm::Primary> {
     let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
     let template = match row.template {
         store::Template::Srk => tpm::PrimaryTemplate::Srk,
