@@ -17,7 +17,8 @@ use crate::slots::session::Session;
 use crate::slots::token::{Login, Officer, PinState, Token, TokenConfig, seal_of};
 use crate::{Error, Result};
 
-/// PBKDF2 iterations for new PINs. The TPM's dictionary-attack protection is the real guard of a PIN.
+/// PBKDF2 iterations for new PINs: with one it is HMAC-SHA256 of salt and block number under the PIN. The guard of a PIN is the
+/// TPM's dictionary-attack protection: more of them slow nobody down who has the TPM. Rows say their own number.
 const ITERATIONS: u32 = 10_000;
 /// More than anybody would store: an altered row must not keep a process busy.
 const MOST_ITERATIONS: u32 = 10_000_000;
@@ -212,7 +213,8 @@ impl Library {
             policy: tpm::PolicyUse { policy: policy.policy(), approvals: &approvals },
             so_name,
         });
-        tpm.claim(token.tpm_names());
+        tpm.claim(token.seal_names());
+        tpm.claim_keys(token.id, token.shelf().names());
         let result = tpm.unseal(&token.primary, &seal_of(seal), &adopted::auth_of(pin, seal), policy);
         let mut pins = token.pins();
         let failed = match user {

@@ -224,7 +224,7 @@ impl Library {
     pub fn digest_key(&self, session: SessionHandle, key: ObjectHandle) -> Result<()> {
         let handle = session;
         let session = self.session(session)?;
-        let key = session.token.object(key).ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
         if key.class() != ObjectClass::SECRET_KEY {
             return Err(Error::KeyIndigestible);
         }

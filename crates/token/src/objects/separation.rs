@@ -57,13 +57,19 @@ pub(crate) fn may_sign(key: &Object, row: &MechanismRow) -> bool {
 }
 
 /// May this key wrap that one?
-pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> bool {
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> Result<bool> {
     let opens_itself = is_aes(&wrapping.attributes) && wrapping.attributes.is_true(AttributeType::DECRYPT);
     if opens_itself && !key.is_readable() {
-        return false;
+        return Ok(false);
     }
     if !key.attributes.is_true(AttributeType::WRAP_WITH_TRUSTED) {
-        return true;
+        return Ok(true);
+    }
+    if !wrapping.attributes.is_true(AttributeType::TRUSTED) {
+        return Ok(false);
     }
     let public = wrapping.public_key().ok();
     let opened_here = |other: &Object| {
@@ -71,10 +77,13 @@ pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> bool {
             && other.public_key().ok() == public
             && !only_unwraps(&other.attributes)
     };
-    // The catalog has private keys that this caller does not see, too.
-    let opened = public.is_some()
-        && (token.catalog().values().any(|other| opened_here(other)) || token.objects().iter().any(|o| opened_here(o)));
-    wrapping.attributes.is_true(AttributeType::TRUSTED) && !opened
+    if public.is_none() {
+        return Ok(true);
+    }
+    let mut opened = token.session_objects().iter().any(|other| opened_here(other));
+    // There are private keys that this caller does not see, too.
+    token.shelf().each(|other| opened |= opened_here(&other))?;
+    Ok(!opened)
 }
 
 /// May what this key unwraps be read?

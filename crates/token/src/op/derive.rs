@@ -49,7 +49,7 @@ impl Library {
         }
         let second = match (row.scheme, &mechanism.params) {
             (Scheme::BaseAndKey, Params::Key(other)) => {
-                let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
+                let other = session.token.object(*other)?.ok_or(Error::KeyHandleInvalid)?;
                 guard_as(&mut attributes, &other)?;
                 Some(other)
             }
@@ -105,7 +105,7 @@ impl Library {
                 })
             }
             (Scheme::BaseAndKey, Params::Key(other)) => {
-                let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
+                let other = session.token.object(*other)?.ok_or(Error::KeyHandleInvalid)?;
                 all(joined(value(&base)?.expose(), value(&other)?.expose()), guarded || !other.is_readable())
             }
             (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data), guarded),

@@ -10,6 +10,7 @@ use super::primary::{RESTORE, State};
 use super::{Examination, Report};
 use crate::Error;
 use crate::admin::Admin;
+use crate::slots::shelf::Catalog;
 use crate::slots::token::{Token, seal_of};
 use crate::x509;
 
@@ -52,7 +53,7 @@ pub(super) fn examine(
 }
 
 fn lost(token: &Token) -> String {
-    let keys = token.catalog().values().filter(|object| object.key.is_some()).count();
+    let keys = token.shelf().count_keys().unwrap_or_default();
     let label = token.row().label;
     let keys = count(keys, "key", "keys");
     format!("{label:?} is lost, with {keys}: the TPM was cleared, or is not the one it was made in")
@@ -74,7 +75,7 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
         }
     }
     let mut whole = 0;
-    for object in token.catalog().values() {
+    for object in objects(report, token).values() {
         let Some(key) = &object.key else { continue };
         // A key that was linked may have another parent than the token's primary.
         let parent = object.parent();
@@ -178,7 +179,7 @@ fn examine_policies(report: &mut Report, admin: &Admin, label: &str) -> bool {
 /// A certificate whose end is near stops more services than anything else does.
 fn examine_certificates(report: &mut Report, token: &Token) {
     const NEAR: i64 = 30;
-    for object in token.catalog().values().filter(|object| object.class() == ObjectClass::CERTIFICATE) {
+    for object in objects(report, token).values().filter(|object| object.class() == ObjectClass::CERTIFICATE) {
         let left = object.attributes.bytes(AttributeType::VALUE).and_then(x509::days_left);
         let name = format!("{} ({:?})", object.handle.0, object.summary().label.unwrap_or_default());
         let advice = "Ask for a new one with `ptool csr`; `ptool addcert --replace` puts it in its place.";
@@ -191,6 +192,13 @@ fn examine_certificates(report: &mut Report, token: &Token) {
             None => report.warn("certificate", format!("{name} cannot be read"), "Another program put it there."),
         }
     }
+}
+
+fn objects(report: &mut Report, token: &Token) -> Catalog {
+    token.catalog().unwrap_or_else(|error| {
+        report.fail("store", error, "Restore it from a copy.");
+        Catalog::new()
+    })
 }
 
 fn count_days(days: i64) -> String {
