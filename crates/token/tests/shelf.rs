@@ -72,9 +72,9 @@ fn every_way_to_search_finds_the_same() {
                 let mut template = Template::new();
                 template.push(*ty, one.clone());
                 template.push(*other, two.clone());
-                let has = |values: &[Option<Vec<u8>>]| values[i].as_ref() == Some(one) && values[j].as_ref() == Some(two);
-                let right: Vec<_> =
-                    known.iter().filter(|(_, values)| has(values)).map(|(object, _)| *object).collect();
+                let has =
+                    |values: &[Option<Vec<u8>>]| values[i].as_ref() == Some(one) && values[j].as_ref() == Some(two);
+                let right: Vec<_> = known.iter().filter(|(_, values)| has(values)).map(|(object, _)| *object).collect();
                 assert_eq!(search(&library, session, &template), right, "{template:?}");
             }
         }
