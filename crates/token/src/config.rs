@@ -4,7 +4,7 @@
 //! than its caller (setuid, file capabilities) is not ours to trust, and is not read.
 
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +15,6 @@ use crate::{Error, Result};
 /// Name of the store's file in its directory.
 pub const STORE_FILE: &str = "tpm2_cryptoki.sqlite3";
 
-/// Where tpm2-pkcs11 has the store of the machine.
-pub(crate) const PEER_SYSTEM_STORE: &str = "/etc/tpm2_pkcs11";
 const SYSTEM_STORE: &str = "/etc/tpm2-cryptoki";
 const SYSTEM_FILE: &str = "/etc/tpm2-cryptoki/config.toml";
 /// Where approvals of machine states are looked for: a directory of our own, and where systemd looks (crypttab(5),
@@ -28,6 +26,9 @@ const APPROVALS: [&str; 5] = [
     "/usr/lib/systemd/tpm2-pcr-signature.json",
     "/.extra/tpm2-pcr-signature.json",
 ];
+
+/// Sessions of a process with one token, by default: more than servers have, and some megabytes.
+const MAX_SESSIONS: u32 = 4096;
 
 /// All that a process can choose.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub threads: bool,
     /// Show a slot with an uninitialised token, for `C_InitToken`.
     pub empty_slot: bool,
+    /// Most sessions that a process may have open with one token; at least 1.
+    pub max_sessions: u32,
     /// Files with approvals of machine states, and directories of such files.
     pub approvals: Vec<PathBuf>,
 }
@@ -57,6 +60,7 @@ struct File {
     bus_protection: Option<Switch>,
     idle_ms: Option<u64>,
     empty_slot: Option<Switch>,
+    max_sessions: Option<u32>,
     approvals: Option<Vec<PathBuf>>,
 }
 
@@ -103,7 +107,7 @@ impl Config {
             Some(path) => read_file(&path)?
                 .ok_or_else(|| Error::Store(format!("{}: there is no such configuration file", path.display())))?,
             None => match env.user_dir("XDG_CONFIG_HOME", ".config") {
-                Some(dir) => match read_file(&dir.join("config.toml"))? {
+                Some(dir) => match read_optional(&dir.join("config.toml"))? {
                     Some(file) => file,
                     None => machine_file()?,
                 },
@@ -123,6 +127,7 @@ impl Config {
             idle: Duration::from_millis(file.idle_ms.unwrap_or(1000)),
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
+            max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })
     }
@@ -164,50 +169,47 @@ fn default_store(env: &Environment) -> PathBuf {
         return system;
     }
     // Without a home there is no other place; the current directory is never one.
-    env.user_dir("XDG_DATA_HOME", ".local/share").unwrap_or(system)
-}
-
-/// The configuration of the machine. Who may not look into its directory, where a store of the machine is too, has nothing to do
-/// with either: for him there is none.
-fn machine_file() -> Result<File> {
-    match std::fs::metadata(SYSTEM_FILE) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(File::default()),
-        _ => Ok(read_file(Path::new(SYSTEM_FILE))?.unwrap_or_default()),
+    let Some(user) = env.user_dir("XDG_DATA_HOME", ".local/share") else { return system };
+    match std::fs::metadata(user.join(STORE_FILE)) {
+        // The home of another user, such as root's, who started the daemon.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            log::warn!("{}: {error}; TPM2_CRYPTOKI_STORE names a store", user.display());
+            system
+        }
+        _ => user,
     }
 }
 
-/// The directories in which tpm2-pkcs11 looks for its store, in its order; the current one is left out.
-pub(crate) fn peer_directories() -> Vec<PathBuf> {
-    let env = Environment::trusted_if(environment_is_trusted());
-    peer_directories_in(Path::new(PEER_SYSTEM_STORE), |name| (env.0)(name))
+/// The configuration of the machine.
+fn machine_file() -> Result<File> {
+    Ok(read_optional(Path::new(SYSTEM_FILE))?.unwrap_or_default())
 }
 
-/// The same with these variables of the environment, and with that directory for the machine's.
-pub(crate) fn peer_directories_in(system: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = path("HOME").filter(|path| path.is_absolute());
-    let data = path("XDG_DATA_HOME").filter(|path| path.is_absolute());
-    [
-        path("TPM2_PKCS11_STORE"),
-        Some(system.to_owned()),
-        data.or_else(|| home.as_ref().map(|home| home.join(".local/share"))).map(|data| data.join("tpm2-pkcs11")),
-        home.map(|home| home.join(".tpm2_pkcs11")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// Reads a configuration file; `None` if there is none.
-fn read_file(path: &Path) -> Result<Option<File>> {
-    let fail = |what: String| Error::Store(format!("{}: {what}", path.display()));
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(None);
+/// A configuration file that nobody named. Who may not look at it has nothing to do with it: for him there is none. So it is for a
+/// daemon that root started, and that has root's home in its environment still.
+fn read_optional(path: &Path) -> Result<Option<File>> {
+    use std::io::ErrorKind;
+    match std::fs::File::open(path) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            log::warn!("{}: {error}; it is passed over", path.display());
+            Ok(None)
         }
-        Err(error) => return Err(fail(format!("cannot be read: {error}"))),
+        _ => read_file(path),
+    }
+}
+
+/// Reads a configuration file; `None` if there is none. What is looked at is what is read, whoever changes the name meanwhile.
+fn read_file(path: &Path) -> Result<Option<File>> {
+    use std::io::{ErrorKind, Read};
+    const O_NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let fail = |what: String| Error::Store(format!("{}: {what}", path.display()));
+    let unreadable = |error: std::io::Error| fail(format!("cannot be read: {error}"));
+    let mut file = match std::fs::File::options().read(true).custom_flags(O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
     };
+    let metadata = file.metadata().map_err(unreadable)?;
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != 0 && metadata.uid() != user {
         return Err(fail("belongs to another user; it must belong to root or to you".to_owned()));
@@ -215,7 +217,8 @@ fn read_file(path: &Path) -> Result<Option<File>> {
     if metadata.mode() & 0o022 != 0 {
         return Err(fail("can be written by others; run `chmod go-w` on it".to_owned()));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(unreadable)?;
     toml::from_str(&text).map(Some).map_err(|error| fail(format!("is not valid: {error}")))
 }
 
@@ -256,19 +259,6 @@ mod tests {
         Environment(Box::new(|name| {
             values.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         }))
-    }
-
-    #[test]
-    fn stores_of_others_are_where_their_module_looks() {
-        let look = |values: &'static [(&'static str, &'static str)]| {
-            peer_directories_in(Path::new("/machine"), environment(values).0)
-        };
-        assert_eq!(look(&[]), [Path::new("/machine")]);
-        let [machine, data, old] = ["/machine", "/h/.local/share/tpm2-pkcs11", "/h/.tpm2_pkcs11"].map(PathBuf::from);
-        assert_eq!(look(&[("HOME", "/h"), ("XDG_DATA_HOME", "")]), [machine.clone(), data, old.clone()]);
-        let [named, data] = ["named", "/d/tpm2-pkcs11"].map(PathBuf::from);
-        let all = look(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d"), ("TPM2_PKCS11_STORE", "named")]);
-        assert_eq!(all, [named, machine, data, old]);
     }
 
     #[test]

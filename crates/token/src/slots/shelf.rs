@@ -21,7 +21,7 @@ const PART: u32 = 128;
 const MANY_CHANGES: usize = 256;
 
 /// Objects of a token as the store had them at one moment.
-pub(crate) type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
+pub type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
 
 /// The connection that sees what is in the store. It is locked for one query at a time, and while it is, nothing else gets locked.
 #[derive(Debug)]

@@ -22,10 +22,13 @@ use crate::{Error, Result};
 
 /// A token. Lives as long as the store has it; sessions hold it too.
 #[derive(Debug)]
-pub(crate) struct Token {
-    pub(crate) id: i64,
-    pub(crate) slot: SlotId,
-    pub(crate) primary: tpm::Primary,
+pub struct Token {
+    /// Its number in the store.
+    pub id: i64,
+    /// Its slot.
+    pub slot: SlotId,
+    /// The primary that its objects hang on, but for linked ones.
+    pub primary: tpm::Primary,
     pub(crate) chip: ChipFacts,
     row: RwLock<TokenRow>,
     shelf: Shelf,
@@ -84,13 +87,36 @@ impl PinState {
 
 /// What was read from the TPM once, when its primary was entered into the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ChipFacts {
-    pub(crate) capabilities: tpm::Capabilities,
+pub struct ChipFacts {
+    /// What the TPM says of itself.
+    pub capabilities: tpm::Capabilities,
     /// Sizes of RSA keys that the TPM makes, in bits, ascending.
-    pub(crate) rsa_bits: Vec<u16>,
+    pub rsa_bits: Vec<u16>,
 }
 
 impl ChipFacts {
+    /// Asks a TPM. Its commands are those of [`tpm::Tpm::capabilities`] and [`tpm::Tpm::rsa_sizes`].
+    ///
+    /// # Errors
+    /// What the TPM may answer.
+    pub fn of(tpm: &tpm::Tpm) -> Result<Self> {
+        Ok(Self { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? })
+    }
+
+    /// As the store keeps them.
+    ///
+    /// # Errors
+    /// [`Error::General`] if they cannot be written.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::General(error.to_string()))
+    }
+
+    /// What the store has kept; `None` for what makes no sense.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
     pub(crate) fn curves(&self) -> impl Iterator<Item = Curve> {
         Curve::ALL.into_iter().filter(|curve| self.capabilities.has_curve(*curve))
     }
@@ -126,7 +152,7 @@ impl Token {
     pub(crate) fn load(source: &Arc<Source>, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
         let chip: ChipFacts = serde_json::from_str(&primary.capabilities)
             .map_err(|error| Error::Store(format!("primary {} in the store: {error}", primary.id)))?;
-        let parent = parent(primary)?;
+        let parent = primary_of(primary)?;
         if parent.name().as_bytes() != primary.name.as_slice() {
             return Err(Error::Tampered(format!(
                 "primary {} in the store: its name is not that of its public area",
@@ -218,7 +244,9 @@ impl Token {
         &self.shelf
     }
 
-    pub(crate) fn row(&self) -> TokenRow {
+    /// What the store says of it, as the last look saw it.
+    #[must_use]
+    pub fn row(&self) -> TokenRow {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -227,7 +255,9 @@ impl Token {
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
     }
 
-    pub(crate) fn login_required(&self) -> bool {
+    /// Does the user have a PIN?
+    #[must_use]
+    pub fn login_required(&self) -> bool {
         self.row.read().unwrap_or_else(PoisonError::into_inner).login_required
     }
 
@@ -304,7 +334,7 @@ impl Token {
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn object(&self, handle: ObjectHandle) -> Result<Option<Arc<Object>>> {
+    pub fn object(&self, handle: ObjectHandle) -> Result<Option<Arc<Object>>> {
         if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
             return Ok(self.profiles()?.into_iter().find(|profile| profile.handle == handle));
         }
@@ -343,7 +373,7 @@ impl Token {
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn objects(&self) -> Result<Vec<Arc<Object>>> {
+    pub fn objects(&self) -> Result<Vec<Arc<Object>>> {
         let login = self.login();
         let mut objects = Vec::new();
         self.shelf.each(|object| objects.extend(Some(object).filter(|object| self.serves(object, &login))))?;
@@ -373,17 +403,49 @@ impl Token {
         *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
     }
 
-    /// Every object in the store, whoever may know of it.
+    /// Hands out what [`Token::catalog`] has, one by one: not all is in memory at once.
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn catalog(&self) -> Result<Catalog> {
+    pub fn each_object(&self, use_: impl FnMut(Arc<Object>)) -> Result<()> {
+        self.shelf.each(use_)
+    }
+
+    /// One of these.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn stored_object(&self, handle: ObjectHandle) -> Result<Option<Arc<Object>>> {
+        self.shelf.object(handle)
+    }
+
+    /// Those of these that have what the template says.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn stored_objects(&self, template: &Template) -> Result<Vec<Arc<Object>>> {
+        self.shelf.find(template)
+    }
+
+    /// How many keys of the TPM it has.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn count_keys(&self) -> Result<usize> {
+        self.shelf.count_keys()
+    }
+
+    /// Its objects in the store, by handle, whoever is logged in and whether their rows are genuine or not: [`Token::object`] tells that.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn catalog(&self) -> Result<Catalog> {
         let mut catalog = Catalog::new();
         self.shelf.each(|object| drop(catalog.insert(object.handle, object)))?;
         Ok(catalog)
     }
 
-    pub(crate) fn info(&self, sessions: (u64, u64), read_only: bool) -> TokenInfo {
+    pub(crate) fn info(&self, sessions: (u64, u64), max_sessions: u64, read_only: bool) -> TokenInfo {
         let row = self.row();
         let chip = &self.chip.capabilities;
         let mut bits = flags::CKF_RNG | flags::CKF_TOKEN_INITIALIZED;
@@ -411,6 +473,7 @@ impl Token {
             model: if chip.vendor.is_empty() { "TPM 2.0".to_owned() } else { chip.vendor.clone() },
             serial: row.serial,
             flags: bits,
+            max_sessions,
             sessions: sessions.0,
             rw_sessions: sessions.1,
             min_pin_len: if row.login_required { MIN_PIN_LEN } else { 0 },
@@ -483,12 +546,16 @@ impl TokenConfig {
 }
 
 /// The TPM object behind a PIN.
-pub(crate) fn seal_of(pin: &PinRow) -> tpm::Wrapped {
+#[must_use]
+pub fn seal_of(pin: &PinRow) -> tpm::Wrapped {
     tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
 }
 
 /// The primary of a row, with its auth value.
-pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
+///
+/// # Errors
+/// [`Error::DeviceError`] if its public area makes no sense.
+pub fn primary_of(row: &PrimaryRow) -> Result<tpm::Primary> {
     let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
     let template = match row.template {
         store::Template::Srk => tpm::PrimaryTemplate::Srk,

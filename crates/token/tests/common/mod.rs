@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use admin::{Admin, InitRequest, KeyRequest, Pin};
 use base::Secret;
 use model::{AttributeType, ObjectClass, ObjectHandle, SessionHandle, Template, UserType, Value};
 use swtpm_fixtures::{Proxy, SwTpm};
-use token::admin::{Admin, InitRequest, KeyRequest, Pin};
 use token::{Config, Library};
 
 pub(crate) struct World {
@@ -32,6 +32,7 @@ impl World {
             idle: Duration::from_millis(300),
             threads: true,
             empty_slot: true,
+            max_sessions: 4096,
             approvals: vec![dir.path().join("approvals.d")],
         };
         Self { tpm, proxy, config, _dir: dir }
