@@ -64,8 +64,11 @@ enum Trick {
     Repeat,
 }
 
-/// The attack on a new PIN that the officer sets. What was seen of the user's object in `stolen`, its new blob.
-fn steal_reset(proxy: &Proxy, trick: Trick) -> Arc<Mutex<Option<(Vec<u8>, Vec<u8>)>>> {
+/// A new blob of the user's object, and the value that it has.
+type Stolen = Arc<Mutex<Option<(Vec<u8>, Vec<u8>)>>>;
+
+/// The attack on a new PIN that the officer sets.
+fn steal_reset(proxy: &Proxy, trick: Trick) -> Stolen {
     let stolen = Arc::new(Mutex::new(None));
     let result = Arc::clone(&stolen);
     let start = move |upstream: &mut Upstream<'_>| {
