@@ -32,6 +32,7 @@ impl World {
             idle: Duration::from_millis(300),
             threads: true,
             empty_slot: true,
+            max_sessions: 4096,
             approvals: vec![dir.path().join("approvals.d")],
         };
         Self { tpm, proxy, config, _dir: dir }
