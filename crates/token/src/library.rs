@@ -15,7 +15,7 @@ use crate::object::FIRST_SESSION_HANDLE;
 use crate::op::SavedDigests;
 use crate::slots::session::{Session, Sessions};
 use crate::slots::shelf::Source;
-use crate::slots::token::{Token, version};
+use crate::slots::token::{Token, primary_of, version};
 use crate::{Error, Result};
 
 /// The library of one process. Every method takes `&self` and may be called from any thread.
@@ -269,6 +269,20 @@ impl Library {
     pub fn writer(&self) -> Result<Store> {
         let store = Store::open(&self.config.store_file(), OpenMode::ReadWrite)?;
         if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
+    }
+
+    /// The primary that the store pins, whose TPM alone can prove its answers; of several, the first that is there. `None` without a store,
+    /// or with one that has none.
+    ///
+    /// # Errors
+    /// The store cannot be read, or its primary makes no sense.
+    pub fn pinned(&self) -> Result<Option<tpm::Primary>> {
+        let file = self.config.store_file();
+        if !file.exists() {
+            return Ok(None);
+        }
+        let store = Store::open(&file, OpenMode::ReadOnly)?;
+        self.first_primary(&store)?.as_ref().map(primary_of).transpose()
     }
 
     pub(crate) fn next_object_handle(&self) -> model::ObjectHandle {
