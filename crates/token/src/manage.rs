@@ -15,7 +15,8 @@ pub use crate::protect::parent;
 pub use crate::protect::policy::{BoundPolicy, new_auth};
 pub use crate::public_key::PublicKey;
 pub use crate::slots::chip::ChipFacts;
-pub use crate::slots::token::{Catalog, Token, primary_of, seal_of};
+pub use crate::slots::shelf::Catalog;
+pub use crate::slots::token::{Token, primary_of, seal_of};
 
 use crate::Result;
 use crate::library::Library;

@@ -140,7 +140,7 @@ fn decrypting(b: &Bench, mechanism: &Mechanism) -> Vec<u64> {
     let inverse = matches!(mechanism.ty, CKM_AES_ECB | CKM_AES_CBC | CKM_AES_CBC_PAD);
     if inverse && b.lacks_inverse.get() {
         let init = b.probe.init("C_DecryptInit", b.session, mechanism.clone(), token);
-        assert_eq!(init, Err(tests::Ck(CKR_MECHANISM_INVALID)));
+        assert_eq!(init, Err(Ck(CKR_MECHANISM_INVALID)));
         return vec![memory];
     }
     vec![memory, token]

@@ -3,4 +3,5 @@
 pub(crate) mod chip;
 pub(crate) mod profile;
 pub(crate) mod session;
+pub(crate) mod shelf;
 pub(crate) mod token;
