@@ -47,6 +47,8 @@ pub struct Config {
     pub empty_slot: bool,
     /// Most sessions that a process may have open with one token; at least 1.
     pub max_sessions: u32,
+    /// Refuse a template that asks for less protection than the TPM gives, in the place of making the key as it can be made.
+    pub strict_templates: bool,
     /// Files with approvals of machine states, and directories of such files.
     pub approvals: Vec<PathBuf>,
 }
@@ -61,6 +63,7 @@ struct File {
     idle_ms: Option<u64>,
     empty_slot: Option<Switch>,
     max_sessions: Option<u32>,
+    strict_templates: Option<Switch>,
     approvals: Option<Vec<PathBuf>>,
 }
 
@@ -128,6 +131,7 @@ impl Config {
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
             max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
+            strict_templates: file.strict_templates == Some(Switch::On),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })
     }

@@ -142,9 +142,9 @@ impl Library {
     /// `C_GetMechanismList`.
     ///
     /// # Errors
-    /// [`Error::SlotIdInvalid`]; an uninitialised token has no mechanisms.
+    /// [`Error::SlotIdInvalid`]. An uninitialised token has those of the others, since the TPM is the same; without others none are known.
     pub fn mechanism_list(&self, slot: SlotId) -> Result<Vec<MechanismType>> {
-        Ok(self.token_in(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
+        Ok(self.token_or_like(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
     }
 
     /// `C_GetMechanismInfo`.
@@ -152,7 +152,7 @@ impl Library {
     /// # Errors
     /// [`Error::SlotIdInvalid`], [`Error::MechanismInvalid`].
     pub fn mechanism_info(&self, slot: SlotId, ty: MechanismType) -> Result<MechanismInfo> {
-        self.token_in(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
+        self.token_or_like(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
     }
 
     /// `C_OpenSession`. As many as the configuration allows.
@@ -264,6 +264,11 @@ impl Library {
     pub fn writer(&self) -> Result<Store> {
         let store = Store::open(&self.config.store_file(), OpenMode::ReadWrite)?;
         if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
+    }
+
+    /// The token of a slot, or for one that is not initialised any other: clients take a slot without mechanisms for an error.
+    fn token_or_like(&self, slot: SlotId) -> Result<Option<Arc<Token>>> {
+        Ok(self.token_in(slot)?.or_else(|| self.tokens().into_iter().next()))
     }
 
     pub(crate) fn next_object_handle(&self) -> model::ObjectHandle {
