@@ -278,6 +278,11 @@ impl Object {
         })
     }
 
+    /// Was the code of its row looked at, and right?
+    pub(crate) fn was_found_genuine(&self) -> bool {
+        self.genuine.get() == Some(&true)
+    }
+
     /// Does the object keep something to itself?
     pub(crate) fn hides(&self) -> bool {
         !matches!(self.hidden, Hidden::Nothing)
@@ -310,7 +315,7 @@ impl Object {
             Hidden::Wrapped(_) => {
                 let keys = library.keys(&session.token)?;
                 // The first use of a token that was taken over writes its rows anew.
-                let now = session.token.object(self.handle);
+                let now = session.token.object(self.handle)?;
                 now.as_deref().unwrap_or(self).reveal(&keys)
             }
             Hidden::Clear(secret) => Ok(Some(secret.clone())),

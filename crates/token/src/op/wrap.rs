@@ -37,14 +37,14 @@ impl Library {
         let row = op::row(&session, mechanism, Ops::WRAP)?;
         let wrapping = op::key_for(&session, wrapping, Half::Public, AttributeType::WRAP, row)
             .map_err(|e| wrapping_error(e, true))?;
-        let key = session.token.object(key).ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
         if !matches!(key.class(), ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY) {
             return Err(Error::KeyNotWrappable);
         }
         if !key.attributes.is_true(AttributeType::EXTRACTABLE) || !key.in_memory() {
             return Err(Error::KeyUnextractable);
         }
-        if !separation::may_wrap(&session.token, &wrapping, &key) {
+        if !separation::may_wrap(&session.token, &wrapping, &key)? {
             return Err(Error::KeyNotWrappable);
         }
         let value = Material::value(self, &session, &key)?;
@@ -92,11 +92,7 @@ impl Library {
         if attributes.is_true(AttributeType::TOKEN) {
             protect(&mut attributes, self.config().strict_templates);
         }
-        if !attributes.is_true(AttributeType::SENSITIVE) && !separation::may_show(&unwrapping) {
-            return Err(Error::TemplateInconsistent(
-                "what a key unwraps that neither decrypts nor can be read itself is sensitive",
-            ));
-        }
+        separation::unwrapped(&mut attributes, template, &unwrapping)?;
         let value = if unwrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, unwrapping)?;
             let mut ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
