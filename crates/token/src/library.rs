@@ -12,7 +12,7 @@ use store::{OpenMode, Store};
 use crate::config::Config;
 use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 use crate::object::FIRST_SESSION_HANDLE;
-use crate::op::SavedDigests;
+use crate::slots::digests::SavedDigests;
 use crate::slots::session::{Session, Sessions};
 use crate::slots::token::{Token, version};
 use crate::{Error, Result};
