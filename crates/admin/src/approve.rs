@@ -166,7 +166,7 @@ impl Admin {
         let limit = row.limit.as_deref().map(serde_json::from_str::<tpm::CounterLimit>).transpose();
         let limit = limit.map_err(|error| Error::Store(format!("approval {id} in the store: {error}")))?;
         if let Some(limit) = &limit {
-            match self.library.tpm()?.remove_counter(&limit.counter, owner_auth) {
+            match self.library.tpm()?.remove_counter(self.library.pinned()?.as_ref(), &limit.counter, owner_auth) {
                 // It is as void as it can be.
                 Ok(()) | Err(tpm::Error::CounterMissing) => {}
                 Err(error) => return Err(error.into()),
@@ -191,9 +191,10 @@ impl Admin {
         }
         let signer = Signer::new(self, &request.key)?;
         let mut statements = Vec::new();
+        let primary = self.library.pinned()?;
         for (selection, values) in states {
             let limit = match &request.revocable {
-                Some(owner_auth) => match self.library.tpm()?.define_counter(owner_auth) {
+                Some(owner_auth) => match self.library.tpm()?.define_counter(primary.as_ref(), owner_auth) {
                     Ok((counter, most)) => Some(tpm::CounterLimit { counter, most }),
                     Err(error) => {
                         self.remove_counters(statements.iter(), request);
@@ -223,7 +224,8 @@ impl Admin {
 
     fn remove_counter(&self, limit: &tpm::CounterLimit, request: &ApproveRequest) {
         let (Ok(tpm), Some(owner_auth)) = (self.library.tpm(), &request.revocable) else { return };
-        if let Err(error) = tpm.remove_counter(&limit.counter, owner_auth) {
+        let primary = self.library.pinned().unwrap_or_default();
+        if let Err(error) = tpm.remove_counter(primary.as_ref(), &limit.counter, owner_auth) {
             log::warn!("the counter {:#x} stays in the TPM: {error}", limit.counter.index());
         }
     }

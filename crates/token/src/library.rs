@@ -266,6 +266,17 @@ impl Library {
         if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
     }
 
+    /// The primary that the store pins, whose TPM alone can prove its answers; of several, the first that is there. `None` without a store,
+    /// or with one that has none.
+    pub(crate) fn pinned(&self) -> Result<Option<tpm::Primary>> {
+        let file = self.config.store_file();
+        if !file.exists() {
+            return Ok(None);
+        }
+        let store = Store::open(&file, OpenMode::ReadOnly)?;
+        self.first_primary(&store)?.map(|row| crate::slots::token::parent(&row)).transpose()
+    }
+
     pub(crate) fn next_object_handle(&self) -> model::ObjectHandle {
         model::ObjectHandle(self.next_object.fetch_add(1, Ordering::Relaxed))
     }

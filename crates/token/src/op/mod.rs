@@ -109,7 +109,16 @@ pub(crate) fn key_for(
     if key.key_type() != Some(key_type) {
         return Err(Error::KeyTypeInconsistent);
     }
-    if key.class() != class || !key.attributes.is_true(usage) {
+    if key.class() != class {
+        return Err(Error::KeyFunctionNotPermitted);
+    }
+    check_usage(&key, usage, row)?;
+    Ok(key)
+}
+
+/// The key permits this use, and this mechanism.
+pub(crate) fn check_usage(key: &Object, usage: AttributeType, row: &MechanismRow) -> Result<()> {
+    if !key.attributes.is_true(usage) {
         return Err(Error::KeyFunctionNotPermitted);
     }
     if let Some(Value::Mechanisms(allowed)) = key.attributes.find(AttributeType::ALLOWED_MECHANISMS)
@@ -117,7 +126,7 @@ pub(crate) fn key_for(
     {
         return Err(Error::MechanismInvalid);
     }
-    Ok(key)
+    Ok(())
 }
 
 /// A private key in an operation: may it be used, and with which auth value?

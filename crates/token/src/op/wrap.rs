@@ -88,11 +88,7 @@ impl Library {
         let scope = Scope::of(class, Some(key_type)).filter(|scope| scope.intersects(Scope::HIDDEN));
         let scope = scope.ok_or(Error::TemplateInconsistent("only secret and private keys are unwrapped"))?;
         let mut attributes = template::start(scope, Rule::GENERATE, template)?;
-        if !attributes.is_true(AttributeType::SENSITIVE) && !separation::may_show(&unwrapping) {
-            return Err(Error::TemplateInconsistent(
-                "what a key unwraps that neither decrypts nor can be read itself is sensitive",
-            ));
-        }
+        separation::unwrapped(&mut attributes, template, &unwrapping)?;
         let value = if unwrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, unwrapping)?;
             let mut ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
