@@ -14,7 +14,7 @@ use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo}
 use crate::object::FIRST_SESSION_HANDLE;
 use crate::slots::digests::SavedDigests;
 use crate::slots::session::{Session, Sessions};
-use crate::slots::token::{Token, version};
+use crate::slots::token::{Token, primary_of, version};
 use crate::{Error, Result};
 
 /// The library of one process. Every method takes `&self` and may be called from any thread.
@@ -268,13 +268,16 @@ impl Library {
 
     /// The primary that the store pins, whose TPM alone can prove its answers; of several, the first that is there. `None` without a store,
     /// or with one that has none.
-    pub(crate) fn pinned(&self) -> Result<Option<tpm::Primary>> {
+    ///
+    /// # Errors
+    /// The store cannot be read, or its primary makes no sense.
+    pub fn pinned(&self) -> Result<Option<tpm::Primary>> {
         let file = self.config.store_file();
         if !file.exists() {
             return Ok(None);
         }
         let store = Store::open(&file, OpenMode::ReadOnly)?;
-        self.first_primary(&store)?.map(|row| crate::slots::token::parent(&row)).transpose()
+        self.first_primary(&store)?.as_ref().map(primary_of).transpose()
     }
 
     pub(crate) fn next_object_handle(&self) -> model::ObjectHandle {
