@@ -65,6 +65,7 @@ pub const HOUSES: &[House] = &[
             ("policy/commands.rs", "keys"),
             ("policy/satisfy.rs", "keys"),
             ("state/counter.rs", "keys"),
+            ("state/pcr.rs", "keys"),
             ("state/pcr.rs", "policy"),
             ("wire/public.rs", "session"),
             ("wire/template.rs", "policy"),
