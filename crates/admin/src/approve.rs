@@ -316,7 +316,7 @@ impl<'a> Signer<'a> {
     fn sign_in_token(&self, admin: &Admin, uri: &KeyUri, pin: &Pin, message: &[u8]) -> Result<Vec<u8>> {
         let token = admin.token(&uri.token)?;
         let session = admin.log_in(&token, pin)?;
-        let found = token.objects().into_iter().find(|key| key.class() == ObjectClass::PRIVATE_KEY && uri.is_of(key));
+        let found = token.objects()?.into_iter().find(|key| key.class() == ObjectClass::PRIVATE_KEY && uri.is_of(key));
         let key = found.ok_or(Error::ArgumentsBad("the PKCS#11 URI names no private key of the token; `ptool listobjects` shows labels and ids, `ptool verify` rows that were altered"))?;
         let (mechanism, most) = match (self.authority.rsa(), self.authority.ec()) {
             (Some(key), _) => (MechanismType::SHA256_RSA_PKCS, key.modulus_len()),

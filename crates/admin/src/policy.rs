@@ -131,7 +131,7 @@ impl Admin {
             object.key.is_some()
                 && key_label.is_none_or(|key| object.attributes.bytes(AttributeType::LABEL) == Some(key.as_bytes()))
         };
-        let catalog = token.catalog();
+        let catalog = token.catalog()?;
         let mut found = false;
         for object in catalog.values().filter(|object| wanted(object)) {
             found = true;
@@ -187,7 +187,7 @@ impl Admin {
     /// The public half of the key that a URI names.
     pub(super) fn find_key(&self, uri: &KeyUri, classes: &[ObjectClass]) -> Result<PublicKey> {
         let token = self.token(&uri.token)?;
-        let catalog = token.catalog();
+        let catalog = token.catalog()?;
         let mut found = catalog.values().filter(|object| classes.contains(&object.class()) && uri.is_of(object));
         let first = found
             .next()

@@ -15,6 +15,7 @@ use crate::object::FIRST_SESSION_HANDLE;
 use crate::protect::rows::primary_of;
 use crate::slots::digests::SavedDigests;
 use crate::slots::session::{Session, Sessions};
+use crate::slots::shelf::Source;
 use crate::slots::token::{Token, version};
 use crate::{Error, Result};
 
@@ -26,15 +27,17 @@ pub struct Library {
     tpm: std::result::Result<tpm::Tpm, Error>,
     tokens: RwLock<Vec<Arc<Token>>>,
     reader: Mutex<Reader>,
+    source: Arc<Source>,
     next_object: AtomicU64,
     pub(crate) saved: SavedDigests,
 }
 
-/// The connection that sees what is in the store, and what it saw last.
+/// What was seen of the store last.
 #[derive(Debug, Default)]
 struct Reader {
-    store: Option<Store>,
-    version: Option<i64>,
+    version: Option<(u64, i64)>,
+    /// The last change that was taken over, in the store's own list.
+    change: Option<i64>,
     /// Device and inode of the file.
     identity: Option<(u64, u64)>,
 }
@@ -46,7 +49,9 @@ impl Library {
     /// [`Error::Store`] if the store is there and cannot be used.
     pub fn open(config: Config) -> Result<Self> {
         let tpm = open_tpm(&config);
+        let source = Arc::new(Source::new(config.store_file()));
         let library = Self {
+            source,
             sessions: Sessions::new(config.max_sessions),
             config,
             tpm,
@@ -293,38 +298,27 @@ impl Library {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.config.store_file();
         let identity = std::fs::metadata(&file).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        if identity != reader.identity {
+        let other = identity.is_some() && identity != reader.identity;
+        if !self.source.open(other)? {
+            return Ok(());
+        }
+        if other {
             // Another file came in its place: what was read from the old one says nothing about it.
             *reader = Reader { identity, ..Reader::default() };
         }
-        let looked = self.look(&mut reader);
-        let interrupted = |store: &Store| store.data_version() == Err(store::Error::Interrupted);
-        if looked.is_err() && reader.store.as_ref().is_some_and(interrupted) {
-            // Somebody was killed while writing. What only reads cannot take that back; opening anew can.
-            *reader = Reader { identity, ..Reader::default() };
-            return self.look(&mut reader);
-        }
-        looked
-    }
-
-    fn look(&self, reader: &mut Reader) -> Result<()> {
-        if reader.store.is_none() {
-            match Store::open(&self.config.store_file(), OpenMode::ReadOnly) {
-                Ok(store) => reader.store = Some(store),
-                Err(error @ store::Error::NotFound(_)) => {
-                    log::debug!("{error}");
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let Reader { store: Some(store), version, .. } = reader else { return Ok(()) };
-        let now = store.data_version()?;
-        if *version == Some(now) {
+        let now = self.source.version()?;
+        if reader.version == Some(now) {
             return Ok(());
         }
-        self.reload(store)?;
-        *version = Some(now);
+        let seen = reader.change;
+        let (changes, last) = self.source.read(|store| store.changes_since(seen))?;
+        self.reload(&changes)?;
+        // After the last query: it may have been the one that had to open the store anew.
+        let opened = self.source.version()?.0;
+        *reader = Reader { identity: reader.identity, change: Some(last), version: Some((opened, now.1)) };
+        if opened != now.0 {
+            reader.version = None;
+        }
         Ok(())
     }
 
@@ -337,24 +331,25 @@ impl Library {
         self.refresh()
     }
 
-    fn reload(&self, store: &Store) -> Result<()> {
-        let primaries: HashMap<i64, _> = store.primaries()?.into_iter().map(|row| (row.id, row)).collect();
+    fn reload(&self, changes: &store::Changes) -> Result<()> {
+        let primaries: HashMap<i64, _> =
+            self.source.read(Store::primaries)?.into_iter().map(|row| (row.id, row)).collect();
         let known: HashMap<i64, Arc<Token>> = self.tokens().into_iter().map(|token| (token.id, token)).collect();
         let mut tokens = Vec::new();
-        for row in store.tokens()? {
+        for row in self.source.read(Store::tokens)? {
             if !row.initialized {
                 continue;
             }
             let id = row.id;
             let result = match known.get(&id) {
-                Some(token) => token.refresh(store, row).map(|ended| {
+                Some(token) => token.refresh(row, changes).map(|ended| {
                     if ended {
                         self.sessions.end_private_operations(token);
                     }
                     Arc::clone(token)
                 }),
                 None => match primaries.get(&row.primary_id) {
-                    Some(primary) => Token::load(store, row, primary).map(Arc::new),
+                    Some(primary) => Token::load(&self.source, row, primary).map(Arc::new),
                     None => Err(Error::Store(format!("token {id} in the store has no primary"))),
                 },
             };

@@ -15,7 +15,8 @@ pub use crate::protect::parent;
 pub use crate::protect::policy::{BoundPolicy, new_auth};
 pub use crate::protect::rows::{primary_of, seal_of};
 pub use crate::public_key::PublicKey;
-pub use crate::slots::token::{Catalog, ChipFacts, Token};
+pub use crate::slots::shelf::Catalog;
+pub use crate::slots::token::{ChipFacts, Token};
 
 use crate::Result;
 use crate::library::Library;

@@ -254,6 +254,11 @@ impl Object {
         })
     }
 
+    /// Was the code of its row looked at, and right?
+    pub(crate) fn was_found_genuine(&self) -> bool {
+        self.genuine.get() == Some(&true)
+    }
+
     /// Does the object keep something to itself?
     pub(crate) fn hides(&self) -> bool {
         !matches!(self.hidden, Hidden::Nothing)

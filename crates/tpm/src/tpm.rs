@@ -369,6 +369,14 @@ impl Tpm {
         }
     }
 
+    /// Tells the keys of a token in the same way, by a question that is asked when there is no room left. A token has one
+    /// question: another takes its place. It is asked while the connection is in use, and must not need one.
+    pub fn claim_keys(&self, token: i64, owns: impl Fn(&Name) -> bool + Send + Sync + 'static) {
+        if !self.abandoned.load(Ordering::Acquire) {
+            self.pool.claim_keys(token, Box::new(owns));
+        }
+    }
+
     /// Flushes a key that will not be used again, if it is loaded.
     pub fn forget(&self, name: &Name) {
         let Ok(_guard) = self.enter() else { return };

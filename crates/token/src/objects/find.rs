@@ -10,7 +10,43 @@ use crate::info::AttributeValue;
 use crate::library::Library;
 use crate::object::{Hidden, Home, Object};
 use crate::slots::session::{Session, Step};
+use crate::slots::token::Token;
 use crate::{Error, Result};
+
+/// A search.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    template: Template,
+    /// What may be found, and whether that is sure. What is not is read when its turn comes: who takes the first few does not wait
+    /// for the last.
+    places: VecDeque<(ObjectHandle, bool)>,
+}
+
+impl Finding {
+    fn next(&mut self, token: &Token, max: usize) -> Result<Vec<ObjectHandle>> {
+        let mut found = Vec::new();
+        while found.len() < max
+            && let Some((handle, sure)) = self.places.pop_front()
+        {
+            let is_found = sure
+                || self.is_found(token, handle).inspect_err(|_| {
+                    // None is lost: they are found by the next call.
+                    self.places.push_front((handle, false));
+                    found.iter().rev().for_each(|handle| self.places.push_front((*handle, true)));
+                })?;
+            if is_found {
+                found.push(handle);
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_found(&self, token: &Token, handle: ObjectHandle) -> Result<bool> {
+        let Some(object) = token.object(handle)? else { return Ok(false) };
+        token.shelf().note(&object);
+        Ok(object.matches(&self.template))
+    }
+}
 
 impl Library {
     /// The value of an object that keeps one here: a secret in memory, a private data object.
@@ -19,7 +55,7 @@ impl Library {
             Hidden::Wrapped(_) => {
                 let keys = self.keys(&session.token)?;
                 // The first use of a token that was taken over writes its rows anew.
-                let now = session.token.object(object.handle);
+                let now = session.token.object(object.handle)?;
                 now.as_deref().unwrap_or(object).reveal(&keys)
             }
             Hidden::Clear(secret) => Ok(Some(secret.clone())),
@@ -38,14 +74,12 @@ impl Library {
         session.begin(
             |active| &mut active.find,
             || {
-                let objects = session.token.objects();
-                let profiles = session.token.profiles_for(template);
-                Ok(objects
-                    .iter()
-                    .chain(&profiles)
-                    .filter(|object| object.matches(template))
-                    .map(|object| object.handle)
-                    .collect::<VecDeque<_>>())
+                let token = &session.token;
+                let mut places: VecDeque<_> = token.candidates(template)?.into();
+                let others = [token.session_objects(), token.profiles_for(template)?];
+                let others = others.iter().flatten().filter(|object| object.matches(template));
+                places.extend(others.map(|object| (object.handle, true)));
+                Ok(Finding { template: template.clone(), places })
             },
         )
     }
@@ -53,10 +87,10 @@ impl Library {
     /// `C_FindObjects`: up to `max` further handles.
     ///
     /// # Errors
-    /// [`Error::OperationNotInitialized`].
+    /// [`Error::OperationNotInitialized`]; those of the store, after which the search goes on where it was.
     pub fn find(&self, session: SessionHandle, max: usize) -> Result<Vec<ObjectHandle>> {
         let session = self.session(session)?;
-        session.step(|active| &mut active.find, |found| Step::Keep(Ok(found.drain(..max.min(found.len())).collect())))
+        session.step(|active| &mut active.find, |finding| Step::Keep(finding.next(&session.token, max)))
     }
 
     /// `C_FindObjectsFinal`.
@@ -142,6 +176,6 @@ impl Library {
     }
 
     pub(crate) fn object(&self, session: &Session, handle: ObjectHandle) -> Result<Arc<Object>> {
-        session.token.object(handle).ok_or(Error::ObjectHandleInvalid)
+        session.token.object(handle)?.ok_or(Error::ObjectHandleInvalid)
     }
 }

@@ -68,25 +68,31 @@ pub(crate) fn may_sign(key: &Object, row: &MechanismRow) -> bool {
 }
 
 /// May this key wrap that one?
-pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> bool {
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> Result<bool> {
     let opens_itself = is_aes(&wrapping.attributes) && wrapping.attributes.is_true(AttributeType::DECRYPT);
     if opens_itself && !key.is_readable() {
-        return false;
+        return Ok(false);
     }
     if !key.attributes.is_true(AttributeType::WRAP_WITH_TRUSTED) {
-        return true;
+        return Ok(true);
+    }
+    if !wrapping.attributes.is_true(AttributeType::TRUSTED) {
+        return Ok(false);
     }
     // The public half of a pair: its private half can be told to be here, and what it opens.
-    let Ok(public) = wrapping.public_key() else { return false };
+    let Ok(public) = wrapping.public_key() else { return Ok(false) };
     let opened_here = |other: &Object| {
         other.class() == ObjectClass::PRIVATE_KEY
             && other.public_key().as_ref() == Ok(&public)
             && !only_unwraps(&other.attributes)
     };
-    // The catalog has private keys that this caller does not see, too.
-    let opened =
-        token.catalog().values().any(|other| opened_here(other)) || token.objects().iter().any(|o| opened_here(o));
-    wrapping.attributes.is_true(AttributeType::TRUSTED) && !opened
+    let mut opened = token.session_objects().iter().any(|other| opened_here(other));
+    // There are private keys that this caller does not see, too.
+    token.shelf().each(|other| opened |= opened_here(&other))?;
+    Ok(!opened)
 }
 
 /// What is made of keys is guarded as they are. `attributes` are those that `template` asks for.

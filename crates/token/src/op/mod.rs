@@ -92,7 +92,7 @@ pub(crate) fn key_for(
     usage: AttributeType,
     row: &MechanismRow,
 ) -> Result<Arc<Object>> {
-    let key = session.token.object(handle).ok_or(Error::KeyHandleInvalid)?;
+    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
     if !matches!(key.class(), ObjectClass::PRIVATE_KEY | ObjectClass::PUBLIC_KEY | ObjectClass::SECRET_KEY) {
         return Err(Error::KeyHandleInvalid);
     }
@@ -155,7 +155,7 @@ impl KeyUse {
         // Opening the key's auth value now finds an altered row before anything is sent.
         let keys = library.keys(&session.token)?;
         // The first use of a token that was taken over writes its rows anew.
-        let key = session.token.object(key.handle).unwrap_or(key);
+        let key = session.token.object(key.handle)?.unwrap_or(key);
         let auth = key.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && keys.login_required;
         Ok(Self { key, auth, approvals, waiting, careful: waiting })

@@ -36,14 +36,14 @@ impl Library {
         let row = op::row(&session, mechanism, Ops::WRAP)?;
         let wrapping = op::key_for(&session, wrapping, Half::Public, AttributeType::WRAP, row)
             .map_err(|e| wrapping_error(e, true))?;
-        let key = session.token.object(key).ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
         if !matches!(key.class(), ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY) {
             return Err(Error::KeyNotWrappable);
         }
         if !key.attributes.is_true(AttributeType::EXTRACTABLE) || !key.in_memory() {
             return Err(Error::KeyUnextractable);
         }
-        if !separation::may_wrap(&session.token, &wrapping, &key) {
+        if !separation::may_wrap(&session.token, &wrapping, &key)? {
             return Err(Error::KeyNotWrappable);
         }
         let value = Material::value(self, &session, &key)?;

@@ -5,4 +5,5 @@
 pub(crate) mod digests;
 pub(crate) mod profile;
 pub(crate) mod session;
+pub(crate) mod shelf;
 pub(crate) mod token;

@@ -7,7 +7,7 @@ pub(crate) mod pool;
 pub(crate) mod reaper;
 mod sessions;
 
-pub(crate) use claims::Claims;
+pub(crate) use claims::{Claims, Owns};
 pub(crate) use sessions::Protection;
 
 use std::os::fd::RawFd;
