@@ -32,7 +32,7 @@ pub const HOUSES: &[House] = &[
             ("login", "PINs, and who is logged in"),
             ("manage", "what administration needs besides"),
         ],
-        owed: &[("slots/session.rs", "op")],
+        owed: &[("slots/session.rs", "objects"), ("slots/session.rs", "op")],
     },
     House {
         package: "tpm",
