@@ -148,9 +148,9 @@ impl Library {
     /// `C_GetMechanismList`.
     ///
     /// # Errors
-    /// [`Error::SlotIdInvalid`]; an uninitialised token has no mechanisms.
+    /// [`Error::SlotIdInvalid`]. An uninitialised token has those of the others, since the TPM is the same; without others none are known.
     pub fn mechanism_list(&self, slot: SlotId) -> Result<Vec<MechanismType>> {
-        Ok(self.token_in(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
+        Ok(self.token_or_like(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
     }
 
     /// `C_GetMechanismInfo`.
@@ -158,13 +158,13 @@ impl Library {
     /// # Errors
     /// [`Error::SlotIdInvalid`], [`Error::MechanismInvalid`].
     pub fn mechanism_info(&self, slot: SlotId, ty: MechanismType) -> Result<MechanismInfo> {
-        self.token_in(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
+        self.token_or_like(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
     }
 
     /// `C_OpenSession`. As many as the configuration allows.
     ///
     /// # Errors
-    /// [`Error::SessionCount`] beyond that;     /// [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
+    /// [`Error::SessionCount`] beyond that; [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
     /// [`Error::SessionReadWriteSoExists`]. A read/write session opens on a store that cannot be written, too: many programs
     /// ask for one only to sign.
     pub fn open_session(&self, slot: SlotId, read_write: bool) -> Result<SessionHandle> {
@@ -270,6 +270,11 @@ impl Library {
     pub fn writer(&self) -> Result<Store> {
         let store = Store::open(&self.config.store_file(), OpenMode::ReadWrite)?;
         if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
+    }
+
+    /// The token of a slot, or for one that is not initialised any other: clients take a slot without mechanisms for an error.
+    fn token_or_like(&self, slot: SlotId) -> Result<Option<Arc<Token>>> {
+        Ok(self.token_in(slot)?.or_else(|| self.tokens().into_iter().next()))
     }
 
     /// The primary that the store pins, whose TPM alone can prove its answers; of several, the first that is there. `None` without a store,

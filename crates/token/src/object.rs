@@ -200,6 +200,11 @@ impl Object {
         if let Some(value) = self.attributes.find(ty) {
             return AttributeValue::Value(value.to_native());
         }
+        // A key without a list may serve with every mechanism. Clients take the attribute for unknown where it is not there at all.
+        let is_key = self.scope().is_some_and(|scope| scope.intersects(Scope::KEY));
+        if ty == AttributeType::ALLOWED_MECHANISMS && is_key {
+            return AttributeValue::Value(Vec::new());
+        }
         if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
             return AttributeValue::Value(spki);
         }

@@ -509,8 +509,8 @@ impl Token {
 /// Longest generic secret, in bytes.
 pub(crate) const MAX_SECRET_LEN: u64 = 64 * 1024;
 
-/// Versions of the C interface have one byte for each part.
+/// Versions of the C interface have one byte for each part. One that does not fit is not told at all: another one would be wrong.
 pub(crate) fn version(major: u32, minor: u32) -> (u8, u8) {
-    let byte = |part: u32| u8::try_from(part).unwrap_or(u8::MAX);
-    (byte(major), byte(minor))
+    let byte = |part: u32| u8::try_from(part).ok();
+    byte(major).zip(byte(minor)).unwrap_or_default()
 }
