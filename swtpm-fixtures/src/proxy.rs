@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::chip::Chip;
 use crate::commands::{Command, Commands, NO_RESPONSE, command_name};
 use crate::fault::{Fault, take};
 use crate::interposer::{Interposer, Upstream};
@@ -37,6 +38,7 @@ struct State {
     connections: usize,
     faults: Vec<Fault>,
     delay: Duration,
+    chip: Chip,
 }
 
 impl Proxy {
@@ -114,6 +116,11 @@ impl Proxy {
         self.shared.lock().delay = delay;
     }
 
+    /// From now on the TPM looks like this chip.
+    pub fn play(&self, chip: Chip) {
+        self.shared.lock().chip = chip;
+    }
+
     /// Ends every open connection now, as a TPM that goes away between two commands; new ones are served.
     pub fn cut(&self) {
         self.server.cut();
@@ -162,9 +169,9 @@ impl Shared {
     fn exchange(&self, mut command: Vec<u8>, client: &mut TcpStream, tpm: &mut TcpStream) -> std::io::Result<Next> {
         let code = be32(&command, 6);
         let size = command.len();
-        let (fault, delay) = {
+        let (fault, delay, chip) = {
             let mut state = self.lock();
-            (take(&mut state.faults, code), state.delay)
+            (take(&mut state.faults, code), state.delay + state.chip.delay(), state.chip.clone())
         };
         let count = |rc: u32, response_size: usize| {
             self.lock().commands.push(Command { code, name: command_name(code), rc, size, response_size });
@@ -204,11 +211,11 @@ impl Shared {
             (None, Some(Interposer(act))) => Some(act(&command, &mut Upstream(tpm))),
             _ => None,
         };
-        let answer = match interposed {
+        let answer = match interposed.or_else(|| chip.refuses(&command)) {
             Some(response) => Some(response),
             None => {
                 tpm.write_all(&command)?;
-                read_frame(tpm)?
+                read_frame(tpm)?.map(|response| chip.alters(&command, response))
             }
         };
         let Some(mut response) = answer else {

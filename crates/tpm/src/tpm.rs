@@ -19,9 +19,11 @@ use crate::keys::ecdh;
 use crate::keys::hmac;
 use crate::keys::import::{self, KeyMaterial};
 use crate::keys::load;
+use crate::keys::modes::CipherModes;
 use crate::keys::primary::{self, Primary, PrimaryRequest};
 use crate::keys::seal::{self, SealRequest, UserPolicy};
 use crate::keys::sign::{self, DecryptScheme, Key, SignScheme, Signature};
+use crate::keys::trial::{self, RsaWays};
 use crate::policy::{self, AuthorityKey, PcrSelection, PcrValues, Policy, PolicyUse};
 use crate::session::crypto::Direction;
 use crate::state::capabilities::{self, Capabilities, Lockout};
@@ -87,9 +89,20 @@ impl Tpm {
         self.general(Repeat::Safe, capabilities::capabilities)
     }
 
-    /// Sizes of the RSA keys that the TPM makes, in bits, ascending. Four commands.
+    /// Sizes of the RSA keys that the TPM makes, in bits, ascending. Four commands; up to eight where it has no TPM2_TestParms.
     pub fn rsa_sizes(&self) -> Result<Vec<u16>> {
-        self.general(Repeat::Safe, capabilities::rsa_sizes)
+        self.general(Repeat::Safe, trial::rsa_sizes)
+    }
+
+    /// Sizes of the AES keys that the TPM makes, in bits, ascending. Three commands; up to six where it has no TPM2_TestParms.
+    pub fn aes_sizes(&self) -> Result<Vec<u16>> {
+        self.general(Repeat::Safe, trial::aes_sizes)
+    }
+
+    /// How the TPM uses RSA keys, found by trying with a key of 2048 bits that is no secret; `None` where it does not take that. Three
+    /// commands; one more for each hash and scheme where raw RSA is refused.
+    pub fn rsa_ways(&self, capabilities: &Capabilities) -> Result<Option<RsaWays>> {
+        self.general(Repeat::Safe, |connection| trial::rsa_ways(connection, capabilities))
     }
 
     /// The state of the dictionary-attack protection. One command.
@@ -336,11 +349,30 @@ impl Tpm {
         direction: Direction,
         input_buffer: usize,
     ) -> Result<(Secret, Vec<u8>)> {
-        let step = cipher::check(key, mode, iv, data, direction, input_buffer)?;
+        self.encrypt_decrypt_among(CipherModes::ALL, key, mode, iv, data, direction, input_buffer)
+    }
+
+    /// The same on a TPM that has these modes as its own: others are made of them, at a block less for each buffer and, for chains,
+    /// twice the commands.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for what cannot be made ([`CipherModes::can`]).
+    #[allow(clippy::too_many_arguments, reason = "those of the mode, and what there is")]
+    pub fn encrypt_decrypt_among(
+        &self,
+        modes: CipherModes,
+        key: &Key<'_>,
+        mode: CipherMode,
+        iv: &[u8],
+        data: &[u8],
+        direction: Direction,
+        input_buffer: usize,
+    ) -> Result<(Secret, Vec<u8>)> {
+        let planned = cipher::check(key, (mode, modes), iv, data, direction, input_buffer)?;
         if data.is_empty() {
             return Ok((Secret::zeroed(0), iv.to_vec()));
         }
-        self.key(key.name, |connection| cipher::encrypt_decrypt(connection, key, mode, iv, data, direction, step))
+        self.key(key.name, |connection| cipher::encrypt_decrypt(connection, key, planned, iv, data, direction))
     }
 
     /// HMAC of `data` under a key of the TPM. Three commands the first time, then one; for more than

@@ -18,7 +18,8 @@ use crate::login::unlock::{NewPin, check_token, check_try};
 use crate::protect::codes::{OfficerKey, TokenBinding};
 use crate::protect::policy::BoundPolicy;
 use crate::protect::rows::{NO_PIN, TokenConfig, config_of, primary_of, seal_of, token_policy};
-use crate::slots::token::{ChipFacts, Login, Officer, Token};
+use crate::slots::chip::ChipFacts;
+use crate::slots::token::{Login, Officer, Token};
 use crate::{Error, Result};
 
 const WRAPPING_KEY_LEN: usize = 32;

@@ -46,7 +46,7 @@ impl Library {
     ) -> Result<(ObjectHandle, ObjectHandle)> {
         let session = self.session(session)?;
         let token = &session.token;
-        let row = mechanism.ty.row().filter(|row| row.ops.contains(Ops::GENERATE_KEY_PAIR) && token.chip.can(row));
+        let row = mechanism.ty.row().filter(|row| token.chip.ops(row).contains(Ops::GENERATE_KEY_PAIR));
         let row = row.ok_or(Error::MechanismInvalid)?;
         if mechanism.params != Params::None {
             return Err(Error::MechanismParamInvalid("key pair generation has none"));

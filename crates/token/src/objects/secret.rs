@@ -17,8 +17,6 @@ use crate::slots::token::MAX_SECRET_LEN;
 use crate::template;
 use crate::{Error, Result};
 
-/// TPM_CC_EncryptDecrypt2: a TPM without it has no use for an AES key.
-const TPM_CC_ENCRYPT_DECRYPT_2: u32 = 0x193;
 /// A TPM holds secrets for any hash up to the longest block of its hashes.
 const MAX_TPM_SECRET: usize = 128;
 
@@ -108,6 +106,7 @@ impl Library {
         attributes: Attributes,
         material: &tpm::KeyMaterial,
     ) -> Result<Draft> {
+        session.token.chip.check_material(material)?;
         let policy = session.policy_of_new_keys();
         let auth = policy::new_auth(policy.as_deref())?;
         let wrapped = self.tpm()?.import_key(&session.token.primary, material, &auth, policy::of_tpm(&policy))?;
@@ -214,10 +213,24 @@ fn check_token_secret(session: &Session, attributes: &Attributes, key_type: KeyT
     if !attributes.is_true(AttributeType::SENSITIVE) || attributes.is_true(AttributeType::EXTRACTABLE) {
         return Err(Error::TemplateInconsistent("a key in the TPM is sensitive and cannot be extracted"));
     }
-    if key_type == KeyType::AES && !session.token.chip.capabilities.has_command(TPM_CC_ENCRYPT_DECRYPT_2) {
+    let chip = &session.token.chip;
+    if key_type == KeyType::AES && !chip.cipher_modes().any() {
         return Err(Error::TemplateInconsistent(
             "this TPM has no AES for its users: the key can be a session object only",
         ));
+    }
+    if key_type == KeyType::AES && !chip.can_aes(u16::try_from(len * 8).map_err(|_| Error::KeySizeRange)?) {
+        return Err(Error::KeySizeRange);
+    }
+    if let Some(Value::Mechanisms(allowed)) = attributes.find(AttributeType::ALLOWED_MECHANISMS)
+        && key_type != KeyType::AES
+        && !allowed.is_empty()
+        && !allowed
+            .iter()
+            .filter_map(|ty| ty.row())
+            .any(|row| row.hash.is_none_or(|hash| chip.capabilities.has_hash(hash)))
+    {
+        return Err(Error::TemplateInconsistent("this TPM does not have the hash that the key is for"));
     }
     if key_type != KeyType::AES && len > MAX_TPM_SECRET {
         return Err(Error::KeySizeRange);

@@ -50,7 +50,7 @@ impl Library {
         let value = Material::value(self, &session, &key)?;
         if wrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, wrapping)?;
-            let mut ciphering = Ciphering::new(material, Direction::Encrypt, row, &mechanism.params)?;
+            let mut ciphering = Ciphering::new(&session, material, Direction::Encrypt, row, &mechanism.params)?;
             // How long a wrapped key is follows from the key: a question for it costs no TPM command.
             let (Step::Done(wrapped) | Step::Keep(wrapped)) = ciphering.once(self, &session, value.expose(), output);
             return wrapped.map_err(range_of_key);
@@ -95,7 +95,7 @@ impl Library {
         separation::unwrapped(&mut attributes, template, &unwrapping)?;
         let value = if unwrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, unwrapping)?;
-            let mut ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
+            let mut ciphering = Ciphering::new(&session, material, Direction::Decrypt, row, &mechanism.params)?;
             let mut out = base::Secret::zeroed(wrapped.len());
             match ciphering.once(self, &session, wrapped, Output::Buffer(out.expose_mut())) {
                 Step::Done(Ok(len)) => out.truncate(len),

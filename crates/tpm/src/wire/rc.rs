@@ -24,6 +24,7 @@ impl ResponseCode {
     pub(crate) const POLICY: ResponseCode = ResponseCode(RC_VER1 + 0x26);
     pub(crate) const SENSITIVE: ResponseCode = ResponseCode(RC_VER1 + 0x55);
     pub(crate) const NV_UNINITIALIZED: ResponseCode = ResponseCode(RC_VER1 + 0x4a);
+    pub(crate) const FAILURE: ResponseCode = ResponseCode(RC_VER1 + 0x01);
     pub(crate) const COMMAND_CODE: ResponseCode = ResponseCode(RC_VER1 + 0x43);
     pub(crate) const NV_SPACE: ResponseCode = ResponseCode(RC_VER1 + 0x4b);
     pub(crate) const NV_DEFINED: ResponseCode = ResponseCode(RC_VER1 + 0x4c);
@@ -77,6 +78,11 @@ impl ResponseCode {
         }
         let about_handles = matches!(self.blame(), Some(Blame::Handle(_) | Blame::Session(_)));
         self.is_format_one() && !about_handles && OBJECT_REFUSED.contains(&self.base())
+    }
+
+    /// Whether it is `code`, and blames a parameter, or nothing.
+    pub(crate) fn is_parameter_fault(self, code: ResponseCode) -> bool {
+        self.base() == code && !matches!(self.blame(), Some(Blame::Handle(_) | Blame::Session(_)))
     }
 
     /// Whether it is about a handle, parameter or session of the command, and not about the TPM's own state (Part 2, 6.6).
