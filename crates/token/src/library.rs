@@ -372,6 +372,7 @@ pub(crate) fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
     let options = tpm::Options {
         bus_protection: config.bus_protection,
         idle: config.idle,
+        patience: config.wait,
         threads: config.threads,
         ..tpm::Options::default()
     };
