@@ -43,9 +43,6 @@ impl Attributes<'_> {
     /// attributes are answered all the same.
     pub(crate) fn answer(&self, values: impl FnOnce(&[AttributeType]) -> Result<Vec<AttributeValue>>) -> Result<()> {
         let attributes = self.read()?;
-        for attribute in &attributes {
-            attribute.room()?;
-        }
         let types: Vec<_> = attributes.iter().map(|attribute| attribute.ty()).collect();
         let values = values(&types)?;
         if values.len() != attributes.len() {

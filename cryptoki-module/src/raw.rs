@@ -475,13 +475,11 @@ impl<'call> Attribute<'call> {
         AttributeType(self.given.type_)
     }
 
-    /// The length of its value, or of the room for it; `None` for a query, where there is no room.
-    ///
-    /// # Errors
-    /// `ArgumentsBad` for a length that no memory has.
-    pub(crate) fn room(&self) -> Result<Option<usize>> {
+    /// The length of the room for its value; `None` for a query, where there is none. A length that no memory has is no room: what
+    /// stands there may be the `CK_UNAVAILABLE_INFORMATION` of the answer before, in a template that is handed in again.
+    fn room(&self) -> Option<usize> {
         let at: *const CK_BYTE = self.given.pValue.cast();
-        if at.is_null() { Ok(None) } else { span(at, self.given.ulValueLen).map(Some) }
+        if at.is_null() { None } else { Some(span(at, self.given.ulValueLen).unwrap_or(0)) }
     }
 
     /// Its value.
@@ -495,7 +493,7 @@ impl<'call> Attribute<'call> {
     /// # Errors
     /// `BufferTooSmall`; then nothing is written.
     pub(crate) fn answer(&self, value: &[u8]) -> Result<()> {
-        if let Some(room) = self.room()? {
+        if let Some(room) = self.room() {
             if room < value.len() {
                 return Err(Error::BufferTooSmall { needed: value.len() });
             }
@@ -690,9 +688,9 @@ mod tests {
         assert_eq!(ask(0), Ok(()));
         assert_eq!(ask(1), Ok(()));
         assert_eq!(ask(3), Err(Error::BufferTooSmall { needed: 3 }));
-        // What was refused a moment ago has no room any more.
+        // Handed in again as it was left: that one has no room, and the others are answered as before.
         attributes[0].ulValueLen = 8;
-        attributes[1].ulValueLen = 2;
+        assert_eq!(attributes[1].ulValueLen, CK_UNAVAILABLE_INFORMATION);
         // SAFETY: all of them are there.
         let all = unsafe { Attributes::new(attributes.as_mut_ptr(), 5) };
         assert_eq!(all.answer(answers), Err(Error::AttributeSensitive));

@@ -67,10 +67,14 @@ errors! {
         "`C_OpenSession` without `CKF_SERIAL_SESSION`", "a bug of the calling program";
     SessionExists => CKR_SESSION_EXISTS,
         "a session is open on the token", "close all programs' sessions on it first";
+    SessionCount => CKR_SESSION_COUNT,
+        "too many sessions of this process are open", "close some, or raise `max-sessions` in the configuration";
     SessionReadOnlyExists => CKR_SESSION_READ_ONLY_EXISTS,
         "the security officer cannot log in beside a read-only session", "close the read-only sessions";
     SessionReadWriteSoExists => CKR_SESSION_READ_WRITE_SO_EXISTS,
         "no read-only session beside a security officer's", "log the security officer out, or open it read/write";
+    NotInTpm => CKR_ATTRIBUTE_VALUE_INVALID,
+        "this TPM has no such algorithm, size or curve", "choose another; `ptool doctor` says what the TPM has";
     ObjectHandleInvalid => CKR_OBJECT_HANDLE_INVALID,
         "no object with this handle, or it is private and nobody is logged in", "search again, after login";
     KeyHandleInvalid => CKR_KEY_HANDLE_INVALID,

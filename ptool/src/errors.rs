@@ -154,7 +154,12 @@ fn advise(error: &Error) -> (Status, &'static str) {
             Status::Store,
             "The store was changed by something else than this software: restore it from a copy, or remove the object.",
         ),
-        Error::TokenWriteProtected => (Status::Store, "Run this as the owner of the store."),
+        Error::NotInTpm(_) => {
+            (Status::Failed, "Choose another algorithm, size or curve; `ptool doctor` says what this TPM has.")
+        }
+        Error::TokenWriteProtected => {
+            (Status::Store, "Run this as the owner of the store, on a file system that is not mounted read-only.")
+        }
         Error::StoreBusy(_) => (Status::Failed, "Nothing was changed; try again."),
         Error::SlotIdInvalid | Error::TokenNotPresent => {
             (Status::Failed, "`ptool listtokens` shows the tokens of the store.")
@@ -170,6 +175,7 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::SessionReadOnly
         | Error::SessionParallelNotSupported
         | Error::SessionExists
+        | Error::SessionCount
         | Error::SessionReadOnlyExists
         | Error::SessionReadWriteSoExists
         | Error::KeyTypeInconsistent

@@ -60,6 +60,7 @@ for_check() {
     has_command certutil libnss3-tools
     has_command nginx nginx-light nginx.service
     has_command curl curl
+    has_file "$(libraries)/libjemalloc.so.2" libjemalloc2
     has_command git git
     has_command zsh zsh
     has_command fish fish

@@ -94,7 +94,7 @@ fn slots_tokens_and_mechanisms() {
         let slot = slot_of(module, "alpha");
         let token = module.get_token_info(slot).unwrap();
         assert!(token.login_required() && token.user_pin_initialized() && token.rng() && !token.write_protected());
-        assert!(matches!(token.max_session_count(), cryptoki::slot::Limit::Infinite));
+        assert!(matches!(token.max_session_count(), cryptoki::slot::Limit::Max(4096)));
         assert_eq!(token.free_private_memory(), None);
         for mechanism in module.get_mechanism_list(slot).unwrap() {
             module.get_mechanism_info(slot, mechanism).unwrap();

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, RenameFlags};
 
@@ -35,7 +35,7 @@ impl Place {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        let dir = dir.canonicalize().map_err(|error| unreachable(file, &error))?;
+        let dir = resolved(dir).map_err(|error| unreachable(file, &error))?;
         let place = Place { file: dir.join(name), dir };
         let metadata = fs::symlink_metadata(&place.dir).map_err(|e| unreachable(file, &e))?;
         if !metadata.is_dir() {
@@ -198,6 +198,41 @@ fn sharing_group() -> Option<u32> {
         let number = fields.nth(1)?;
         (name == SHARING_GROUP).then(|| number.parse().ok())?
     })
+}
+
+/// The directory without symbolic links, from the root on.
+///
+/// `realpath` of the C library does that, in memory that comes from the host's allocator and that we would free with the C
+/// library's: in a host with an allocator of its own that loads us with RTLD_DEEPBIND these are not the same.
+fn resolved(dir: &Path) -> std::io::Result<PathBuf> {
+    /// As many as Linux follows.
+    const MOST_LINKS: usize = 40;
+    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+    let mut done =
+        std::env::current_dir().or_else(|error| if dir.is_absolute() { Ok(PathBuf::new()) } else { Err(error) })?;
+    let mut ahead = parts(dir);
+    let mut links = 0;
+    while let Some(part) = ahead.pop() {
+        match Path::new(&part).components().next() {
+            Some(Component::Normal(name)) => {
+                let next = done.join(name);
+                match fs::read_link(&next) {
+                    Ok(_) if links == MOST_LINKS => return Err(rustix::io::Errno::LOOP.into()),
+                    Ok(target) => {
+                        links += 1;
+                        ahead.extend(parts(&target));
+                    }
+                    // No link.
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => done = next,
+                    Err(error) => return Err(error),
+                }
+            }
+            Some(Component::ParentDir) => drop(done.pop()),
+            Some(Component::RootDir) => done = PathBuf::from("/"),
+            Some(Component::CurDir | Component::Prefix(_)) | None => {}
+        }
+    }
+    Ok(done)
 }
 
 /// Whether this process may, by its effective ids.

@@ -4,7 +4,7 @@
 //! than its caller (setuid, file capabilities) is not ours to trust, and is not read.
 
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ const APPROVALS: [&str; 5] = [
     "/.extra/tpm2-pcr-signature.json",
 ];
 
+/// Sessions of a process with one token, by default: more than servers have, and some megabytes.
+const MAX_SESSIONS: u32 = 4096;
+
 /// All that a process can choose.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -46,6 +49,8 @@ pub struct Config {
     pub threads: bool,
     /// Show a slot with an uninitialised token, for `C_InitToken`.
     pub empty_slot: bool,
+    /// Most sessions that a process may have open with one token; at least 1.
+    pub max_sessions: u32,
     /// Files with approvals of machine states, and directories of such files.
     pub approvals: Vec<PathBuf>,
 }
@@ -60,6 +65,7 @@ struct File {
     idle_ms: Option<u64>,
     wait_ms: Option<u64>,
     empty_slot: Option<Switch>,
+    max_sessions: Option<u32>,
     approvals: Option<Vec<PathBuf>>,
 }
 
@@ -106,7 +112,7 @@ impl Config {
             Some(path) => read_file(&path)?
                 .ok_or_else(|| Error::Store(format!("{}: there is no such configuration file", path.display())))?,
             None => match env.user_dir("XDG_CONFIG_HOME", ".config") {
-                Some(dir) => match read_file(&dir.join("config.toml"))? {
+                Some(dir) => match read_optional(&dir.join("config.toml"))? {
                     Some(file) => file,
                     None => machine_file()?,
                 },
@@ -127,6 +133,7 @@ impl Config {
             wait: Duration::from_millis(file.wait_ms.unwrap_or(60_000)),
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
+            max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })
     }
@@ -168,15 +175,32 @@ fn default_store(env: &Environment) -> PathBuf {
         return system;
     }
     // Without a home there is no other place; the current directory is never one.
-    env.user_dir("XDG_DATA_HOME", ".local/share").unwrap_or(system)
+    let Some(user) = env.user_dir("XDG_DATA_HOME", ".local/share") else { return system };
+    match std::fs::metadata(user.join(STORE_FILE)) {
+        // The home of another user, such as root's, who started the daemon.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            log::warn!("{}: {error}; TPM2_CRYPTOKI_STORE names a store", user.display());
+            system
+        }
+        _ => user,
+    }
 }
 
-/// The configuration of the machine. Who may not look into its directory, where a store of the machine is too, has nothing to do
-/// with either: for him there is none.
+/// The configuration of the machine.
 fn machine_file() -> Result<File> {
-    match std::fs::metadata(SYSTEM_FILE) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(File::default()),
-        _ => Ok(read_file(Path::new(SYSTEM_FILE))?.unwrap_or_default()),
+    Ok(read_optional(Path::new(SYSTEM_FILE))?.unwrap_or_default())
+}
+
+/// A configuration file that nobody named. Who may not look at it has nothing to do with it: for him there is none. So it is for a
+/// daemon that root started, and that has root's home in its environment still.
+fn read_optional(path: &Path) -> Result<Option<File>> {
+    use std::io::ErrorKind;
+    match std::fs::File::open(path) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            log::warn!("{}: {error}; it is passed over", path.display());
+            Ok(None)
+        }
+        _ => read_file(path),
     }
 }
 
@@ -202,16 +226,18 @@ pub(crate) fn peer_directories_in(system: &Path, variable: impl Fn(&str) -> Opti
     .collect()
 }
 
-/// Reads a configuration file; `None` if there is none.
+/// Reads a configuration file; `None` if there is none. What is looked at is what is read, whoever changes the name meanwhile.
 fn read_file(path: &Path) -> Result<Option<File>> {
+    use std::io::{ErrorKind, Read};
+    const O_NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let fail = |what: String| Error::Store(format!("{}: {what}", path.display()));
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(fail(format!("cannot be read: {error}"))),
+    let unreadable = |error: std::io::Error| fail(format!("cannot be read: {error}"));
+    let mut file = match std::fs::File::options().read(true).custom_flags(O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
     };
+    let metadata = file.metadata().map_err(unreadable)?;
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != 0 && metadata.uid() != user {
         return Err(fail("belongs to another user; it must belong to root or to you".to_owned()));
@@ -219,7 +245,8 @@ fn read_file(path: &Path) -> Result<Option<File>> {
     if metadata.mode() & 0o022 != 0 {
         return Err(fail("can be written by others; run `chmod go-w` on it".to_owned()));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(unreadable)?;
     toml::from_str(&text).map(Some).map_err(|error| fail(format!("is not valid: {error}")))
 }
 

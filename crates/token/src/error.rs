@@ -32,6 +32,9 @@ pub enum Error {
     /// `CKR_SESSION_EXISTS`
     #[error("a session is open on this token")]
     SessionExists,
+    /// `CKR_SESSION_COUNT`
+    #[error("the process has as many sessions open on this token as the configuration allows")]
+    SessionCount,
     /// `CKR_SESSION_READ_ONLY_EXISTS`
     #[error("a read-only session is open: the security officer cannot log in")]
     SessionReadOnlyExists,
@@ -41,6 +44,9 @@ pub enum Error {
     /// `CKR_OBJECT_HANDLE_INVALID`
     #[error("there is no object with this handle")]
     ObjectHandleInvalid,
+    /// `CKR_ATTRIBUTE_VALUE_INVALID`: this TPM does not have what was asked for, and another would.
+    #[error("{0}")]
+    NotInTpm(String),
     /// `CKR_KEY_HANDLE_INVALID`
     #[error("there is no key with this handle")]
     KeyHandleInvalid,
@@ -239,6 +245,7 @@ impl From<tpm::Error> for Error {
             E::HierarchyAuth | E::LockoutAuth => Self::HierarchyAuth(text),
             E::Lockout => Self::PinLocked,
             E::Reentered => Self::General(text),
+            E::Unsupported(what) => Self::NotInTpm(what),
             _ => Self::DeviceError(text),
         }
     }

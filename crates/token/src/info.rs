@@ -42,6 +42,8 @@ pub struct TokenInfo {
     pub serial: String,
     /// `CKF_` bits.
     pub flags: u64,
+    /// Most sessions that this process may have open.
+    pub max_sessions: u64,
     /// Open sessions of this process.
     pub sessions: u64,
     /// Open read/write sessions of this process.

@@ -46,7 +46,7 @@ impl Library {
     pub fn open(config: Config) -> Result<Self> {
         let tpm = open_tpm(&config);
         let library = Self {
-            sessions: Sessions::new(),
+            sessions: Sessions::new(config.max_sessions),
             config,
             tpm,
             tokens: RwLock::default(),
@@ -119,13 +119,16 @@ impl Library {
         // Another process may have set a PIN meanwhile.
         self.refresh()?;
         match self.token_in(slot)? {
-            Some(token) => Ok(token.info(self.sessions.count(&token), self.is_read_only())),
+            Some(token) => {
+                Ok(token.info(self.sessions.count(&token), self.sessions.most().into(), self.is_read_only()))
+            }
             None => Ok(TokenInfo {
                 label: String::new(),
                 manufacturer: MANUFACTURER.to_owned(),
                 model: "TPM 2.0".to_owned(),
                 serial: "0000000000000000".to_owned(),
                 flags: model::flags::CKF_RNG | model::flags::CKF_LOGIN_REQUIRED,
+                max_sessions: self.sessions.most().into(),
                 sessions: 0,
                 rw_sessions: 0,
                 min_pin_len: crate::info::MIN_PIN_LEN,
@@ -152,10 +155,10 @@ impl Library {
         self.token_in(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
     }
 
-    /// `C_OpenSession`. As many as memory allows.
+    /// `C_OpenSession`. As many as the configuration allows.
     ///
     /// # Errors
-    /// [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
+    /// [`Error::SessionCount`] beyond that;     /// [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
     /// [`Error::SessionReadWriteSoExists`]. A read/write session opens on a store that cannot be written, too: many programs
     /// ask for one only to sign.
     pub fn open_session(&self, slot: SlotId, read_write: bool) -> Result<SessionHandle> {

@@ -3,8 +3,8 @@
 use model::MechanismType;
 use model::flags::{CKF_HW_SLOT, CKF_TOKEN_PRESENT};
 use pkcs11_sys::{
-    CK_EFFECTIVELY_INFINITE, CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO,
-    CK_UNAVAILABLE_INFORMATION, CK_VERSION, CKF_DONT_BLOCK,
+    CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_UNAVAILABLE_INFORMATION,
+    CK_VERSION, CKF_DONT_BLOCK,
 };
 use token::Error;
 
@@ -47,9 +47,9 @@ cryptoki_fn! {
             model: padded(&info.model),
             serialNumber: padded(&info.serial),
             flags: info.flags,
-            ulMaxSessionCount: CK_EFFECTIVELY_INFINITE,
+            ulMaxSessionCount: info.max_sessions,
             ulSessionCount: info.sessions,
-            ulMaxRwSessionCount: CK_EFFECTIVELY_INFINITE,
+            ulMaxRwSessionCount: info.max_sessions,
             ulRwSessionCount: info.rw_sessions,
             ulMaxPinLen: info.max_pin_len,
             ulMinPinLen: info.min_pin_len,

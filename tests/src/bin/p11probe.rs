@@ -81,8 +81,10 @@ impl Module {
     }
 
     fn load(&self) -> Result<(), String> {
+        // As pkcs11-provider and OpenSC's tools do it: the module's own libraries come before those of the program.
+        let deep = if std::env::var_os("P11PROBE_DEEPBIND").is_some() { libc::RTLD_DEEPBIND } else { 0 };
         // SAFETY: the module's constructors are the Rust runtime's.
-        let library = unsafe { UnixLibrary::open(Some(&self.path), RTLD_NOW | RTLD_LOCAL) };
+        let library = unsafe { UnixLibrary::open(Some(&self.path), RTLD_NOW | RTLD_LOCAL | deep) };
         *self.library.lock().unwrap() = Some(Arc::new(library.map_err(|error| error.to_string())?.into()));
         Ok(())
     }

@@ -275,6 +275,7 @@ pub(super) fn config(place: &Path, approvals: &Path) -> Config {
         wait: std::time::Duration::from_secs(1),
         threads: false,
         empty_slot: true,
+        max_sessions: 4096,
         approvals: vec![approvals.to_owned()],
     }
 }

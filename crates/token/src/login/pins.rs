@@ -36,6 +36,12 @@ pub(crate) enum UserPin<'a> {
     Free,
 }
 
+/// A label as clients see it: in the structures of PKCS#11 blanks after it are padding (v3.1 3.2), so that two labels that differ by
+/// these alone are one.
+pub(crate) fn unpadded(label: &str) -> &str {
+    label.trim_end_matches(' ')
+}
+
 impl Library {
     /// `C_InitToken`: makes a token in the empty slot, or wipes the one that is there. The user has no PIN afterwards.
     ///
@@ -45,9 +51,9 @@ impl Library {
     pub fn init_token(&self, slot: SlotId, so_pin: Option<Secret>, label: &[u8; 32]) -> Result<()> {
         self.refresh()?;
         let so_pin = so_pin.ok_or(Error::ArgumentsBad("there is no protected authentication path: give the PIN"))?;
-        let label = std::str::from_utf8(label)
-            .map_err(|_| Error::ArgumentsBad("the label is not UTF-8"))?
-            .trim_end_matches(' ');
+        // The specification has no NUL here; libp11 hands in C strings.
+        let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
+        let label = unpadded(std::str::from_utf8(label).map_err(|_| Error::ArgumentsBad("the label is not UTF-8"))?);
         match self.token_in(slot)? {
             None => self.make_token(None, label, &so_pin, &UserPin::Unset).map(drop),
             Some(token) => {
@@ -221,6 +227,7 @@ impl Library {
         user_pin: &UserPin<'_>,
         policy: Option<&BoundPolicy>,
     ) -> Result<i64> {
+        let label = unpadded(label);
         self.check_label(label, None)?;
         // Before anything is made: what cannot be a PIN is no reason to touch the TPM.
         NewPin::new(so_pin)?;
@@ -377,8 +384,10 @@ impl Library {
         if label.len() > 32 || label.contains('\0') {
             return Err(Error::ArgumentsBad("a token's label has at most 32 bytes, none of them zero"));
         }
-        let taken =
-            self.tokens().iter().any(|token| own.is_none_or(|own| own.id != token.id) && token.row().label == label);
+        let taken = self
+            .tokens()
+            .iter()
+            .any(|token| own.is_none_or(|own| own.id != token.id) && unpadded(&token.row().label) == unpadded(label));
         if taken { Err(Error::ArgumentsBad("another token has this label")) } else { Ok(()) }
     }
 

@@ -70,7 +70,10 @@ impl Library {
         let policy = session.policy_of_new_keys();
         let auth = policy::new_auth(policy.as_deref())?;
         let wrapped = match recovery {
-            None => self.tpm()?.create_key(&token.primary, &request, &auth, policy::of_tpm(&policy))?,
+            None => self
+                .tpm()?
+                .create_key(&token.primary, &request, &auth, policy::of_tpm(&policy))
+                .map_err(|error| refused(&request, error))?,
             Some(_) if policy.is_some() => {
                 return Err(Error::ArgumentsBad("a key that can be backed up is used by its PIN, and has no policy"));
             }
@@ -138,7 +141,7 @@ impl Library {
             return Err(Error::KeySizeRange);
         }
         let exponent = match public.bytes(AttributeType::PUBLIC_EXPONENT) {
-            None | Some([]) => 0,
+            None => 0,
             Some(bytes) => match bytes
                 .iter()
                 .try_fold(0_u32, |value, byte| value.checked_mul(0x100).map(|value| value | u32::from(*byte)))
@@ -191,6 +194,18 @@ pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> 
     attributes.set(AttributeType::ALWAYS_SENSITIVE, Value::Bool(true));
     attributes.set(AttributeType::NEVER_EXTRACTABLE, Value::Bool(true));
     Ok(())
+}
+
+/// What of the request the TPM does not have.
+fn refused(request: &tpm::KeyTemplate, error: tpm::Error) -> Error {
+    match (request, error) {
+        (tpm::KeyTemplate::Rsa { exponent: 1.., .. }, tpm::Error::Unsupported(_)) => {
+            Error::AttributeValueInvalid(AttributeType::PUBLIC_EXPONENT)
+        }
+        (tpm::KeyTemplate::Rsa { .. }, tpm::Error::Unsupported(_)) => Error::KeySizeRange,
+        (tpm::KeyTemplate::Ecc { .. }, tpm::Error::Unsupported(_)) => Error::CurveNotSupported,
+        (_, error) => error.into(),
+    }
 }
 
 /// Who may make these objects in this session? (PKCS#11 v3.1 4.4, 5.6)

@@ -220,10 +220,13 @@ impl Library {
     /// `C_DigestKey`: takes the value of a secret key into the digest.
     ///
     /// # Errors
-    /// [`Error::KeyIndigestible`] for a key whose value is not here.
+    /// [`Error::OperationNotInitialized`]; [`Error::KeyIndigestible`] for a key whose value is not here.
     pub fn digest_key(&self, session: SessionHandle, key: ObjectHandle) -> Result<()> {
         let handle = session;
         let session = self.session(session)?;
+        if session.active().digest.is_none() {
+            return Err(Error::OperationNotInitialized);
+        }
         let key = session.token.object(key).ok_or(Error::KeyHandleInvalid)?;
         if key.class() != ObjectClass::SECRET_KEY {
             return Err(Error::KeyIndigestible);

@@ -191,17 +191,28 @@ impl Session {
 pub(crate) struct Sessions {
     open: Mutex<HashMap<SessionHandle, Arc<Session>>>,
     next: AtomicU64,
+    /// Of one token.
+    most: u32,
 }
 
 impl Sessions {
-    pub(crate) fn new() -> Self {
-        Self { open: Mutex::default(), next: AtomicU64::new(1) }
+    pub(crate) fn new(most: u32) -> Self {
+        Self { open: Mutex::default(), next: AtomicU64::new(1), most }
+    }
+
+    /// How many a process may have open with a token.
+    pub(crate) fn most(&self) -> u32 {
+        self.most
     }
 
     pub(crate) fn open(&self, token: Arc<Token>, read_write: bool) -> Result<SessionHandle> {
         let mut open = self.lock();
         if !read_write && matches!(token.login(), Login::So(_)) {
             return Err(Error::SessionReadWriteSoExists);
+        }
+        let here = open.values().filter(|other| other.token.id == token.id).count();
+        if u32::try_from(here).is_ok_and(|here| here >= self.most) {
+            return Err(Error::SessionCount);
         }
         let handle = SessionHandle(self.next.fetch_add(1, Ordering::Relaxed));
         let (new_keys, active) = (OnceLock::new(), Mutex::default());

@@ -344,7 +344,7 @@ impl Token {
         Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn info(&self, sessions: (u64, u64), read_only: bool) -> TokenInfo {
+    pub(crate) fn info(&self, sessions: (u64, u64), max_sessions: u64, read_only: bool) -> TokenInfo {
         let row = self.row();
         let chip = &self.chip.capabilities;
         let mut bits = flags::CKF_RNG | flags::CKF_TOKEN_INITIALIZED;
@@ -372,6 +372,7 @@ impl Token {
             model: if chip.vendor.is_empty() { "TPM 2.0".to_owned() } else { chip.vendor.clone() },
             serial: row.serial,
             flags: bits,
+            max_sessions,
             sessions: sessions.0,
             rw_sessions: sessions.1,
             min_pin_len: if row.login_required { MIN_PIN_LEN } else { 0 },

@@ -33,6 +33,7 @@ impl World {
             wait: Duration::from_secs(60),
             threads: true,
             empty_slot: true,
+            max_sessions: 4096,
             approvals: vec![dir.path().join("approvals.d")],
         };
         Self { tpm, proxy, config, _dir: dir }

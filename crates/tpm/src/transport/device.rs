@@ -109,10 +109,24 @@ fn no_slot_response(command: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, rc])
 }
 
+/// As many links as Linux follows.
+const MOST_LINKS: usize = 40;
+
 /// The kernel names them `tpmrm0`, `tpmrm1` and so on; a link to one may have any name.
 fn is_resource_manager(path: &Path) -> bool {
     let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("tpmrm"));
-    named(path) || std::fs::canonicalize(path).is_ok_and(|path| named(&path))
+    // One link after the other: what the C library resolves as a whole comes in memory of the host's allocator.
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if named(&path) {
+            return true;
+        }
+        match std::fs::read_link(&path) {
+            Ok(target) => path = path.parent().map_or_else(|| target.clone(), |parent| parent.join(&target)),
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 fn not_there(path: &Path, error: &Error) -> TransportError {

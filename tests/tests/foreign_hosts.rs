@@ -1,0 +1,224 @@
+//! Programs that the module knows nothing of: with an allocator of their own, with descriptors and directories that are not theirs, and
+//! with templates, labels and numbers of sessions that nobody expects.
+
+use pkcs11_sys::*;
+use tests::Argument;
+use tests::call::{Memory, Piece};
+use tests::probe::{Mechanism, bytes, fails, flag, number, p256};
+use tests::product;
+use tests::world::{Run, World, client};
+
+const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
+
+/// A program with jemalloc that loads the module with RTLD_DEEPBIND, as pkcs11-provider and OpenSC's tools do: what the C library
+/// allocates there is not what the module may free.
+#[test]
+fn a_life_beside_another_allocator() {
+    if !std::path::Path::new(JEMALLOC).exists() {
+        return tests::skip::left_out("libjemalloc2 is not installed; tests/scripts/packages.sh check");
+    }
+    let world = World::new();
+    let link = world.path("link");
+    std::os::unix::fs::symlink(world.store(), &link).unwrap();
+    let home = world.path("");
+    let relative = {
+        // Relative to the directory in which the test runs, which is the program's too.
+        let here = std::env::current_dir().unwrap();
+        let up: String = here.components().skip(1).map(|_| "../").collect();
+        format!("{up}{}", world.store().strip_prefix("/").unwrap().display())
+    };
+    let loader = format!("swtpm:host=localhost,port={}", world.proxy.port());
+    let through_the_loader = format!("libtss2-tcti-swtpm.so.0:host=127.0.0.1,port={}", world.proxy.port());
+    for (store, tcti) in [
+        (relative, world.tcti()),
+        (link.display().to_string(), loader),
+        (format!("{}/./link/../store", home.display()), through_the_loader),
+    ] {
+        let probe = world
+            .probe_with(&[
+                ("LD_PRELOAD", JEMALLOC.to_owned()),
+                ("P11PROBE_DEEPBIND", "1".to_owned()),
+                ("TPM2_CRYPTOKI_STORE", store.clone()),
+                ("TPM2_CRYPTOKI_TCTI", tcti),
+            ])
+            .initialized();
+        let session = probe.open_rw(probe.slot_of("alpha"));
+        probe.login(session, CKU_USER, "user-alpha").unwrap();
+        let (_, private) =
+            probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(true), &[flag(CKA_TOKEN, true)]).unwrap();
+        let sign = Mechanism::plain(CKM_ECDSA_SHA256);
+        assert_eq!(probe.sign(session, sign.clone(), private, b"data").unwrap().len(), 64, "{store}");
+        let child = probe.fork().initialized();
+        let own = child.open_ro(child.slot_of("alpha"));
+        child.login(own, CKU_USER, "user-alpha").unwrap();
+        assert_eq!(child.sign(own, sign, private, b"data").unwrap().len(), 64, "{store}");
+        child.rv("C_Finalize", vec![Argument::NULL]).unwrap();
+        probe.rv("C_Finalize", vec![Argument::NULL]).unwrap();
+        probe.unload();
+    }
+    assert!(!world.log().contains("not a TCTI"), "{}", world.log());
+}
+
+/// A template that is handed in again as the first call left it: each attribute is answered by itself (5.7.5).
+#[test]
+fn a_template_is_handed_in_again() {
+    let (_world, probe) = client();
+    let session = probe.open_ro(probe.slot_of("alpha"));
+    let key = probe.find(session, &[number(CKA_CLASS, CKO_PUBLIC_KEY)]).unwrap()[0];
+    let room = |len: usize| Piece::Pointer(Memory::of(vec![Piece::Bytes(vec![0xee; len])]));
+    let template = vec![
+        Piece::Word(CKA_CLASS),
+        room(8),
+        Piece::Word(8),
+        // Unknown to a public key, and said to be so by the call before.
+        Piece::Word(CKA_PRIME_1),
+        room(8),
+        Piece::Word(CK_UNAVAILABLE_INFORMATION),
+        // There, in a place whose length nobody knows any more.
+        Piece::Word(CKA_ID),
+        room(8),
+        Piece::Word(CK_UNAVAILABLE_INFORMATION),
+        Piece::Word(CKA_TOKEN),
+        room(1),
+        Piece::Word(1),
+    ];
+    let arguments =
+        vec![Argument::Word(session), Argument::Word(key), Argument::Pointer(Memory::of(template)), Argument::Word(4)];
+    let (rv, after) = probe.call("C_GetAttributeValue", arguments);
+    assert!([CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL].contains(&rv), "{rv:#x}");
+    let Argument::Pointer(template) = &after[2] else { panic!("{after:?}") };
+    let word = |index: usize| match &template.pieces[index] {
+        Piece::Word(word) => *word,
+        other => panic!("{other:?}"),
+    };
+    let value = |index: usize| match &template.pieces[index] {
+        Piece::Pointer(memory) => match &memory.pieces[0] {
+            Piece::Bytes(bytes) => bytes.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([2, 5, 8, 11].map(word), [8, CK_UNAVAILABLE_INFORMATION, CK_UNAVAILABLE_INFORMATION, 1]);
+    assert_eq!((value(1), value(10)), (CKO_PUBLIC_KEY.to_ne_bytes().to_vec(), vec![1]));
+    assert_eq!((value(4), value(7)), (vec![0xee; 8], vec![0xee; 8]), "written into unknown room");
+}
+
+/// A daemon that root started, that has root's home in its environment and another user's rights.
+#[test]
+fn directories_of_somebody_else_stop_nobody() {
+    if !is_root() {
+        return tests::skip::left_out("only root can become another user");
+    }
+    let world = World::new();
+    let home = world.path("home");
+    for directory in [".config/tpm2-cryptoki", ".local/share/tpm2-cryptoki"] {
+        std::fs::create_dir_all(home.join(directory)).unwrap();
+    }
+    std::fs::write(home.join(".config/tpm2-cryptoki/config.toml"), "idle-ms = 1000\n").unwrap();
+    let lines = |setup: &str| {
+        let module = product::module();
+        let mut command = world.command("bash");
+        command.env("HOME", &home).env_remove("TPM2_CRYPTOKI_CONFIG").env("TPM2_CRYPTOKI_LOG", "warn:stderr");
+        command.args([
+            "-ec",
+            &format!(
+                "{setup}
+                 setpriv --reuid=65534 --regid=65534 --clear-groups pkcs11-tool --module '{}' --list-slots",
+                module.display()
+            ),
+        ]);
+        Run::of(&mut command)
+    };
+    let closed = "chmod 755 . && chmod 700 home";
+    let unreadable =
+        "chmod 755 . home home/.config home/.config/tpm2-cryptoki && chmod 600 home/.config/tpm2-cryptoki/config.toml";
+    for setup in [closed, unreadable] {
+        for store in ["unset TPM2_CRYPTOKI_STORE", "export TPM2_CRYPTOKI_STORE=$PWD/none"] {
+            let run = lines(&format!("{setup}; {store}"));
+            assert!(run.success() && run.text().contains("Slot 0"), "{setup}; {store}: {run:?}");
+            let warned = run.stderr.lines().filter(|line| line.contains("passed over")).count();
+            assert_eq!(warned, 1, "{setup}: {run:?}");
+        }
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// As many sessions as the configuration says, and the token says so; those that are open go on.
+#[test]
+fn sessions_have_an_end() {
+    let world = World::new().configured("max-sessions = 20\n");
+    let probe = world.probe().initialized();
+    let (alpha, beta) = (probe.slot_of("alpha"), probe.slot_of("beta"));
+    let sessions: Vec<u64> = (0..20).map(|_| probe.open_ro(alpha)).collect();
+    for flags in [CKF_SERIAL_SESSION, CKF_SERIAL_SESSION | CKF_RW_SESSION] {
+        fails(probe.open(alpha, flags), CKR_SESSION_COUNT);
+    }
+    probe.open_ro(beta);
+    probe.login(sessions[0], CKU_USER, "user-alpha").unwrap();
+    for session in &sessions {
+        assert_eq!(probe.session_info(*session).unwrap().1, CKS_RO_USER_FUNCTIONS);
+    }
+    probe.close(sessions[3]).unwrap();
+    probe.open_ro(alpha);
+    fails(probe.open(alpha, CKF_SERIAL_SESSION), CKR_SESSION_COUNT);
+}
+
+/// What stands behind the end of a label is no part of it, and blanks are padding.
+#[test]
+fn labels_are_what_clients_see() {
+    let (world, probe) = client();
+    let slots = probe.slots(false).unwrap();
+    let empty = *slots.last().unwrap();
+    let init = |slot: u64, label: &[u8; 32]| {
+        probe.rv(
+            "C_InitToken",
+            vec![
+                Argument::Word(slot),
+                Argument::Pointer(Memory::of(vec![Piece::Bytes(b"officer-pin".to_vec())])),
+                Argument::Word(11),
+                Argument::Pointer(Memory::of(vec![Piece::Bytes(label.to_vec())])),
+            ],
+        )
+    };
+    let mut label = [0; 32];
+    label[..6].copy_from_slice(b"libp11");
+    init(empty, &label).unwrap();
+    assert_eq!(probe.token_info(probe.slot_of("libp11")).unwrap().label, "libp11");
+    let mut after = [b'x'; 32];
+    after[..7].copy_from_slice(b"second\0");
+    init(*probe.slots(false).unwrap().last().unwrap(), &after).unwrap();
+    probe.slot_of("second");
+    let taken = world.ptool(&["addtoken", "--label=libp11  ", "--sopin=officer", "--userpin=user1"]);
+    assert!(!taken.success() && taken.stderr.contains("another token has this label"), "{taken:?}");
+    world.ptool_ok(&["addtoken", "--label=blank ", "--sopin=officer", "--userpin=user1"]);
+    world.ptool_ok(&["addkey", "--label=blank", "--userpin=user1", "--algorithm=ecc256"]);
+    let uri = world.ptool_ok(&["config", "--label=blank", "--snippet=openssl-provider"]).text();
+    assert!(uri.contains("token=blank;"), "{uri}");
+}
+
+/// What the TPM does not take is no failure of the device.
+#[test]
+fn exponents_that_the_tpm_does_not_take() {
+    let (_world, probe) = client();
+    let session = probe.open_rw(probe.slot_of("alpha"));
+    probe.login(session, CKU_USER, "user-alpha").unwrap();
+    for exponent in [&[3][..], &[17], &[0, 0, 0, 5], &[]] {
+        let public = [number(CKA_MODULUS_BITS, 2048), bytes(CKA_PUBLIC_EXPONENT, exponent)];
+        let made = probe.generate_pair(session, CKM_RSA_PKCS_KEY_PAIR_GEN, &public, &[]);
+        fails(made, CKR_ATTRIBUTE_VALUE_INVALID);
+    }
+}
+
+#[test]
+fn a_digest_takes_a_key_only_once_it_is_there() {
+    let (_world, probe) = client();
+    let session = probe.open_ro(probe.slot_of("alpha"));
+    let key = probe.find(session, &[number(CKA_CLASS, CKO_PUBLIC_KEY)]).unwrap()[0];
+    let digest_key = || probe.rv("C_DigestKey", vec![Argument::Word(session), Argument::Word(key)]);
+    fails(digest_key(), CKR_OPERATION_NOT_INITIALIZED);
+    probe.rv("C_DigestInit", vec![Argument::Word(session), Mechanism::plain(CKM_SHA256).argument()]).unwrap();
+    fails(digest_key(), CKR_KEY_INDIGESTIBLE);
+}
