@@ -42,7 +42,7 @@ check:
 	$(call STATIC,dev)
 	@install -D -t '$(TARGET)/static/debug' '$(TARGET)/debug/libtpm2_cryptoki.so' '$(TARGET)/debug/ptool'
 	@tests/scripts/static.sh '$(TARGET)/static/debug/ptool' '$(TARGET)/static/debug/libtpm2_cryptoki.so'
-	$(TEST) -p tpm -p token $(SHIPPED) --no-default-features
+	$(TEST) -p tpm -p token -p admin $(SHIPPED) --no-default-features
 	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
 	$(TEST) --workspace
 	TPM2_CRYPTOKI_MODULE='$(TARGET)/static/debug/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(TARGET)/static/debug/ptool' \

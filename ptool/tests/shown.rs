@@ -8,10 +8,10 @@
 use std::path::{Path, PathBuf};
 
 /// Where texts stand, below the workspace.
-const SOURCES: [&str; 3] = ["ptool/src", "crates/token/src/admin", "crates/token/src/x509"];
+const SOURCES: [&str; 2] = ["ptool/src", "crates/admin/src"];
 
 /// What stands there and is no text of a verb.
-const OTHERS: [&str; 2] = ["ptool/src/cli", "crates/token/src/admin/doctor"];
+const OTHERS: [&str; 2] = ["ptool/src/cli", "crates/admin/src/doctor"];
 
 /// Why a text stands in no transcript.
 enum Why {

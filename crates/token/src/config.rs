@@ -15,8 +15,6 @@ use crate::{Error, Result};
 /// Name of the store's file in its directory.
 pub const STORE_FILE: &str = "tpm2_cryptoki.sqlite3";
 
-/// Where tpm2-pkcs11 has the store of the machine.
-pub(crate) const PEER_SYSTEM_STORE: &str = "/etc/tpm2_pkcs11";
 const SYSTEM_STORE: &str = "/etc/tpm2-cryptoki";
 const SYSTEM_FILE: &str = "/etc/tpm2-cryptoki/config.toml";
 /// Where approvals of machine states are looked for: a directory of our own, and where systemd looks (crypttab(5),
@@ -204,28 +202,6 @@ fn read_optional(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// The directories in which tpm2-pkcs11 looks for its store, in its order; the current one is left out.
-pub(crate) fn peer_directories() -> Vec<PathBuf> {
-    let env = Environment::trusted_if(environment_is_trusted());
-    peer_directories_in(Path::new(PEER_SYSTEM_STORE), |name| (env.0)(name))
-}
-
-/// The same with these variables of the environment, and with that directory for the machine's.
-pub(crate) fn peer_directories_in(system: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = path("HOME").filter(|path| path.is_absolute());
-    let data = path("XDG_DATA_HOME").filter(|path| path.is_absolute());
-    [
-        path("TPM2_PKCS11_STORE"),
-        Some(system.to_owned()),
-        data.or_else(|| home.as_ref().map(|home| home.join(".local/share"))).map(|data| data.join("tpm2-pkcs11")),
-        home.map(|home| home.join(".tpm2_pkcs11")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
 /// Reads a configuration file; `None` if there is none. What is looked at is what is read, whoever changes the name meanwhile.
 fn read_file(path: &Path) -> Result<Option<File>> {
     use std::io::{ErrorKind, Read};
@@ -287,19 +263,6 @@ mod tests {
         Environment(Box::new(|name| {
             values.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         }))
-    }
-
-    #[test]
-    fn stores_of_others_are_where_their_module_looks() {
-        let look = |values: &'static [(&'static str, &'static str)]| {
-            peer_directories_in(Path::new("/machine"), environment(values).0)
-        };
-        assert_eq!(look(&[]), [Path::new("/machine")]);
-        let [machine, data, old] = ["/machine", "/h/.local/share/tpm2-pkcs11", "/h/.tpm2_pkcs11"].map(PathBuf::from);
-        assert_eq!(look(&[("HOME", "/h"), ("XDG_DATA_HOME", "")]), [machine.clone(), data, old.clone()]);
-        let [named, data] = ["named", "/d/tpm2-pkcs11"].map(PathBuf::from);
-        let all = look(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d"), ("TPM2_PKCS11_STORE", "named")]);
-        assert_eq!(all, [named, machine, data, old]);
     }
 
     #[test]

@@ -5,12 +5,12 @@
 //! command runs, so a slow signature blocks nobody who wants to search.
 #![forbid(unsafe_code)]
 
-pub mod admin;
 mod config;
 mod error;
 pub mod info;
 mod library;
 mod login;
+pub mod manage;
 mod object;
 mod objects;
 mod op;
@@ -18,7 +18,6 @@ mod protect;
 mod public_key;
 mod slots;
 mod template;
-mod x509;
 
 pub use config::{Config, STORE_FILE, environment_is_trusted, ids_agree};
 pub use error::{Error, Result};

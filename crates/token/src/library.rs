@@ -228,15 +228,23 @@ impl Library {
         Ok(session)
     }
 
-    pub(crate) fn tpm(&self) -> Result<&tpm::Tpm> {
+    /// The TPM. It is opened by its first command.
+    ///
+    /// # Errors
+    /// [`Error::DeviceRemoved`] says why there is none.
+    pub fn tpm(&self) -> Result<&tpm::Tpm> {
         self.tpm.as_ref().map_err(Clone::clone)
     }
 
-    pub(crate) fn config(&self) -> &Config {
+    /// The configuration it was opened with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
         &self.config
     }
 
-    pub(crate) fn tokens(&self) -> Vec<Arc<Token>> {
+    /// The tokens of the store, as the last look saw them.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<Arc<Token>> {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -253,7 +261,7 @@ impl Library {
     ///
     /// # Errors
     /// [`Error::TokenWriteProtected`] if the store cannot be written.
-    pub(crate) fn writer(&self) -> Result<Store> {
+    pub fn writer(&self) -> Result<Store> {
         let store = Store::open(&self.config.store_file(), OpenMode::ReadWrite)?;
         if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
     }
@@ -263,7 +271,10 @@ impl Library {
     }
 
     /// Takes over what any process changed in the store since the last look. Costs one query when nothing changed.
-    pub(crate) fn refresh(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store cannot be read any more.
+    pub fn refresh(&self) -> Result<()> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.config.store_file();
         let identity = std::fs::metadata(&file).ok().map(|metadata| (metadata.dev(), metadata.ino()));
@@ -303,7 +314,10 @@ impl Library {
     }
 
     /// After a change of our own: the next look must see it.
-    pub(crate) fn changed(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of [`Library::refresh`].
+    pub fn changed(&self) -> Result<()> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).version = None;
         self.refresh()
     }
@@ -361,7 +375,10 @@ impl Library {
 }
 
 /// The way to the TPM. An unusable configuration is said when the TPM is needed, not before.
-pub(crate) fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
+///
+/// # Errors
+/// [`Error::DeviceRemoved`] for a TCTI that cannot be, and on a machine that shows no TPM.
+pub fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
     let conf = match &config.tcti {
         Some(text) => text.parse::<tpm::TctiConf>().map_err(|error| Error::DeviceRemoved(error.to_string()))?,
         None => tpm::TctiConf::default_device().ok_or_else(|| {

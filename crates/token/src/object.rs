@@ -25,18 +25,21 @@ pub(crate) const FIRST_PROFILE_HANDLE: u64 = 0x3000_0000;
 
 /// An object of a token. Never changed in place: a change makes a new one under the same handle.
 #[derive(Debug)]
-pub(crate) struct Object {
-    pub(crate) handle: ObjectHandle,
+pub struct Object {
+    /// Its handle; of one in the store, its number there.
+    pub handle: ObjectHandle,
     pub(crate) home: Home,
     pub(crate) uid: [u8; 16],
-    pub(crate) attributes: Attributes,
-    pub(crate) key: Option<TpmKey>,
+    /// Its attributes, but for what it hides.
+    pub attributes: Attributes,
+    /// Of a private or secret key in the TPM.
+    pub key: Option<TpmKey>,
     pub(crate) hidden: Hidden,
     /// How many messages were encrypted with this key under vectors that count. Shared by all copies of the key, which have
     /// its value: no vector comes twice.
     pub(crate) messages: Arc<AtomicU64>,
     /// What the TPM demands, besides the auth value or instead of it, before the key is used.
-    pub(crate) policy: Option<Arc<BoundPolicy>>,
+    pub policy: Option<Arc<BoundPolicy>>,
     mac: Option<Vec<u8>>,
     genuine: OnceLock<bool>,
 }
@@ -52,9 +55,11 @@ pub(crate) enum Home {
 
 /// The private half of a key: a blob that only the TPM can open.
 #[derive(Clone, Debug)]
-pub(crate) struct TpmKey {
-    pub(crate) wrapped: tpm::Wrapped,
-    pub(crate) name: tpm::Name,
+pub struct TpmKey {
+    /// Both blobs; of a persistent key, its public area and its handle.
+    pub wrapped: tpm::Wrapped,
+    /// The name of its public area.
+    pub name: tpm::Name,
 }
 
 /// What an object keeps to itself: the auth value of a TPM key, the value of a private data object.
@@ -164,7 +169,8 @@ impl Object {
     }
 
     /// The class, `CKA_CLASS`.
-    pub(crate) fn class(&self) -> ObjectClass {
+    #[must_use]
+    pub fn class(&self) -> ObjectClass {
         ObjectClass(self.attributes.ulong(AttributeType::CLASS).unwrap_or(u64::MAX))
     }
 
@@ -308,7 +314,10 @@ impl Object {
     }
 
     /// The public half, from the object's attributes.
-    pub(crate) fn public_key(&self) -> Result<PublicKey> {
+    ///
+    /// # Errors
+    /// [`Error::KeyTypeInconsistent`] if they are not those of a key pair.
+    pub fn public_key(&self) -> Result<PublicKey> {
         PublicKey::from_attributes(&self.attributes)
     }
 
@@ -319,7 +328,8 @@ impl Object {
     }
 
     /// The object for a person's eyes.
-    pub(crate) fn summary(&self) -> ObjectSummary {
+    #[must_use]
+    pub fn summary(&self) -> ObjectSummary {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let bits = self.public_key().ok().map(|key| key.bits());
         ObjectSummary {
@@ -345,12 +355,16 @@ impl Object {
     }
 
     /// The parent of the TPM's key, if that is not the token's primary.
-    pub(crate) fn parent(&self) -> Result<Option<tpm::Primary>> {
+    ///
+    /// # Errors
+    /// [`Error::Tampered`] if the row makes no sense there.
+    pub fn parent(&self) -> Result<Option<tpm::Primary>> {
         self.attributes.bytes(AttributeType::TPM_PARENT).map(parent::decode).transpose()
     }
 
     /// The one parent elsewhere that the key can be duplicated to: if the TPM's own public area says so, too.
-    pub(crate) fn recovery_key(&self) -> Option<tpm::PublicArea> {
+    #[must_use]
+    pub fn recovery_key(&self) -> Option<tpm::PublicArea> {
         let parent = tpm::PublicArea::parse(self.attributes.bytes(AttributeType::TPM_RECOVERY_KEY)?).ok()?;
         let own = self.key.as_ref()?.wrapped.public_area().ok()?;
         own.can_go_to(&parent).then_some(parent)

@@ -8,14 +8,19 @@ use crate::{Error, Result};
 
 /// The public half of a key, for what is done in software.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PublicKey {
+pub enum PublicKey {
+    /// RSA
     Rsa(RsaPublic),
+    /// On a NIST curve.
     Ec(EcPublic),
 }
 
 impl PublicKey {
     /// The public key that an object's attributes tell.
-    pub(crate) fn from_attributes(attributes: &Attributes) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`Error::KeyTypeInconsistent`] if they tell none.
+    pub fn from_attributes(attributes: &Attributes) -> Result<Self> {
         let bytes = |ty| attributes.bytes(ty);
         let key = match attributes.ulong(AttributeType::KEY_TYPE).map(KeyType) {
             Some(KeyType::RSA) => bytes(AttributeType::MODULUS)
@@ -33,7 +38,8 @@ impl PublicKey {
     }
 
     /// Size of the key in bits.
-    pub(crate) fn bits(&self) -> u64 {
+    #[must_use]
+    pub fn bits(&self) -> u64 {
         match self {
             Self::Rsa(key) => key.modulus_bits() as u64,
             Self::Ec(key) => key.curve().order_bits().into(),
@@ -41,7 +47,10 @@ impl PublicKey {
     }
 
     /// The public key in a TPM public area.
-    pub(crate) fn from_area(area: &tpm::PublicArea) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`Error::DeviceError`] if it is not one that is known here.
+    pub fn from_area(area: &tpm::PublicArea) -> Result<Self> {
         let key = match (area.rsa(), area.ecc()) {
             (Some((n, e)), _) => RsaPublic::new(n, significant(&e.to_be_bytes())).ok().map(Self::Rsa),
             (None, Some((curve, x, y))) => EcPublic::new(curve, x, y).ok().map(Self::Ec),
@@ -51,7 +60,7 @@ impl PublicKey {
     }
 
     /// Sets the attributes that tell the public half (PKCS#11 mechanisms v3.1 2.1.2, 2.3.3).
-    pub(crate) fn describe(&self, attributes: &mut Attributes) {
+    pub fn describe(&self, attributes: &mut Attributes) {
         let mut bytes = |ty, value: &[u8]| attributes.set(ty, Value::Bytes(value.to_vec()));
         match self {
             Self::Rsa(key) => {
@@ -66,16 +75,9 @@ impl PublicKey {
         bytes(AttributeType::PUBLIC_KEY_INFO, &self.spki());
     }
 
-    /// The SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) in DER.
-    pub(crate) fn spki(&self) -> Vec<u8> {
-        match self {
-            Self::Rsa(key) => key.spki(),
-            Self::Ec(key) => key.spki(),
-        }
-    }
-
-    /// The key as a SubjectPublicKeyInfo in DER: `CKA_PUBLIC_KEY_INFO`.
-    pub(crate) fn key_info(&self) -> Vec<u8> {
+    /// The SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) in DER: `CKA_PUBLIC_KEY_INFO`.
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
         match self {
             Self::Rsa(key) => key.spki(),
             Self::Ec(key) => key.spki(),

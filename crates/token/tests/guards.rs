@@ -3,11 +3,11 @@
 
 mod common;
 
+use admin::lockout::lockout_state;
+use admin::{Admin, InitRequest, KeyRequest, Pin};
 use common::{World, find, pin};
 use model::{AttributeType as A, Mechanism, MechanismType as M, ObjectClass, Output, Template, UserType, Value};
 use store::{OpenMode, Role, Store};
-use token::admin::lockout::lockout_state;
-use token::admin::{Admin, InitRequest, KeyRequest, Pin};
 use token::info::AttributeValue;
 use token::{Error, Library};
 

@@ -3,9 +3,9 @@
 
 mod common;
 
+use admin::{Admin, Pin};
 use common::{World, find, pin};
 use model::{AttributeType as A, Mechanism, MechanismType as M, ObjectClass, ObjectHandle, Output, SessionHandle};
-use token::admin::{Admin, Pin};
 use token::info::AttributeValue;
 use token::{Error, Library};
 

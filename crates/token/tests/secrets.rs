@@ -454,14 +454,14 @@ fn a_signature_gives_its_data_back() {
 #[test]
 fn a_running_digest_is_copied_by_its_state() {
     let world = World::new();
-    let request = token::admin::InitRequest {
+    let request = admin::InitRequest {
         owner_auth: common::pin(""),
         primary_auth: common::pin(""),
         handle: None,
         transient: None,
     };
-    token::admin::Admin::init(world.config.clone(), &request).unwrap();
-    let admin = token::admin::Admin::open(world.config.clone()).unwrap();
+    admin::Admin::init(world.config.clone(), &request).unwrap();
+    let admin = admin::Admin::open(world.config.clone()).unwrap();
     admin.add_token(None, "server", &common::pin("sopin"), Some(&common::pin("userpin"))).unwrap();
     let library = Library::open(world.config.clone()).unwrap();
     let slot = library.slot_list(true).unwrap()[0];
@@ -554,8 +554,8 @@ fn how_long_a_wrapped_key_is_costs_nothing() {
 /// What the file is, is said; not that it is for another TPM.
 #[test]
 fn a_wrapped_key_that_cannot_be_imported_says_why() {
+    use admin::{Admin, ForeignKey, ImportRequest, Pin, Which, WrappedKey};
     use common::pin;
-    use token::admin::{Admin, ForeignKey, ImportRequest, Pin, Which, WrappedKey};
     let world = World::with_token(&["ecc256"]);
     let admin = Admin::open(world.config.clone()).unwrap();
     let user = || Pin::User(pin("userpin"));

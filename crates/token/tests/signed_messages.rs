@@ -3,13 +3,13 @@
 
 mod common;
 
+use admin::{Admin, KeyRequest, Pin};
 use base::digest::Hash;
 use common::{World, find, pin};
 use model::{
     AttributeType as A, KeyType, Mechanism, MechanismType as M, ObjectClass, ObjectHandle, Ops, Output, Params,
     SessionHandle, Template, UserType, Value,
 };
-use token::admin::{Admin, KeyRequest, Pin};
 use token::{Error, Library};
 
 fn sign(library: &Library, session: SessionHandle, message: &[u8]) -> Result<Vec<u8>, Error> {

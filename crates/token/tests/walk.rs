@@ -3,6 +3,7 @@
 
 mod common;
 
+use admin::Admin;
 use base::digest::Hash;
 use common::{World, find, pin};
 use model::{
@@ -10,7 +11,6 @@ use model::{
     UserType, Value,
 };
 use swtpm_fixtures::leftovers;
-use token::admin::Admin;
 use token::{Error, Library};
 
 fn sign(library: &Library, session: SessionHandle, mechanism: &Mechanism, key: ObjectHandle, data: &[u8]) -> Vec<u8> {

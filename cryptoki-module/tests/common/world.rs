@@ -2,11 +2,11 @@
 
 use std::ptr::{from_mut, null_mut};
 
+use admin::{Admin, InitRequest};
 use base::Secret;
 use pkcs11_sys::*;
 use swtpm_fixtures::SwTpm;
 use token::Config;
-use token::admin::{Admin, InitRequest};
 
 use super::{Turn, set_environment, turn};
 use crate::call;

@@ -1,10 +1,10 @@
 //! `backup` and `restore`.
 
+use admin::{RestoreRequest, WrappedKey};
 use keyfile::tss2::{self, Kind, TssKey};
 use keyfile::{Key, pem};
 use serde::Serialize;
 use token::Error;
-use token::admin::{RestoreRequest, WrappedKey};
 
 use super::export::object;
 use super::files::{self, Readers};

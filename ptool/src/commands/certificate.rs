@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use admin::{Admin, Issued, KeySelector, Pin, Profile, SignatureChoice, SigningKey};
 use base::digest::Hash;
 use serde::Serialize;
-use token::admin::{Admin, Issued, KeySelector, Pin, Profile, SignatureChoice, SigningKey};
 
 use super::files::{self, Readers};
 use super::{Context, find_token, key_user};

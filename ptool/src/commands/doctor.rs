@@ -1,9 +1,9 @@
 //! `doctor` and `lockout`.
 
+use admin::doctor::{Examination, Finding, Level, examine};
+use admin::lockout;
 use base::Secret;
 use serde::Serialize;
-use token::admin::doctor::{Examination, Finding, Level, examine};
-use token::admin::lockout;
 use token::{Config, Error};
 
 use super::Context;

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use admin::{Admin, ExportedKey, ForeignKey, ParentKey, TokenSummary, Which, wrap as wrap_for};
 use base::Secret;
 use base::curve::Curve;
 use keyfile::tss2::{self, Kind, PolicyCommand, TssKey};
 use keyfile::{Key, PublicKey, pem};
 use serde::Serialize;
-use token::admin::{Admin, ExportedKey, ForeignKey, ParentKey, TokenSummary, Which, wrap as wrap_for};
 
 use super::files::{self, Readers};
 use super::{Context, find_token, import, key_user, note_unused_auth};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use admin::{CertificateParts, ForeignKey, ImportRequest, Imported, KeyPurpose, WrappedKey};
 use base::Secret;
 use base::digest::Hash;
 use base::private::PrivateKey;
@@ -9,7 +10,6 @@ use keyfile::tss2::{Kind, TssKey};
 use keyfile::{Certificate, Key, KeyFile, Restriction};
 use serde::Serialize;
 use token::Error;
-use token::admin::{CertificateParts, ForeignKey, ImportRequest, Imported, KeyPurpose, WrappedKey};
 
 use super::{Context, files, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::import::{HmacHash, Import, ImportAlgorithm};

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use admin::{Admin, InitRequest, PrimaryTemplate, handle_of_reference};
 use serde::Serialize;
 use token::Error;
-use token::admin::{Admin, InitRequest, PrimaryTemplate, handle_of_reference};
 
 use super::Context;
 use crate::cli::{HandleOrFile, Init, ParentTemplate};

@@ -1,10 +1,10 @@
 //! `addkey`.
 
+use admin::{Algorithm, KeyRequest};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::Serialize;
 use token::Error;
-use token::admin::{Algorithm, KeyRequest};
 
 use super::export::parent_key;
 use super::{Context, find_token, key_user, note_unused_auth, pcr};

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use admin::{KeyFilePolicy, LinkRequest, TpmObject, handle_of_reference};
 use keyfile::Key;
 use keyfile::tss2::{Kind, PolicyCommand};
 use token::Error;
-use token::admin::{KeyFilePolicy, LinkRequest, TpmObject, handle_of_reference};
 
 use super::import::Arrived;
 use super::{Context, files, find_token, key_user, note_unused_auth};

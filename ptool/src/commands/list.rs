@@ -1,7 +1,7 @@
 //! `listprimaries`, `listtokens` and `listobjects`: no PIN, no TPM, only what is public.
 
+use admin::{PrimaryInfo, PrimaryTemplate, TokenSummary};
 use serde::Serialize;
-use token::admin::{PrimaryInfo, PrimaryTemplate, TokenSummary};
 use token::info::ObjectSummary;
 
 use super::{Context, find_token};

@@ -1,7 +1,7 @@
 //! `migrate`: a store of tpm2-pkcs11 becomes one of ours.
 
+use admin::{Admin, MigrateRequest};
 use token::Error;
-use token::admin::{Admin, MigrateRequest};
 
 use super::Context;
 use crate::cli::Migrate;

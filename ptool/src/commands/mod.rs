@@ -23,8 +23,8 @@ mod store;
 mod token;
 mod verify;
 
-use ::token::admin::{Admin, Pin, TokenSummary};
 use ::token::{Config, Error};
+use admin::{Admin, Pin, TokenSummary};
 
 use crate::cli::{Cli, Command, Format, Hidden, SoPin, UnusedAuth, UserPin};
 use crate::errors::{Failure, Status};

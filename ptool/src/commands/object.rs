@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use admin::{Attribute, Change, Pin, Shown, Spelling, attribute_named, parse_changes};
 use serde::Serialize;
 use token::Error;
-use token::admin::{Attribute, Change, Pin, Shown, Spelling, attribute_named, parse_changes};
 
 use super::{Context, files};
 use crate::cli::{ModifyObject, ValueType};

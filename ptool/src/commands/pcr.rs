@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use base::Secret;
-use serde::Serialize;
-use token::Error;
-use token::admin::{
+use admin::{
     Admin, ApprovalInfo, ApproveRequest, Approver, KeyUri, PcrSource, Pin, PolicyCheck, PolicyRequest, PublicSource,
     check_pcrs,
 };
+use base::Secret;
+use serde::Serialize;
+use token::Error;
 
 use super::import::read_key;
 use super::{Context, files, find_token, key_user};

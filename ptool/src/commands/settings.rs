@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use token::admin::TokenSummary;
+use admin::TokenSummary;
 
 use super::{Context, find_token};
 use crate::cli::settings::Settings;

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use admin::{Admin, InitRequest};
 use base::Secret;
 use token::Config;
-use token::admin::{Admin, InitRequest};
 
 use super::{Context, snippet};
 use crate::cli::shell::Shell;

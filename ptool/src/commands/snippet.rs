@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use admin::doctor::{MODULE, find_module};
+use admin::{KeyReference, KeySelector};
 use keyfile::PublicKey;
-use token::admin::doctor::{MODULE, find_module};
-use token::admin::{KeyReference, KeySelector};
 
 use super::export::openssh;
 use super::{Context, find_token, settings};

@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use admin::Admin;
 use serde::Serialize;
-use token::admin::Admin;
 
 use super::{Context, note_unused_auth};
 use crate::cli::{AddEmptyToken, Destroy};

@@ -1,9 +1,9 @@
 //! `addtoken`, `initpin` and `changepin`.
 
+use admin::TokenSummary;
 use base::Secret;
 use model::UserType;
 use serde::Serialize;
-use token::admin::TokenSummary;
 
 use super::{Context, find_token, note_unused_auth, pcr};
 use crate::cli::{AddToken, ChangePin, Hidden, InitPin, Who};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use admin::{TokenSummary, VerifyReport};
 use base::Secret;
 use serde::Serialize;
-use token::admin::{TokenSummary, VerifyReport};
 
 use super::{Context, find_token, note_unused_auth, settings};
 use crate::cli::Verify;

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
+use admin::{Admin, MigrateRequest};
 use base::Secret;
 use base::curve::Curve;
 use rusqlite::{Connection, params};
 use swtpm_fixtures::SwTpm;
 use token::Config;
-use token::admin::{Admin, MigrateRequest};
 
 use super::readers::{Reader, config, private_directory};
 use crate::call::hex;

@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use admin::Admin;
 use base::Secret;
 use keyfile::{Key, PublicKey};
 use store::peer::PeerValue;
 use token::Config;
-use token::admin::Admin;
 use tpm::{AuthorityKey, Name, PcrSelection, Policy, PolicyCommand, PublicArea, TctiConf};
 
 use super::answers::Answers;
@@ -204,7 +204,7 @@ fn read_area(input: &[u8]) -> String {
     if let Ok(name) = Name::from_bytes(input) {
         outcome += if name.to_string().is_empty() { "" } else { " name" };
     }
-    outcome + &format!(" {:?}", token::admin::handle_of_reference(input).map(|handle| handle >> 24))
+    outcome + &format!(" {:?}", admin::handle_of_reference(input).map(|handle| handle >> 24))
 }
 
 fn policies() -> Vec<Vec<u8>> {
@@ -228,7 +228,7 @@ fn read_policy(input: &[u8]) -> String {
 
 fn read_name(input: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(input) else { return "no text".to_owned() };
-    let uri = match text.parse::<token::admin::KeyUri>() {
+    let uri = match text.parse::<admin::KeyUri>() {
         Ok(uri) => format!("{} {}", uri.object.is_some(), uri.id.is_some()),
         Err(why) => why.to_owned(),
     };
@@ -241,8 +241,8 @@ fn read_name(input: &[u8]) -> String {
     if let Ok(selection) = &selection {
         assert_eq!(selection.to_string().parse::<PcrSelection>().as_ref(), Ok(selection));
     }
-    let attribute = token::admin::attribute_named(text).is_ok();
-    let changes = token::admin::parse_changes(text).map(|changes| changes.len());
+    let attribute = admin::attribute_named(text).is_ok();
+    let changes = admin::parse_changes(text).map(|changes| changes.len());
     format!("{uri} {:?} {:?} {attribute} {changes:?}", tcti.is_ok(), selection.map(|found| found.indices().count()))
 }
 

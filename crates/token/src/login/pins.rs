@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use base::Secret;
 use model::{SessionHandle, SlotId};
-use store::{NewToken, PinRow, PrimaryRow, Role, Store, TokenRow};
+use store::{NewPrimary, NewToken, PinRow, PrimaryRow, Role, Store, TokenRow};
 
 use crate::library::Library;
 use crate::login::adopted;
 use crate::login::unlock::{NewPin, check_token, check_try, config_of, token_policy};
 use crate::protect::codes::{OfficerKey, TokenBinding};
 use crate::protect::policy::BoundPolicy;
-use crate::slots::token::{ChipFacts, Login, Officer, Token, TokenConfig, parent, seal_of};
+use crate::slots::token::{ChipFacts, Login, Officer, Token, TokenConfig, primary_of, seal_of};
 use crate::{Error, Result};
 
 const WRAPPING_KEY_LEN: usize = 32;
@@ -27,7 +27,8 @@ const SERIAL_LEN: usize = 8;
 pub(crate) const NO_PIN: u32 = 0;
 
 /// How the user of a new token will log in.
-pub(crate) enum UserPin<'a> {
+#[derive(Debug)]
+pub enum UserPin<'a> {
     /// With this PIN.
     Pin(&'a Secret),
     /// Not at all until the security officer sets a PIN.
@@ -116,7 +117,10 @@ impl Library {
     }
 
     /// Changes the user's PIN by the user's PIN, which is empty for a token without one: it has one afterwards.
-    pub(crate) fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::PinIncorrect`], [`Error::PinLocked`], [`Error::PinLenRange`], [`Error::UserPinNotInitialized`].
+    pub fn change_user_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let row = token.row();
         let seal = row.user.clone().filter(|pin| pin.iterations != NO_PIN).ok_or(Error::UserPinNotInitialized)?;
         // Without a PIN, none is right: a try would cost one of the TPM's few.
@@ -155,7 +159,10 @@ impl Library {
     }
 
     /// Changes the security officer's PIN.
-    pub(crate) fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::PinIncorrect`], [`Error::PinLocked`], [`Error::PinLenRange`].
+    pub fn change_so_pin(&self, token: &Token, old: &Secret, new: &Secret) -> Result<()> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
         check_try(old, &seal)?;
         let new = NewPin::new(new)?;
@@ -218,8 +225,11 @@ impl Library {
         self.make_bound_token(primary, label, so_pin, user_pin, None)
     }
 
-    /// The same, with a policy for the user's seal: the PIN, if there is one, is a part of it.
-    pub(crate) fn make_bound_token(
+    /// The same, with a policy for the user's seal: the PIN, if there is one, is a part of it. Returns the token's number.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] without such a primary, or with a label that another token has; [`Error::PinLenRange`].
+    pub fn make_bound_token(
         &self,
         primary: Option<i64>,
         label: &str,
@@ -247,7 +257,7 @@ impl Library {
                 }
             },
         };
-        let parent = parent(&primary)?;
+        let parent = primary_of(&primary)?;
         let pins = self.new_pins(&parent, so_pin, user_pin, policy)?;
         let serial = crate::object::hex(&base::random::bytes(SERIAL_LEN)?);
         let login_required = !matches!(user_pin, UserPin::Free);
@@ -276,12 +286,12 @@ impl Library {
     ///
     /// # Errors
     /// Those of the store and, for several, of the TPM.
-    pub(crate) fn first_primary(&self, store: &Store) -> Result<Option<PrimaryRow>> {
+    pub fn first_primary(&self, store: &Store) -> Result<Option<PrimaryRow>> {
         let mut rows = store.primaries()?;
         if rows.len() > 1 {
             let tpm = self.tpm()?;
             for (index, row) in rows.iter().enumerate() {
-                match tpm.check_primary(&parent(row)?) {
+                match tpm.check_primary(&primary_of(row)?) {
                     Ok(()) => return Ok(Some(rows.swap_remove(index))),
                     Err(tpm::Error::PrimaryMissing { .. } | tpm::Error::WrongPrimary { .. }) => {}
                     Err(error) => return Err(error.into()),
@@ -300,7 +310,10 @@ impl Library {
 
     /// Enters a primary, with what the TPM can do, into the store. Of one that is there already, the authorisation value and the
     /// place are set right.
-    pub(crate) fn enter_primary(
+    ///
+    /// # Errors
+    /// [`Error::Store`]; what the TPM may answer.
+    pub fn enter_primary(
         &self,
         store: &mut Store,
         primary: &tpm::Primary,
@@ -316,22 +329,13 @@ impl Library {
         // Before the transaction, in which others cannot write.
         let capabilities = match known(store)? {
             Some(row) => row.capabilities,
-            None => {
-                let tpm = self.tpm()?;
-                let facts = ChipFacts { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? };
-                serde_json::to_string(&facts).map_err(|error| Error::General(error.to_string()))?
-            }
+            None => ChipFacts::of(self.tpm()?)?.to_json()?,
         };
         let id = store.transaction(|store| -> Result<i64> {
             let Some(row) = known(store)? else {
-                return Ok(store.add_primary(&store::NewPrimary {
-                    hierarchy: 'o',
-                    handle,
-                    template: template_of(primary.template),
-                    public: &primary.public,
-                    name: primary.name().as_bytes(),
+                return Ok(store.add_primary(&NewPrimary {
                     auth: request.primary_auth.clone(),
-                    capabilities: &capabilities,
+                    ..new_primary(primary, &capabilities)
                 })?);
             };
             // The same key all the same: neither its authorisation value nor its place is in its name.
@@ -432,8 +436,25 @@ impl Library {
     }
 }
 
+/// The row of a primary of the owner hierarchy; `facts` is [`ChipFacts::to_json`].
+#[must_use]
+pub fn new_primary<'a>(primary: &'a tpm::Primary, facts: &'a str) -> NewPrimary<'a> {
+    NewPrimary {
+        hierarchy: 'o',
+        handle: match primary.location {
+            tpm::Location::Persistent(handle) => Some(handle),
+            tpm::Location::Transient => None,
+        },
+        template: template_of(primary.template),
+        public: &primary.public,
+        name: primary.name().as_bytes(),
+        auth: primary.auth.clone(),
+        capabilities: facts,
+    }
+}
+
 /// What the store calls a template.
-pub(crate) fn template_of(template: tpm::PrimaryTemplate) -> store::Template {
+fn template_of(template: tpm::PrimaryTemplate) -> store::Template {
     match template {
         tpm::PrimaryTemplate::Srk => store::Template::Srk,
         tpm::PrimaryTemplate::Rsa => store::Template::Rsa,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use base::Secret;
 use model::{
-    AttributeType, Attributes, CertificateType, KeyType, ObjectClass, ObjectHandle, Rule, Scope, Template, Value,
+    AttributeType, Attributes, CertificateType, KeyType, ObjectClass, ObjectHandle, Rule, Scope, SessionHandle,
+    Template, Value,
 };
 
 use crate::library::Library;
@@ -13,38 +14,61 @@ use crate::objects::draft::Draft;
 use crate::objects::keygen::{settle_private, settle_public};
 use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
-use crate::slots::session::Session;
-use crate::{Error, Result};
-use crate::{template, x509};
+use crate::{Error, Result, template};
 
 /// `CK_UNAVAILABLE_INFORMATION`: the key was not made here.
 const UNAVAILABLE: u64 = u64::MAX;
 
 /// A key pair or secret key in the TPM that has no object yet.
 #[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) key: TpmKey,
+pub struct Arrival {
+    key: TpmKey,
     /// Its auth value.
-    pub(crate) auth: Secret,
+    auth: Secret,
     /// What the private object says besides: where the key is, or may go.
-    pub(crate) remarks: Vec<(AttributeType, Value)>,
+    remarks: Vec<(AttributeType, Value)>,
+}
+
+impl Arrival {
+    /// A key with this auth value.
+    ///
+    /// # Errors
+    /// [`Error::DeviceError`] for what is no key of a TPM.
+    pub fn new(wrapped: tpm::Wrapped, auth: Secret) -> Result<Self> {
+        let name = wrapped.name()?;
+        Ok(Self { key: TpmKey { wrapped, name }, auth, remarks: Vec::new() })
+    }
+
+    /// The public half of a key pair.
+    #[must_use]
+    pub fn public(&self) -> Option<PublicKey> {
+        PublicKey::from_area(&self.key.wrapped.public_area().ok()?).ok()
+    }
+
+    /// Lets the private object say where the key is, or may go.
+    pub fn remark(&mut self, ty: AttributeType, value: Value) {
+        self.remarks.push((ty, value));
+    }
 }
 
 /// How its objects are to look.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Look {
-    pub(crate) label: Option<Vec<u8>>,
-    pub(crate) id: Option<Vec<u8>>,
-    pub(crate) always_authenticate: bool,
+pub struct Look {
+    /// `CKA_LABEL`
+    pub label: Option<Vec<u8>>,
+    /// `CKA_ID`; without one, that which the key itself makes.
+    pub id: Option<Vec<u8>>,
+    /// `CKA_ALWAYS_AUTHENTICATE`
+    pub always_authenticate: bool,
     /// Usage attributes that differ from the usual ones.
-    pub(crate) usage: Vec<(AttributeType, Value)>,
+    pub usage: Vec<(AttributeType, Value)>,
     /// What else both halves of a pair, or the secret key, have.
-    pub(crate) also: Vec<(AttributeType, Value)>,
+    pub also: Vec<(AttributeType, Value)>,
 }
 
-/// The parts of an X.509 certificate that its object shows, each in DER.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateParts {
+/// An X.509 certificate that comes with a key, in the parts that its object shows, each in DER.
+#[derive(Clone, Debug)]
+pub struct Companion {
     /// The whole of it.
     pub value: Vec<u8>,
     /// Name of the subject.
@@ -53,23 +77,25 @@ pub struct CertificateParts {
     pub issuer: Vec<u8>,
     /// The serial number.
     pub serial: Vec<u8>,
-    /// SubjectPublicKeyInfo, a point on a curve uncompressed.
-    pub public_key: Vec<u8>,
-    /// The subject's common name, if it has one.
-    pub common_name: Option<String>,
+    /// Label and id of one that is not the key's own, which has those of the key.
+    pub look: Option<Look>,
 }
 
 impl Library {
     /// Makes the objects of a key: those of a pair, private half first, or the one of a secret key; and those of certificates, of which
     /// those of the key get its id. In one transaction, without a TPM command.
-    pub(crate) fn settle_arrival(
+    ///
+    /// # Errors
+    /// [`Error::UserNotLoggedIn`], [`Error::SessionReadOnly`], [`Error::TokenWriteProtected`]; those of a template for a look that cannot be.
+    pub fn settle_arrival(
         &self,
-        session: &Session,
+        session: SessionHandle,
         arrival: Arrival,
         look: &Look,
-        certificates: &[CertificateParts],
+        certificates: &[Companion],
     ) -> Result<Vec<ObjectHandle>> {
-        let signer = self.may_write(session, true)?;
+        let session = self.session(session)?;
+        let signer = self.may_write(&session, true)?;
         let area = arrival.key.wrapped.public_area()?;
         let policy = session.policy_of_new_keys().filter(|policy| policy.policy().digest() == area.auth_policy());
         let public = PublicKey::from_area(&area).ok();
@@ -80,11 +106,10 @@ impl Library {
         if let Some(policy) = policy {
             bind(&mut drafts, &policy);
         }
-        for parts in certificates {
-            let own = public.as_ref().is_some_and(|public| x509::is_of(&parts.public_key, public));
-            drafts.push(match own {
-                true => certificate(parts, &id, look)?,
-                false => above(parts)?,
+        for companion in certificates {
+            drafts.push(match &companion.look {
+                None => certificate(companion, &id, look)?,
+                Some(own) => certificate(companion, own.id.as_deref().unwrap_or_default(), own)?,
             });
         }
         let rows = drafts.iter().map(|draft| draft.to_row(session.token.id, &signer)).collect::<Result<Vec<_>>>()?;
@@ -187,21 +212,7 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
     Ok((vec![Draft::new(attributes, Some(arrival.key), Some(arrival.auth))?], id))
 }
 
-/// The certificate of an authority. By the key's label and id, programs would take it for that of the key. What of it cannot be read here
-/// may be what others read.
-fn above(parts: &CertificateParts) -> Result<Draft> {
-    let name = match x509::decode(&parts.value) {
-        Ok(certificate) => {
-            let subject = &certificate.tbs_certificate.subject;
-            x509::common_name(subject).or_else(|| Some(subject.to_string()))
-        }
-        Err(_) => parts.common_name.clone(),
-    };
-    let look = Look { label: name.map(String::into_bytes), ..Look::default() };
-    certificate(parts, &x509::identifier(&parts.public_key), &look)
-}
-
-fn certificate(parts: &CertificateParts, id: &[u8], look: &Look) -> Result<Draft> {
+fn certificate(companion: &Companion, id: &[u8], look: &Look) -> Result<Draft> {
     let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
     let template = common(look)
         .with(AttributeType::CLASS, Value::Ulong(ObjectClass::CERTIFICATE.0))
@@ -210,10 +221,10 @@ fn certificate(parts: &CertificateParts, id: &[u8], look: &Look) -> Result<Draft
         .with(AttributeType::CERTIFICATE_CATEGORY, Value::Ulong(0))
         .with(AttributeType::PRIVATE, Value::Bool(false))
         .with(AttributeType::ID, bytes(id))
-        .with(AttributeType::SUBJECT, bytes(&parts.subject))
-        .with(AttributeType::ISSUER, bytes(&parts.issuer))
-        .with(AttributeType::SERIAL_NUMBER, bytes(&parts.serial))
-        .with(AttributeType::VALUE, bytes(&parts.value));
+        .with(AttributeType::SUBJECT, bytes(&companion.subject))
+        .with(AttributeType::ISSUER, bytes(&companion.issuer))
+        .with(AttributeType::SERIAL_NUMBER, bytes(&companion.serial))
+        .with(AttributeType::VALUE, bytes(&companion.value));
     Draft::new(template::start(Scope::CERTIFICATE, Rule::CREATE, &template)?, None, None)
 }
 

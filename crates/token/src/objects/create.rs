@@ -158,7 +158,7 @@ pub(crate) fn settle_public_key(attributes: &mut Attributes) -> Result<()> {
             _ => AttributeType::EC_POINT,
         })
     })?;
-    check_key_info(attributes, &key.key_info())?;
+    check_key_info(attributes, &key.spki())?;
     // A raw point becomes the DER OCTET STRING that the specification wants.
     key.describe(attributes);
     if let PublicKey::Rsa(key) = &key {

@@ -36,7 +36,10 @@ impl Library {
     }
 
     /// The same, for a pair whose private half can be duplicated to one parent elsewhere. 2 TPM commands more.
-    pub(crate) fn generate_recoverable_pair(
+    ///
+    /// # Errors
+    /// Those of [`Library::generate_key_pair`].
+    pub fn generate_recoverable_pair(
         &self,
         session: SessionHandle,
         mechanism: &Mechanism,

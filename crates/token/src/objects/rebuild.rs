@@ -28,7 +28,7 @@ impl Library {
     /// # Errors
     /// [`Error::KeyHandleInvalid`] for a handle that is not of a private key in the TPM, [`Error::SessionReadOnly`],
     /// [`Error::UserNotLoggedIn`].
-    pub(crate) fn rebuild_public(&self, session: SessionHandle, private: ObjectHandle) -> Result<ObjectHandle> {
+    pub fn rebuild_public(&self, session: SessionHandle, private: ObjectHandle) -> Result<ObjectHandle> {
         let session = self.session(session)?;
         let private = self.genuine(&session, private)?;
         let Some(key) = private.key.as_ref().filter(|_| private.class() == ObjectClass::PRIVATE_KEY) else {

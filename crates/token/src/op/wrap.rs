@@ -159,21 +159,6 @@ fn wrapped_error(error: Error) -> Error {
     }
 }
 
-/// What an unwrapped or brought-in private key is in the TPM.
-pub(crate) fn material(key: &PrivateKey) -> tpm::KeyMaterial {
-    match key {
-        PrivateKey::Rsa { public, p } => {
-            tpm::KeyMaterial::Rsa { n: public.n().to_vec(), e: public.e().to_vec(), p: p.clone() }
-        }
-        PrivateKey::Ec { public, d } => tpm::KeyMaterial::Ecc {
-            curve: public.curve(),
-            x: public.x().to_vec(),
-            y: public.y().to_vec(),
-            d: d.clone(),
-        },
-    }
-}
-
 impl Library {
     /// A private key from outside: into the TPM, whether it is a token or a session object.
     pub(crate) fn new_private(
@@ -189,7 +174,7 @@ impl Library {
             PrivateKey::Ec { public, .. } if key_type == KeyType::EC => PublicKey::Ec(public.clone()),
             _ => return Err(Error::TemplateInconsistent("the key is of another type")),
         };
-        check_key_info(&mut attributes, &public.key_info())?;
+        check_key_info(&mut attributes, &public.spki())?;
         public.describe(&mut attributes);
         template::default(&mut attributes, AttributeType::ID, Value::Bytes(public.default_id()));
         if attributes.bytes(AttributeType::ID).is_none_or(<[u8]>::is_empty) {
@@ -204,7 +189,7 @@ impl Library {
         } else if session.token.login_required() && session.token.keys().is_none() {
             return Err(Error::UserNotLoggedIn);
         }
-        let draft = self.import(session, attributes, &material(key))?;
+        let draft = self.import(session, attributes, &key.into())?;
         self.settle_new(session, draft)
     }
 }

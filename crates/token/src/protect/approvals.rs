@@ -26,23 +26,27 @@ const MOST_ENTRIES: usize = 1024;
 
 /// What one authority said of one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Statement {
+pub struct Statement {
     /// SHA-256 of the authority's bare public key.
-    pub(crate) authority: [u8; 32],
-    pub(crate) selection: tpm::PcrSelection,
-    pub(crate) policy_digest: Vec<u8>,
+    pub authority: [u8; 32],
+    /// The PCRs.
+    pub selection: tpm::PcrSelection,
+    /// The digest of the approved policy.
+    pub policy_digest: Vec<u8>,
     /// As long as the modulus, or a DER ECDSA-Sig-Value (RFC 3279, 2.2.3).
-    pub(crate) signature: Vec<u8>,
+    pub signature: Vec<u8>,
     /// A counter of this machine's TPM that can make it void.
-    pub(crate) limit: Option<tpm::CounterLimit>,
+    pub limit: Option<tpm::CounterLimit>,
 }
 
 /// Where an approval was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// In the store.
     Store {
+        /// Its number.
         id: i64,
+        /// What was noted with it.
         comment: Option<String>,
         /// Seconds since 1970.
         created: i64,
@@ -71,7 +75,8 @@ struct Entry {
 
 impl Statement {
     /// The approval for the TPM, if this authority can have signed such a thing. Whether it did, the TPM layer finds out.
-    pub(crate) fn approval(&self, authority: &tpm::AuthorityKey) -> Option<tpm::Approval> {
+    #[must_use]
+    pub fn approval(&self, authority: &tpm::AuthorityKey) -> Option<tpm::Approval> {
         if self.authority.as_slice() != authority.fingerprint() {
             return None;
         }
@@ -87,7 +92,8 @@ impl Statement {
     }
 
     /// The approval of this authority, as it is kept.
-    pub(crate) fn of_approval(approval: &tpm::Approval, authority: &tpm::AuthorityKey) -> Option<Self> {
+    #[must_use]
+    pub fn of_approval(approval: &tpm::Approval, authority: &tpm::AuthorityKey) -> Option<Self> {
         Some(Self {
             authority: authority.fingerprint().try_into().ok()?,
             selection: approval.selection.clone(),
@@ -124,19 +130,24 @@ impl Statement {
     }
 
     /// The bits of its PCRs: bit n is PCR n.
-    pub(crate) fn pcr_bits(&self) -> u32 {
+    #[must_use]
+    pub fn pcr_bits(&self) -> u32 {
         self.selection.indices().fold(0, |bits, pcr| bits | 1 << pcr)
     }
 
     /// The name of its PCR bank.
-    pub(crate) fn bank(&self) -> String {
+    #[must_use]
+    pub fn bank(&self) -> String {
         let text = self.selection.to_string();
         text.split(':').next().unwrap_or_default().to_owned()
     }
 }
 
 /// Writes approvals in the format of `tpm2-pcr-signature.json`.
-pub(crate) fn to_json(statements: &[Statement]) -> Result<String> {
+///
+/// # Errors
+/// [`Error::General`] if they cannot be written.
+pub fn to_json(statements: &[Statement]) -> Result<String> {
     let mut document = Document::new();
     for statement in statements {
         document.entry(statement.bank()).or_default().push(Entry {
@@ -212,7 +223,10 @@ fn read_bounded(path: &Path) -> Option<Vec<u8>> {
 
 impl Library {
     /// The approvals there are, the store's first.
-    pub(crate) fn all_approvals(&self) -> Result<Vec<(Origin, Statement)>> {
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store cannot be read.
+    pub fn all_approvals(&self) -> Result<Vec<(Origin, Statement)>> {
         // By a connection of its own: this may be called with a session locked, which the library's reader may be waiting for.
         let stored = match Store::open(&self.config().store_file(), OpenMode::ReadOnly) {
             Ok(store) => store.approvals()?,
@@ -227,7 +241,10 @@ impl Library {
     }
 
     /// The approvals of the authorities that a policy names; without any, nothing is read.
-    pub(crate) fn approvals_for(&self, policy: &BoundPolicy) -> Result<Vec<tpm::Approval>> {
+    ///
+    /// # Errors
+    /// Those of [`Library::all_approvals`].
+    pub fn approvals_for(&self, policy: &BoundPolicy) -> Result<Vec<tpm::Approval>> {
         let authorities = policy.policy().authorities();
         if authorities.is_empty() {
             return Ok(Vec::new());

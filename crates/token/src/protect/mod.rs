@@ -2,5 +2,5 @@
 
 pub(crate) mod approvals;
 pub(crate) mod codes;
-pub(crate) mod parent;
+pub mod parent;
 pub(crate) mod policy;

@@ -6,10 +6,10 @@ use tpm::{Location, Primary, PrimaryTemplate};
 use crate::{Error, Result};
 
 /// TPM_RH_OWNER.
-pub(crate) const OWNER: u32 = 0x4000_0001;
+pub const OWNER: u32 = 0x4000_0001;
 
 /// What a primary of the owner hierarchy may be derived from, by the number that stands for it.
-pub(crate) const TEMPLATES: [PrimaryTemplate; 5] = [
+pub const TEMPLATES: [PrimaryTemplate; 5] = [
     PrimaryTemplate::Srk,
     PrimaryTemplate::Rsa,
     PrimaryTemplate::RsaNoDa,
@@ -17,7 +17,9 @@ pub(crate) const TEMPLATES: [PrimaryTemplate; 5] = [
     PrimaryTemplate::EccNoDa,
 ];
 
-pub(crate) fn encode(parent: &Primary) -> Vec<u8> {
+/// The value of the attribute.
+#[must_use]
+pub fn encode(parent: &Primary) -> Vec<u8> {
     let (handle, template) = match parent.location {
         Location::Persistent(handle) => (handle, 0),
         Location::Transient => (OWNER, TEMPLATES.iter().position(|template| *template == parent.template).unwrap_or(0)),
@@ -39,7 +41,8 @@ pub(crate) fn decode(value: &[u8]) -> Result<Primary> {
 
 /// The handle by which other software knows the parent; `None` if it has no word for it. Keys below the owner hierarchy hang, by
 /// convention, below a primary whose template has an empty unique field.
-pub(crate) fn handle(parent: &Primary) -> Option<u32> {
+#[must_use]
+pub fn handle(parent: &Primary) -> Option<u32> {
     match (parent.location, parent.template) {
         (Location::Persistent(handle), _) => Some(handle),
         (Location::Transient, PrimaryTemplate::EccNoDa) => Some(OWNER),

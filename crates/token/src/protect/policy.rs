@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// A policy with the text it is stored as, which is what rows are bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BoundPolicy {
+pub struct BoundPolicy {
     policy: tpm::Policy,
     text: String,
 }
@@ -25,21 +25,27 @@ struct Stored {
 }
 
 impl BoundPolicy {
-    pub(crate) fn new(policy: tpm::Policy) -> Result<Self> {
+    /// A policy, and the text for it.
+    ///
+    /// # Errors
+    /// [`Error::General`] if it cannot be written.
+    pub fn new(policy: tpm::Policy) -> Result<Self> {
         let stored = Stored { digest: crate::object::hex(policy.digest()), policy };
         let text = serde_json::to_string(&stored).map_err(|error| Error::General(error.to_string()))?;
         Ok(Self { policy: stored.policy, text })
     }
 
     /// What a row says, if it makes sense.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let stored: Stored = serde_json::from_str(text).ok()?;
         let right = stored.digest == crate::object::hex(stored.policy.digest());
         right.then(|| Self { policy: stored.policy, text: text.to_owned() })
     }
 
     /// The policy.
-    pub(crate) fn policy(&self) -> &tpm::Policy {
+    #[must_use]
+    pub fn policy(&self) -> &tpm::Policy {
         &self.policy
     }
 
@@ -59,13 +65,17 @@ impl BoundPolicy {
     }
 
     /// Nothing but the state of the machine is asked for: no PIN stands behind it.
-    pub(crate) fn is_free(&self) -> bool {
+    #[must_use]
+    pub fn is_free(&self) -> bool {
         !self.policy.needs_auth_value()
     }
 }
 
 /// The auth value of a new key: random, or empty where no policy asks for it.
-pub(crate) fn new_auth(policy: Option<&BoundPolicy>) -> Result<Secret> {
+///
+/// # Errors
+/// The operating system has no random numbers.
+pub fn new_auth(policy: Option<&BoundPolicy>) -> Result<Secret> {
     let len = if policy.is_some_and(BoundPolicy::is_free) { 0 } else { AUTH_LEN };
     Ok(Secret::new(base::random::bytes(len)?))
 }

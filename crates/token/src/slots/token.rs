@@ -21,14 +21,17 @@ use crate::protect::codes::{OfficerKey, TokenKeys};
 use crate::{Error, Result};
 
 /// Objects of a token as the store had them at one moment.
-pub(crate) type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
+pub type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
 
 /// A token. Lives as long as the store has it; sessions hold it too.
 #[derive(Debug)]
-pub(crate) struct Token {
-    pub(crate) id: i64,
-    pub(crate) slot: SlotId,
-    pub(crate) primary: tpm::Primary,
+pub struct Token {
+    /// Its number in the store.
+    pub id: i64,
+    /// Its slot.
+    pub slot: SlotId,
+    /// The primary that its objects hang on, but for linked ones.
+    pub primary: tpm::Primary,
     pub(crate) chip: ChipFacts,
     row: RwLock<TokenRow>,
     catalog: RwLock<Arc<Catalog>>,
@@ -87,13 +90,36 @@ impl PinState {
 
 /// What was read from the TPM once, when its primary was entered into the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ChipFacts {
-    pub(crate) capabilities: tpm::Capabilities,
+pub struct ChipFacts {
+    /// What the TPM says of itself.
+    pub capabilities: tpm::Capabilities,
     /// Sizes of RSA keys that the TPM makes, in bits, ascending.
-    pub(crate) rsa_bits: Vec<u16>,
+    pub rsa_bits: Vec<u16>,
 }
 
 impl ChipFacts {
+    /// Asks a TPM. Its commands are those of [`tpm::Tpm::capabilities`] and [`tpm::Tpm::rsa_sizes`].
+    ///
+    /// # Errors
+    /// What the TPM may answer.
+    pub fn of(tpm: &tpm::Tpm) -> Result<Self> {
+        Ok(Self { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? })
+    }
+
+    /// As the store keeps them.
+    ///
+    /// # Errors
+    /// [`Error::General`] if they cannot be written.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::General(error.to_string()))
+    }
+
+    /// What the store has kept; `None` for what makes no sense.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
     pub(crate) fn curves(&self) -> impl Iterator<Item = Curve> {
         Curve::ALL.into_iter().filter(|curve| self.capabilities.has_curve(*curve))
     }
@@ -129,7 +155,7 @@ impl Token {
     pub(crate) fn load(store: &Store, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
         let chip: ChipFacts = serde_json::from_str(&primary.capabilities)
             .map_err(|error| Error::Store(format!("primary {} in the store: {error}", primary.id)))?;
-        let parent = parent(primary)?;
+        let parent = primary_of(primary)?;
         if parent.name().as_bytes() != primary.name.as_slice() {
             return Err(Error::Tampered(format!(
                 "primary {} in the store: its name is not that of its public area",
@@ -235,7 +261,9 @@ impl Token {
         seals.chain(keys.values().filter_map(|object| object.key.as_ref().map(|key| key.name.clone()))).collect()
     }
 
-    pub(crate) fn row(&self) -> TokenRow {
+    /// What the store says of it, as the last look saw it.
+    #[must_use]
+    pub fn row(&self) -> TokenRow {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -244,7 +272,9 @@ impl Token {
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
     }
 
-    pub(crate) fn login_required(&self) -> bool {
+    /// Does the user have a PIN?
+    #[must_use]
+    pub fn login_required(&self) -> bool {
         self.row.read().unwrap_or_else(PoisonError::into_inner).login_required
     }
 
@@ -298,7 +328,8 @@ impl Token {
     }
 
     /// The object with this handle, if the caller may know of it.
-    pub(crate) fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
+    #[must_use]
+    pub fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
         if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
             return self.profiles().into_iter().find(|profile| profile.handle == handle);
         }
@@ -312,7 +343,8 @@ impl Token {
     }
 
     /// Every object that the caller may know of, by handle.
-    pub(crate) fn objects(&self) -> Vec<Arc<Object>> {
+    #[must_use]
+    pub fn objects(&self) -> Vec<Arc<Object>> {
         let login = self.login();
         let session = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.catalog().values().chain(session.values()).filter(|object| self.serves(object, &login)).cloned().collect()
@@ -340,7 +372,9 @@ impl Token {
         *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
     }
 
-    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+    /// Its objects in the store, by handle, whoever is logged in and whether their rows are genuine or not: [`Token::object`] tells that.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
         Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -445,12 +479,16 @@ impl TokenConfig {
 }
 
 /// The TPM object behind a PIN.
-pub(crate) fn seal_of(pin: &PinRow) -> tpm::Wrapped {
+#[must_use]
+pub fn seal_of(pin: &PinRow) -> tpm::Wrapped {
     tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
 }
 
 /// The primary of a row, with its auth value.
-pub(crate) fn parent(row: &PrimaryRow) -> Result<tpm::Primary> {
+///
+/// # Errors
+/// [`Error::DeviceError`] if its public area makes no sense.
+pub fn primary_of(row: &PrimaryRow) -> Result<tpm::Primary> {
     let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
     let template = match row.template {
         store::Template::Srk => tpm::PrimaryTemplate::Srk,

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use admin::{Admin, InitRequest, KeyRequest, Pin};
 use base::Secret;
 use model::{AttributeType, ObjectClass, ObjectHandle, SessionHandle, Template, UserType, Value};
 use swtpm_fixtures::{Proxy, SwTpm};
-use token::admin::{Admin, InitRequest, KeyRequest, Pin};
 use token::{Config, Library};
 
 pub(crate) struct World {

@@ -6,6 +6,7 @@ use aes::{Aes128, Aes192, Aes256};
 use base::Secret;
 use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
+use base::private::PrivateKey;
 use base::rsa::RsaPublic;
 use cfb_mode::cipher::{AsyncStreamCipher, InnerIvInit};
 use p256::elliptic_curve::sec1::{FromEncodedPoint, ModulusSize, ToEncodedPoint};
@@ -67,6 +68,17 @@ pub enum KeyMaterial {
         /// The key: any length but zero; at most 128 bytes for any hash.
         key: Secret,
     },
+}
+
+impl From<&PrivateKey> for KeyMaterial {
+    fn from(key: &PrivateKey) -> Self {
+        match key {
+            PrivateKey::Rsa { public, p } => Self::Rsa { n: public.n().to_vec(), e: public.e().to_vec(), p: p.clone() },
+            PrivateKey::Ec { public, d } => {
+                Self::Ecc { curve: public.curve(), x: public.x().to_vec(), y: public.y().to_vec(), d: d.clone() }
+            }
+        }
+    }
 }
 
 /// Checked material in the form of the TPM.
