@@ -13,7 +13,17 @@ pub const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("../migrations/0001_initial.sql")),
     (2, include_str!("../migrations/0002_policies.sql")),
     (3, include_str!("../migrations/0003_migrated.sql")),
+    (4, include_str!("../migrations/0004_search.sql")),
 ];
+
+/// The oldest version that can be read as it is: what came later makes reading faster, and says nothing more.
+pub const READABLE: u32 = 3;
+
+/// The version from which on there are indexes for searches, and a list of changes.
+pub const SEARCHABLE: u32 = 4;
+
+/// Types of attributes that have an index by their last 16 bytes, as the script has them.
+pub const SEARCHED: [u64; 7] = [17, 129, 130, 257, 288, 297, 385];
 
 #[cfg(test)]
 mod tests {
@@ -26,5 +36,12 @@ mod tests {
             assert!(script.contains("CREATE") || script.contains("ALTER"));
         }
         assert_eq!(&APPLICATION_ID.to_be_bytes(), b"TPM2");
+    }
+
+    #[test]
+    fn the_script_indexes_what_is_searched() {
+        let list: Vec<String> = SEARCHED.iter().map(u64::to_string).collect();
+        let script = MIGRATIONS.iter().find(|(version, _)| *version == SEARCHABLE).map(|(_, script)| *script);
+        assert!(script.is_some_and(|script| script.contains(&format!("WHERE type IN ({})", list.join(", ")))));
     }
 }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod crowd;
 pub mod desk;
 pub mod documents;
 mod functions;

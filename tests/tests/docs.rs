@@ -30,6 +30,43 @@ fn errors() {
     fresh("ERRORS.md", &tpm2_cryptoki::docs::error_table_markdown());
 }
 
+/// Every line of what attackers get names tests that show it, and these exist.
+#[test]
+fn every_line_about_an_attacker_has_its_test() {
+    let text = documents::text("docs/AUTH.md");
+    let table = text.split("## Against whom").nth(1).unwrap();
+    let lines: Vec<&str> = table
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .collect();
+    assert!(lines.len() > 8, "the table is there");
+    let mut sources = Vec::new();
+    let mut left = vec![documents::root()];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if entry.is_dir() && !name.starts_with('.') && name != "target" {
+                left.push(entry);
+            } else if name.ends_with(".rs") {
+                sources.push(std::fs::read_to_string(entry).unwrap());
+            }
+        }
+    }
+    for line in lines {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let named: Vec<&str> =
+            cells.get(2).map(|cell| cell.split('`').skip(1).step_by(2).collect()).unwrap_or_default();
+        assert!(cells.len() == 3 && !named.is_empty(), "{line}");
+        for name in named {
+            let is_test = format!("#[test]\nfn {name}()");
+            let inside = format!("#[test]\n    fn {name}()");
+            assert!(sources.iter().any(|s| s.contains(&is_test) || s.contains(&inside)), "there is no test {name}");
+        }
+    }
+}
+
 /// Which test runs the blocks of a document: its file below `tests/`, and a line of it.
 const RUN: [(&str, &str, &str); 8] = [
     ("README.md", "tests/pages.rs", "fn readme()"),

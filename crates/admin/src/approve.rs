@@ -166,7 +166,7 @@ impl Admin {
         let limit = row.limit.as_deref().map(serde_json::from_str::<tpm::CounterLimit>).transpose();
         let limit = limit.map_err(|error| Error::Store(format!("approval {id} in the store: {error}")))?;
         if let Some(limit) = &limit {
-            match self.library.tpm()?.remove_counter(&limit.counter, owner_auth) {
+            match self.library.tpm()?.remove_counter(self.library.pinned()?.as_ref(), &limit.counter, owner_auth) {
                 // It is as void as it can be.
                 Ok(()) | Err(tpm::Error::CounterMissing) => {}
                 Err(error) => return Err(error.into()),
@@ -191,9 +191,10 @@ impl Admin {
         }
         let signer = Signer::new(self, &request.key)?;
         let mut statements = Vec::new();
+        let primary = self.library.pinned()?;
         for (selection, values) in states {
             let limit = match &request.revocable {
-                Some(owner_auth) => match self.library.tpm()?.define_counter(owner_auth) {
+                Some(owner_auth) => match self.library.tpm()?.define_counter(primary.as_ref(), owner_auth) {
                     Ok((counter, most)) => Some(tpm::CounterLimit { counter, most }),
                     Err(error) => {
                         self.remove_counters(statements.iter(), request);
@@ -223,7 +224,8 @@ impl Admin {
 
     fn remove_counter(&self, limit: &tpm::CounterLimit, request: &ApproveRequest) {
         let (Ok(tpm), Some(owner_auth)) = (self.library.tpm(), &request.revocable) else { return };
-        if let Err(error) = tpm.remove_counter(&limit.counter, owner_auth) {
+        let primary = self.library.pinned().unwrap_or_default();
+        if let Err(error) = tpm.remove_counter(primary.as_ref(), &limit.counter, owner_auth) {
             log::warn!("the counter {:#x} stays in the TPM: {error}", limit.counter.index());
         }
     }
@@ -314,7 +316,7 @@ impl<'a> Signer<'a> {
     fn sign_in_token(&self, admin: &Admin, uri: &KeyUri, pin: &Pin, message: &[u8]) -> Result<Vec<u8>> {
         let token = admin.token(&uri.token)?;
         let session = admin.log_in(&token, pin)?;
-        let found = token.objects().into_iter().find(|key| key.class() == ObjectClass::PRIVATE_KEY && uri.is_of(key));
+        let found = token.objects()?.into_iter().find(|key| key.class() == ObjectClass::PRIVATE_KEY && uri.is_of(key));
         let key = found.ok_or(Error::ArgumentsBad("the PKCS#11 URI names no private key of the token; `ptool listobjects` shows labels and ids, `ptool verify` rows that were altered"))?;
         let (mechanism, most) = match (self.authority.rsa(), self.authority.ec()) {
             (Some(key), _) => (MechanismType::SHA256_RSA_PKCS, key.modulus_len()),

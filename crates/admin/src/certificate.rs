@@ -111,7 +111,7 @@ impl Admin {
     /// [`Error::General`] says which keys there are, if it is not clear which one is meant.
     pub fn signing_key(&self, label: &str, which: &KeySelector) -> Result<SigningKey> {
         let token = self.token(label)?;
-        let keys = private_keys(&token);
+        let keys = private_keys(&token)?;
         let mut found = keys.iter().filter(|key| which.selects(key));
         let (first, second) = (found.next(), found.next());
         match (first, second) {
@@ -200,7 +200,7 @@ impl Admin {
             items.extend(rest.into_iter().map(|(certificate, der)| Item::of_authority(certificate, der)));
             return Ok(CertificatePlan { token, items });
         }
-        let keys = private_keys(&token);
+        let keys = private_keys(&token)?;
         let position = |key: &Arc<Object>, rest: &[(Certificate, Vec<u8>)]| {
             let public = key.public_key().ok()?;
             rest.iter().position(|(certificate, _)| x509::is_for(certificate, &public))
@@ -256,8 +256,13 @@ impl Admin {
         let only_keys = plan.items.iter().all(|item| item.category == TOKEN_USER);
         let mut added = Vec::new();
         for item in &plan.items {
-            let (here, strange): (Vec<_>, Vec<_>) =
-                certificates(&plan.token).into_iter().partition(|object| plan.token.object(object.handle).is_some());
+            let (mut here, mut strange) = (Vec::new(), Vec::new());
+            for object in certificates(&plan.token)? {
+                match plan.token.object(object.handle)? {
+                    Some(_) => here.push(object),
+                    None => strange.push(object),
+                }
+            }
             let holds =
                 |object: &&Arc<Object>| object.attributes.bytes(AttributeType::VALUE) == Some(item.der.as_slice());
             let existing = here.iter().find(holds);
@@ -387,16 +392,16 @@ impl Item {
     }
 }
 
-fn private_keys(token: &Token) -> Vec<Arc<Object>> {
+fn private_keys(token: &Token) -> Result<Vec<Arc<Object>>> {
     of_class(token, ObjectClass::PRIVATE_KEY)
 }
 
-fn certificates(token: &Token) -> Vec<Arc<Object>> {
+fn certificates(token: &Token) -> Result<Vec<Arc<Object>>> {
     of_class(token, ObjectClass::CERTIFICATE)
 }
 
-fn of_class(token: &Token, class: ObjectClass) -> Vec<Arc<Object>> {
-    token.catalog().values().filter(|object| object.class() == class).cloned().collect()
+fn of_class(token: &Token, class: ObjectClass) -> Result<Vec<Arc<Object>>> {
+    token.stored_objects(&Template::new().with(AttributeType::CLASS, Value::Ulong(class.0)))
 }
 
 fn number(handle: ObjectHandle) -> i64 {

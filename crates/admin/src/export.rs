@@ -81,7 +81,7 @@ impl Admin {
     /// [`Error::ArgumentsBad`] without such an object.
     pub fn classes_of(&self, label: &str, which: &Which) -> Result<Vec<String>> {
         let token = self.token(label)?;
-        let catalog = token.catalog();
+        let catalog = token.catalog()?;
         let found = catalog.values().filter(|object| which.is(object)).map(|object| object.class().to_string());
         let classes: Vec<String> = found.collect();
         if classes.is_empty() { Err(NO_OBJECT) } else { Ok(classes) }
@@ -143,7 +143,7 @@ impl Admin {
             None => find(token, which, ObjectClass::SECRET_KEY)?.ok_or(NO_KEY)?,
         };
         // Through the token's own eyes: an altered row is not served.
-        token.object(found.handle).filter(|object| object.key.is_some()).ok_or(NO_KEY)
+        token.object(found.handle)?.filter(|object| object.key.is_some()).ok_or(NO_KEY)
     }
 }
 
@@ -153,7 +153,7 @@ const NO_KEY: Error = Error::ArgumentsBad("there is no such private key in the T
 /// The one that is meant: labels and ids may be given twice, and a backup of the wrong key is found out too late. Of public objects that
 /// say the same, any will do.
 fn find(token: &Token, which: &Which, class: ObjectClass) -> Result<Option<Arc<Object>>> {
-    let catalog = token.catalog();
+    let catalog = token.catalog()?;
     let found: Vec<_> = catalog.values().filter(|object| object.class() == class && which.is(object)).collect();
     let says = |object: &Object| match class {
         ObjectClass::PUBLIC_KEY => object.public_key().ok().map(|key| key.spki()),

@@ -100,7 +100,7 @@ impl Admin {
     /// [`Error::ArgumentsBad`] if there is no such token.
     pub fn remove_token(&self, label: &str) -> Result<TokenSummary> {
         let token = self.token(label)?;
-        let summary = self.summary(&token);
+        let summary = self.summary(&token)?;
         self.library.writer()?.remove_token(token.id)?;
         self.library.changed()?;
         Ok(summary)
@@ -111,7 +111,9 @@ impl Admin {
     /// # Errors
     /// [`Error::ArgumentsBad`] if there is no such token.
     pub fn objects(&self, label: &str) -> Result<Vec<ObjectSummary>> {
-        Ok(self.token(label)?.catalog().values().map(|object| object.summary()).collect())
+        let mut summaries = Vec::new();
+        self.token(label)?.each_object(|object| summaries.push(object.summary()))?;
+        Ok(summaries)
     }
 
     /// Removes one object by its number. The other half of a key pair stays.

@@ -69,17 +69,14 @@ impl Admin {
     /// The store cannot be read.
     pub fn tokens(&self, pid: Option<i64>) -> Result<Vec<TokenSummary>> {
         self.library.refresh()?;
-        let tokens = self.library.tokens();
-        Ok(tokens
-            .iter()
-            .map(|token| self.summary(token))
-            .filter(|token| pid.is_none_or(|pid| token.primary == pid))
-            .collect())
+        let mut tokens = self.library.tokens();
+        tokens.retain(|token| pid.is_none_or(|pid| token.row().primary_id == pid));
+        tokens.iter().map(|token| self.summary(token)).collect()
     }
 
-    pub(super) fn summary(&self, token: &Token) -> TokenSummary {
+    pub(super) fn summary(&self, token: &Token) -> Result<TokenSummary> {
         let row = token.row();
-        TokenSummary {
+        Ok(TokenSummary {
             id: row.id,
             label: row.label,
             slot: token.slot.0,
@@ -87,12 +84,12 @@ impl Admin {
             primary: row.primary_id,
             initialized: row.initialized,
             login_required: row.login_required,
-            keys: token.catalog().values().filter(|object| object.key.is_some()).count(),
+            keys: token.count_keys()?,
             policy: row.policy.as_deref().map(|policy| match BoundPolicy::parse(policy) {
                 Some(policy) => policy.to_string(),
                 None => "altered".to_owned(),
             }),
-        }
+        })
     }
 }
 

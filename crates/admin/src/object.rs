@@ -3,7 +3,7 @@
 use base::hex::encode as hex;
 use std::sync::Arc;
 
-use model::{ATTRIBUTES, AttributeType, MechanismType, Template, Value, ValueKind};
+use model::{ATTRIBUTES, AttributeType, MechanismType, ObjectHandle, Template, Value, ValueKind};
 use serde::Serialize;
 use store::peer::PeerValue;
 
@@ -66,7 +66,7 @@ impl Admin {
     /// # Errors
     /// [`Error::ArgumentsBad`] if there is no such object.
     pub fn token_of(&self, id: i64) -> Result<TokenSummary> {
-        Ok(self.summary(&self.find_object(id)?.0))
+        self.summary(&self.find_object(id)?.0)
     }
 
     /// The attributes of an object, by their numbers. What it hides is not among them.
@@ -105,12 +105,12 @@ impl Admin {
     }
 
     fn find_object(&self, id: i64) -> Result<(Arc<Token>, Arc<Object>)> {
-        let found = self.library.tokens().into_iter().find_map(|token| {
-            let catalog = token.catalog();
-            let object = catalog.values().find(|object| object.handle.0.cast_signed() == id).cloned();
-            object.map(|object| (token, object))
-        });
-        found.ok_or(Error::ArgumentsBad("there is no object with this number; see `ptool listobjects`"))
+        for token in self.library.tokens() {
+            if let Some(object) = token.stored_object(ObjectHandle(id.cast_unsigned()))? {
+                return Ok((token, object));
+            }
+        }
+        Err(Error::ArgumentsBad("there is no object with this number; see `ptool listobjects`"))
     }
 }
 

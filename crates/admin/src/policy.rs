@@ -131,7 +131,7 @@ impl Admin {
             object.key.is_some()
                 && key_label.is_none_or(|key| object.attributes.bytes(AttributeType::LABEL) == Some(key.as_bytes()))
         };
-        let catalog = token.catalog();
+        let catalog = token.catalog()?;
         let mut found = false;
         for object in catalog.values().filter(|object| wanted(object)) {
             found = true;
@@ -166,7 +166,7 @@ impl Admin {
         };
         let mut report = PcrReport::new();
         for selection in selections {
-            let values = admin.library.tpm()?.pcr_read(&selection)?;
+            let values = present(&admin.library, &selection)?;
             let bank = selection.to_string().split(':').next().unwrap_or_default().to_owned();
             let values = values.into_iter().map(|(pcr, value): (u8, Vec<u8>)| (format!("{pcr:02}"), hex(&value)));
             report.entry(bank).or_default().extend(values);
@@ -187,7 +187,7 @@ impl Admin {
     /// The public half of the key that a URI names.
     pub(super) fn find_key(&self, uri: &KeyUri, classes: &[ObjectClass]) -> Result<PublicKey> {
         let token = self.token(&uri.token)?;
-        let catalog = token.catalog();
+        let catalog = token.catalog()?;
         let mut found = catalog.values().filter(|object| classes.contains(&object.class()) && uri.is_of(object));
         let first = found
             .next()
@@ -231,10 +231,19 @@ pub(super) fn selection(text: &str) -> Result<tpm::PcrSelection> {
     })
 }
 
+/// The present values: of the TPM of the store, if there is one, and by its proof. What is signed on their word is good for ever.
+fn present(library: &Library, selection: &tpm::PcrSelection) -> Result<tpm::PcrValues> {
+    let tpm = library.tpm()?;
+    Ok(match library.pinned()? {
+        Some(primary) => tpm.pcr_read_proved(&primary, selection)?,
+        None => tpm.pcr_read(selection)?,
+    })
+}
+
 /// The values of the selected PCRs.
 pub(super) fn state_of(library: &Library, state: &PcrSource, selection: &tpm::PcrSelection) -> Result<tpm::PcrValues> {
     match state {
-        PcrSource::Present => Ok(library.tpm()?.pcr_read(selection)?),
+        PcrSource::Present => present(library, selection),
         PcrSource::File(file) => pcr_values::parse(file, selection),
     }
 }

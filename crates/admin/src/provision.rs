@@ -139,6 +139,6 @@ impl Admin {
             policy.map(|policy| self.policy(&PolicyRequest { pin: with_pin, ..policy.clone() })).transpose()?;
         let id = self.library.make_bound_token(pid, label, so_pin, &user_pin, policy.as_ref())?;
         let token = self.library.tokens().into_iter().find(|token| token.id == id);
-        token.map(|token| self.summary(&token)).ok_or(Error::TokenNotPresent)
+        self.summary(token.ok_or(Error::TokenNotPresent)?.as_ref())
     }
 }

@@ -19,7 +19,7 @@ impl Admin {
             return Err(Error::PinInvalid("the private key is the user's; give the user's PIN"));
         }
         let handle = ObjectHandle(private.cast_unsigned());
-        let catalog = token.catalog();
+        let catalog = token.catalog()?;
         let key = catalog.get(&handle).filter(|key| key.class() == ObjectClass::PRIVATE_KEY && key.key.is_some());
         let key =
             key.ok_or(Error::ArgumentsBad("the token has no private key with this number; see `ptool listobjects`"))?;
@@ -32,6 +32,6 @@ impl Admin {
         }
         let session = self.log_in(&token, pin)?;
         let made = self.library.rebuild_public(session.handle(), handle)?;
-        token.object(made).map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
+        token.object(made)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
     }
 }

@@ -18,6 +18,7 @@ mod open;
 pub mod peer;
 mod primaries;
 mod rows;
+mod search;
 mod tokens;
 
 use std::fmt;
@@ -31,6 +32,7 @@ pub use objects::{NewObject, ObjectRow};
 pub use open::OpenMode;
 pub use primaries::{NewPrimary, PrimaryRow, Template};
 pub use rows::MAX_VALUE;
+pub use search::{Brief, Changes, Search};
 pub use tokens::{Derivation, NewToken, PinRow, Role, TokenRow};
 
 /// What the verbs of the store return.
@@ -44,6 +46,8 @@ pub struct Store {
     conn: Connection,
     path: PathBuf,
     read_only: bool,
+    /// Are there indexes for searches, and a list of changes? Not in a store of an older version that can only be read.
+    searchable: bool,
 }
 
 impl Store {
@@ -64,7 +68,7 @@ impl Store {
     /// As for every reading verb: [`Error::Busy`], [`Error::Damaged`], [`Error::Io`].
     pub fn data_version(&self) -> Result<i64> {
         let query = |row: &rusqlite::Row<'_>| row.get(0);
-        Ok(self.conn.query_row("PRAGMA data_version", [], query)?)
+        Ok(self.conn.prepare_cached("PRAGMA data_version")?.query_row([], query)?)
     }
 
     /// Does all that `f` does in one transaction, which begins with the right to write: nobody

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Row, params};
 
 use crate::rows::{Columns, changed, fits};
+use crate::search::ALL_OBJECTS;
 use crate::{Error, Result, Store};
 
 const COLUMNS: &str = "id, token_id, uid, class, key_type, label, cka_id, private, tpm_name, \
@@ -109,6 +110,7 @@ impl Store {
             )?;
             let id = self.conn.last_insert_rowid();
             self.insert_attributes(id, &object.attributes)?;
+            self.log_change(object.token_id, id)?;
             Ok(id)
         })
     }
@@ -126,10 +128,19 @@ impl Store {
     /// # Errors
     /// Those of every reading verb: [`Error::Busy`], [`Error::Damaged`], [`Error::Io`].
     pub fn objects(&self, token_id: i64) -> Result<Vec<ObjectRow>> {
+        self.objects_after(token_id, 0, u32::MAX)
+    }
+
+    /// The first `most` objects of a token whose ids are above `after`, oldest first: how to read many without holding all of
+    /// them at once.
+    ///
+    /// # Errors
+    /// Those of every reading verb.
+    pub fn objects_after(&self, token_id: i64, after: i64, most: u32) -> Result<Vec<ObjectRow>> {
         self.snapshot(|| {
-            let sql = format!("SELECT {COLUMNS} FROM objects WHERE token_id = ?1 ORDER BY id");
-            let mut statement = self.conn.prepare(&sql)?;
-            let mut rows = statement.query([token_id])?;
+            let sql = format!("SELECT {COLUMNS} FROM objects WHERE token_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let mut rows = statement.query([token_id, after, most.into()])?;
             let mut objects = Vec::new();
             while let Some(row) = rows.next()? {
                 objects.push(object_of(row)?);
@@ -137,12 +148,13 @@ impl Store {
             let places = objects.iter().enumerate();
             let places: HashMap<i64, usize> = places.map(|(i, object)| (object.id, i)).collect();
 
-            let mut statement = self.conn.prepare(
+            let last = objects.last().map_or(after, |object| object.id);
+            let mut statement = self.conn.prepare_cached(
                 "SELECT a.object_id, a.type, a.value
                  FROM objects o JOIN attributes a ON a.object_id = o.id
-                 WHERE o.token_id = ?1",
+                 WHERE o.token_id = ?1 AND o.id > ?2 AND o.id <= ?3",
             )?;
-            let mut rows = statement.query([token_id])?;
+            let mut rows = statement.query([token_id, after, last])?;
             while let Some(row) = rows.next()? {
                 let mut columns = Columns::of(row);
                 let place = places.get(&columns.id()?);
@@ -234,7 +246,8 @@ impl Store {
             changed(rows, "object", object.id)?;
             let sql = "DELETE FROM attributes WHERE object_id = ?1";
             self.conn.execute(sql, [object.id])?;
-            self.insert_attributes(object.id, &object.attributes)
+            self.insert_attributes(object.id, &object.attributes)?;
+            self.log_change(object.token_id, object.id)
         })
     }
 
@@ -245,9 +258,7 @@ impl Store {
     pub fn set_attribute(&self, id: i64, kind: u64, value: Option<&[u8]>) -> Result<()> {
         fits(value.unwrap_or_default())?;
         self.atomic(|| {
-            let sql = "SELECT count(*) FROM objects WHERE id = ?1";
-            let rows: i64 = self.conn.query_row(sql, [id], |row| row.get(0))?;
-            changed(usize::try_from(rows).unwrap_or(0), "object", id)?;
+            let token = self.token_of_object(id)?;
             match value {
                 Some(value) => self.conn.execute(
                     "INSERT INTO attributes (object_id, type, value) VALUES (?1, ?2, ?3)
@@ -259,7 +270,7 @@ impl Store {
                     params![id, kind.cast_signed()],
                 )?,
             };
-            Ok(())
+            self.log_change(token, id)
         })
     }
 
@@ -268,8 +279,11 @@ impl Store {
     /// # Errors
     /// Those of every changing verb, and [`Error::Missing`].
     pub fn remove_object(&self, id: i64) -> Result<()> {
-        let sql = "DELETE FROM objects WHERE id = ?1";
-        changed(self.writable()?.execute(sql, [id])?, "object", id)
+        self.atomic(|| {
+            let token = self.token_of_object(id)?;
+            self.conn.execute("DELETE FROM objects WHERE id = ?1", [id])?;
+            self.log_change(token, id)
+        })
     }
 
     /// Removes all objects of a token and returns how many there were.
@@ -277,19 +291,22 @@ impl Store {
     /// # Errors
     /// Those of every changing verb.
     pub fn remove_objects(&self, token_id: i64) -> Result<usize> {
-        let sql = "DELETE FROM objects WHERE token_id = ?1";
-        Ok(self.writable()?.execute(sql, [token_id])?)
+        self.atomic(|| {
+            let rows = self.conn.execute("DELETE FROM objects WHERE token_id = ?1", [token_id])?;
+            self.log_change(token_id, ALL_OBJECTS)?;
+            Ok(rows)
+        })
     }
 
     fn find_object(&self, wanted: &str, key: impl rusqlite::ToSql) -> Result<Option<ObjectRow>> {
         self.snapshot(|| {
             let sql = format!("SELECT {COLUMNS} FROM objects WHERE {wanted}");
-            let mut statement = self.conn.prepare(&sql)?;
+            let mut statement = self.conn.prepare_cached(&sql)?;
             let Some(mut object) = statement.query([key])?.next()?.map(object_of).transpose()? else {
                 return Ok(None);
             };
             let sql = "SELECT type, value FROM attributes WHERE object_id = ?1";
-            let mut statement = self.conn.prepare(sql)?;
+            let mut statement = self.conn.prepare_cached(sql)?;
             let mut rows = statement.query([object.id])?;
             while let Some(row) = rows.next()? {
                 object.attributes.push(attribute_of(&mut Columns::of(row))?);
@@ -297,6 +314,13 @@ impl Store {
             object.attributes.sort_unstable_by_key(|(kind, _)| *kind);
             Ok(Some(object))
         })
+    }
+
+    fn token_of_object(&self, id: i64) -> Result<i64> {
+        let mut statement = self.conn.prepare_cached("SELECT token_id FROM objects WHERE id = ?1")?;
+        let mut rows = statement.query([id])?;
+        let row = rows.next()?.ok_or(Error::Missing { what: "object", id })?;
+        Columns::of(row).id()
     }
 
     fn check_token(&self, id: i64) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-use store_schema::{APPLICATION_ID, MIGRATIONS};
+use store_schema::{APPLICATION_ID, MIGRATIONS, READABLE, SEARCHABLE};
 
 use crate::files::{Draft, Place};
 use crate::{Error, Result, Store};
@@ -30,7 +30,8 @@ pub enum OpenMode {
 
 impl Store {
     /// Opens the store in `file`, which must exist. A store of an older version is upgraded, after
-    /// a copy of it was written beside it, named after the old version.
+    /// a copy of it was written beside it, named after the old version; one that can only be read
+    /// is read as it is, if that is enough.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotReadable`], [`Error::NotTrusted`]; [`Error::Newer`] and
@@ -88,7 +89,7 @@ impl Store {
         let conn = Connection::open_in_memory()?;
         configure(&conn)?;
         initialize(&conn, MIGRATIONS)?;
-        Ok(Store { conn, path: PathBuf::from(":memory:"), read_only: false })
+        Ok(Store { conn, path: PathBuf::from(":memory:"), read_only: false, searchable: true })
     }
 }
 
@@ -109,7 +110,7 @@ fn open(file: &Path, mode: OpenMode, migrations: &Migrations) -> Result<Store> {
     if found > known {
         return Err(Error::Newer { found, known });
     }
-    if found < known && !writable {
+    if found < known.min(READABLE) && !writable {
         return Err(Error::Older { found, known });
     }
     if writable {
@@ -117,12 +118,13 @@ fn open(file: &Path, mode: OpenMode, migrations: &Migrations) -> Result<Store> {
         conn.pragma_update(None, "journal_mode", "DELETE")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
     }
-    if found < known {
+    let version = if writable { known } else { found };
+    if found < version {
         upgrade(&conn, &place, found, migrations)?;
     }
     let read_only = !writable || conn.is_readonly("main")?;
-    log::debug!("store {} opened, version {known}{}", file.display(), if read_only { ", read-only" } else { "" });
-    Ok(Store { conn, path: file.to_owned(), read_only })
+    log::debug!("store {} opened, version {version}{}", file.display(), if read_only { ", read-only" } else { "" });
+    Ok(Store { conn, path: file.to_owned(), read_only, searchable: version >= SEARCHABLE })
 }
 
 fn create(file: &Path, migrations: &Migrations) -> Result<Store> {
@@ -335,6 +337,47 @@ mod tests {
         assert!(store.approvals().unwrap().is_empty());
         store.check().unwrap();
         assert_eq!(version(&file), newest(MIGRATIONS));
+    }
+
+    #[test]
+    fn the_version_before_the_indexes_is_read_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("store.sqlite3");
+        let store = create(&file, &MIGRATIONS[..3]).unwrap();
+        let script = "INSERT INTO primaries (hierarchy, public, name, auth, capabilities, created)
+                      VALUES ('o', x'01', x'02', x'', '{}', 0);
+                      INSERT INTO tokens (primary_id, label, serial, slot, initialized, login_required, config, created)
+                      VALUES (1, 'old', '0123456789abcdef', 1, 1, 1, '{}', 0);
+                      INSERT INTO objects (token_id, uid, class, label, cka_id, private)
+                      VALUES (1, x'000102030405060708090a0b0c0d0e0f', 1, x'6c', x'02', 0);
+                      INSERT INTO attributes VALUES (1, 17, x'0301020304050607080910111213141516171819');";
+        store.conn.execute_batch(script).unwrap();
+        drop(store);
+        let searches = |store: &Store| {
+            let value = [3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19];
+            let by_label = crate::Search { label: Some(b"l"), ..crate::Search::default() };
+            let by_id = crate::Search { cka_id: Some(&[2]), class: Some(1), ..crate::Search::default() };
+            let by_value = crate::Search { attribute: Some((17, &value)), ..crate::Search::default() };
+            let other = crate::Search { attribute: Some((17, &value[..19])), ..crate::Search::default() };
+            assert_eq!(store.briefs(1).unwrap().len(), 1);
+            for search in [by_label, by_id, by_value] {
+                assert_eq!(store.find_objects(1, &search).unwrap(), [1], "{search:?}");
+                assert_eq!(store.find_objects(2, &search).unwrap(), [], "{search:?}");
+            }
+            assert_eq!(store.find_objects(1, &other).unwrap(), []);
+        };
+        let reader = open(&file, OpenMode::ReadOnly, MIGRATIONS).unwrap();
+        assert!(!reader.searchable);
+        searches(&reader);
+        assert_eq!(version(&file), 3);
+        assert_eq!(reader.changes_since(Some(0)).unwrap(), (crate::Changes::Unknown, 0));
+
+        let writer = open(&file, OpenMode::ReadWrite, MIGRATIONS).unwrap();
+        assert!(writer.searchable);
+        searches(&writer);
+        // Who opened it before goes on.
+        searches(&reader);
+        assert_eq!(reader.object(1).unwrap(), writer.object(1).unwrap());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use rusqlite::{Row, params};
 
 use crate::rows::{Columns, changed, fits};
+use crate::search::ALL_OBJECTS;
 use crate::{Error, Result, Store};
 
 const COLUMNS: &str = "t.id, t.primary_id, t.label, t.serial, t.slot, t.initialized, \
@@ -280,8 +281,11 @@ impl Store {
     /// # Errors
     /// Those of every changing verb, and [`Error::Missing`].
     pub fn remove_token(&self, id: i64) -> Result<()> {
-        let sql = "DELETE FROM tokens WHERE id = ?1";
-        changed(self.writable()?.execute(sql, [id])?, "token", id)
+        self.atomic(|| {
+            let rows = self.conn.execute("DELETE FROM tokens WHERE id = ?1", [id])?;
+            changed(rows, "token", id)?;
+            self.log_change(id, ALL_OBJECTS)
+        })
     }
 }
 

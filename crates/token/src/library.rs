@@ -14,7 +14,8 @@ use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo}
 use crate::object::FIRST_SESSION_HANDLE;
 use crate::op::SavedDigests;
 use crate::slots::session::{Session, Sessions};
-use crate::slots::token::{Token, version};
+use crate::slots::shelf::Source;
+use crate::slots::token::{Token, primary_of, version};
 use crate::{Error, Result};
 
 /// The library of one process. Every method takes `&self` and may be called from any thread.
@@ -25,15 +26,17 @@ pub struct Library {
     tpm: std::result::Result<tpm::Tpm, Error>,
     tokens: RwLock<Vec<Arc<Token>>>,
     reader: Mutex<Reader>,
+    source: Arc<Source>,
     next_object: AtomicU64,
     pub(crate) saved: SavedDigests,
 }
 
-/// The connection that sees what is in the store, and what it saw last.
+/// What was seen of the store last.
 #[derive(Debug, Default)]
 struct Reader {
-    store: Option<Store>,
-    version: Option<i64>,
+    version: Option<(u64, i64)>,
+    /// The last change that was taken over, in the store's own list.
+    change: Option<i64>,
     /// Device and inode of the file.
     identity: Option<(u64, u64)>,
 }
@@ -45,7 +48,9 @@ impl Library {
     /// [`Error::Store`] if the store is there and cannot be used.
     pub fn open(config: Config) -> Result<Self> {
         let tpm = open_tpm(&config);
+        let source = Arc::new(Source::new(config.store_file()));
         let library = Self {
+            source,
             sessions: Sessions::new(config.max_sessions),
             config,
             tpm,
@@ -142,9 +147,9 @@ impl Library {
     /// `C_GetMechanismList`.
     ///
     /// # Errors
-    /// [`Error::SlotIdInvalid`]; an uninitialised token has no mechanisms.
+    /// [`Error::SlotIdInvalid`]. An uninitialised token has those of the others, since the TPM is the same; without others none are known.
     pub fn mechanism_list(&self, slot: SlotId) -> Result<Vec<MechanismType>> {
-        Ok(self.token_in(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
+        Ok(self.token_or_like(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
     }
 
     /// `C_GetMechanismInfo`.
@@ -152,13 +157,13 @@ impl Library {
     /// # Errors
     /// [`Error::SlotIdInvalid`], [`Error::MechanismInvalid`].
     pub fn mechanism_info(&self, slot: SlotId, ty: MechanismType) -> Result<MechanismInfo> {
-        self.token_in(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
+        self.token_or_like(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
     }
 
     /// `C_OpenSession`. As many as the configuration allows.
     ///
     /// # Errors
-    /// [`Error::SessionCount`] beyond that;     /// [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
+    /// [`Error::SessionCount`] beyond that; [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
     /// [`Error::SessionReadWriteSoExists`]. A read/write session opens on a store that cannot be written, too: many programs
     /// ask for one only to sign.
     pub fn open_session(&self, slot: SlotId, read_write: bool) -> Result<SessionHandle> {
@@ -266,6 +271,25 @@ impl Library {
         if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
     }
 
+    /// The token of a slot, or for one that is not initialised any other: clients take a slot without mechanisms for an error.
+    fn token_or_like(&self, slot: SlotId) -> Result<Option<Arc<Token>>> {
+        Ok(self.token_in(slot)?.or_else(|| self.tokens().into_iter().next()))
+    }
+
+    /// The primary that the store pins, whose TPM alone can prove its answers; of several, the first that is there. `None` without a store,
+    /// or with one that has none.
+    ///
+    /// # Errors
+    /// The store cannot be read, or its primary makes no sense.
+    pub fn pinned(&self) -> Result<Option<tpm::Primary>> {
+        let file = self.config.store_file();
+        if !file.exists() {
+            return Ok(None);
+        }
+        let store = Store::open(&file, OpenMode::ReadOnly)?;
+        self.first_primary(&store)?.as_ref().map(primary_of).transpose()
+    }
+
     pub(crate) fn next_object_handle(&self) -> model::ObjectHandle {
         model::ObjectHandle(self.next_object.fetch_add(1, Ordering::Relaxed))
     }
@@ -278,38 +302,27 @@ impl Library {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.config.store_file();
         let identity = std::fs::metadata(&file).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        if identity != reader.identity {
+        let other = identity.is_some() && identity != reader.identity;
+        if !self.source.open(other)? {
+            return Ok(());
+        }
+        if other {
             // Another file came in its place: what was read from the old one says nothing about it.
             *reader = Reader { identity, ..Reader::default() };
         }
-        let looked = self.look(&mut reader);
-        let interrupted = |store: &Store| store.data_version() == Err(store::Error::Interrupted);
-        if looked.is_err() && reader.store.as_ref().is_some_and(interrupted) {
-            // Somebody was killed while writing. What only reads cannot take that back; opening anew can.
-            *reader = Reader { identity, ..Reader::default() };
-            return self.look(&mut reader);
-        }
-        looked
-    }
-
-    fn look(&self, reader: &mut Reader) -> Result<()> {
-        if reader.store.is_none() {
-            match Store::open(&self.config.store_file(), OpenMode::ReadOnly) {
-                Ok(store) => reader.store = Some(store),
-                Err(error @ store::Error::NotFound(_)) => {
-                    log::debug!("{error}");
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let Reader { store: Some(store), version, .. } = reader else { return Ok(()) };
-        let now = store.data_version()?;
-        if *version == Some(now) {
+        let now = self.source.version()?;
+        if reader.version == Some(now) {
             return Ok(());
         }
-        self.reload(store)?;
-        *version = Some(now);
+        let seen = reader.change;
+        let (changes, last) = self.source.read(|store| store.changes_since(seen))?;
+        self.reload(&changes)?;
+        // After the last query: it may have been the one that had to open the store anew.
+        let opened = self.source.version()?.0;
+        *reader = Reader { identity: reader.identity, change: Some(last), version: Some((opened, now.1)) };
+        if opened != now.0 {
+            reader.version = None;
+        }
         Ok(())
     }
 
@@ -322,24 +335,25 @@ impl Library {
         self.refresh()
     }
 
-    fn reload(&self, store: &Store) -> Result<()> {
-        let primaries: HashMap<i64, _> = store.primaries()?.into_iter().map(|row| (row.id, row)).collect();
+    fn reload(&self, changes: &store::Changes) -> Result<()> {
+        let primaries: HashMap<i64, _> =
+            self.source.read(Store::primaries)?.into_iter().map(|row| (row.id, row)).collect();
         let known: HashMap<i64, Arc<Token>> = self.tokens().into_iter().map(|token| (token.id, token)).collect();
         let mut tokens = Vec::new();
-        for row in store.tokens()? {
+        for row in self.source.read(Store::tokens)? {
             if !row.initialized {
                 continue;
             }
             let id = row.id;
             let result = match known.get(&id) {
-                Some(token) => token.refresh(store, row).map(|ended| {
+                Some(token) => token.refresh(row, changes).map(|ended| {
                     if ended {
                         self.sessions.end_private_operations(token);
                     }
                     Arc::clone(token)
                 }),
                 None => match primaries.get(&row.primary_id) {
-                    Some(primary) => Token::load(store, row, primary).map(Arc::new),
+                    Some(primary) => Token::load(&self.source, row, primary).map(Arc::new),
                     None => Err(Error::Store(format!("token {id} in the store has no primary"))),
                 },
             };

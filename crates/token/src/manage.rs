@@ -14,7 +14,8 @@ pub use crate::protect::approvals::{Origin, Statement, to_json};
 pub use crate::protect::parent;
 pub use crate::protect::policy::{BoundPolicy, new_auth};
 pub use crate::public_key::PublicKey;
-pub use crate::slots::token::{Catalog, ChipFacts, Token, primary_of, seal_of};
+pub use crate::slots::shelf::Catalog;
+pub use crate::slots::token::{ChipFacts, Token, primary_of, seal_of};
 
 use crate::Result;
 use crate::library::Library;

@@ -219,6 +219,11 @@ impl Object {
         if let Some(value) = self.attributes.find(ty) {
             return AttributeValue::Value(value.to_native());
         }
+        // A key without a list may serve with every mechanism. Clients take the attribute for unknown where it is not there at all.
+        let is_key = self.scope().is_some_and(|scope| scope.intersects(Scope::KEY));
+        if ty == AttributeType::ALLOWED_MECHANISMS && is_key {
+            return AttributeValue::Value(Vec::new());
+        }
         if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
             return AttributeValue::Value(spki);
         }
@@ -273,6 +278,11 @@ impl Object {
         })
     }
 
+    /// Was the code of its row looked at, and right?
+    pub(crate) fn was_found_genuine(&self) -> bool {
+        self.genuine.get() == Some(&true)
+    }
+
     /// Does the object keep something to itself?
     pub(crate) fn hides(&self) -> bool {
         !matches!(self.hidden, Hidden::Nothing)
@@ -305,7 +315,7 @@ impl Object {
             Hidden::Wrapped(_) => {
                 let keys = library.keys(&session.token)?;
                 // The first use of a token that was taken over writes its rows anew.
-                let now = session.token.object(self.handle);
+                let now = session.token.object(self.handle)?;
                 now.as_deref().unwrap_or(self).reveal(&keys)
             }
             Hidden::Clear(secret) => Ok(Some(secret.clone())),

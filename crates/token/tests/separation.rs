@@ -220,6 +220,71 @@ fn a_sensitive_key_is_not_taken_apart() {
     library.close();
 }
 
+/// The value of the other key goes into the result as the base's does: it must be a key to derive from.
+#[test]
+fn the_second_part_of_a_concatenation_must_derive_too() {
+    let world = World::with_token(&[]);
+    let (library, session) = world.logged_in();
+    let made = |derives| {
+        let template = target(false).with(A::DERIVE, Value::Bool(derives));
+        library.generate_key(session, &Mechanism::plain(M::GENERIC_SECRET_KEY_GEN), &template).unwrap()
+    };
+    let (base, mute) = (made(true), made(false));
+    let joined = |first, second| {
+        let mechanism = Mechanism { ty: M::CONCATENATE_BASE_AND_KEY, params: Params::Key(second) };
+        library.derive_key(session, &mechanism, first, &Template::new()).map(drop)
+    };
+    assert_eq!(joined(base, base), Ok(()));
+    assert_eq!(joined(base, mute), Err(Error::KeyFunctionNotPermitted));
+    assert_eq!(joined(base, ObjectHandle(9)), Err(Error::KeyHandleInvalid));
+    library.close();
+}
+
+/// By its mechanisms a key says that what is derived from it stays as hidden as it is itself.
+#[test]
+fn a_key_for_hkdf_alone_makes_nothing_that_can_be_read() {
+    let world = World::with_token(&[]);
+    let (library, session) = world.logged_in();
+    let made = |mechanisms: Vec<M>| {
+        let template = Template::new()
+            .with(A::VALUE_LEN, Value::Ulong(32))
+            .with(A::ALLOWED_MECHANISMS, Value::Mechanisms(mechanisms));
+        library.generate_key(session, &Mechanism::plain(M::HKDF_KEY_GEN), &template).unwrap()
+    };
+    let params =
+        |salt| Params::Hkdf { extract: true, expand: true, hash: base::digest::Hash::Sha256, salt, info: vec![1] };
+    let derive = |ty, key, salt, template: Template| {
+        let mechanism = Mechanism { ty, params: params(salt) };
+        library.derive_key(session, &mechanism, key, &template.with(A::VALUE_LEN, Value::Ulong(32)))
+    };
+    let shown = || change(A::SENSITIVE, false).with(A::EXTRACTABLE, Value::Bool(true));
+    let (strict, usual) = (made(vec![M::HKDF_DERIVE]), made(vec![M::HKDF_DERIVE, M::HKDF_DATA]));
+    let null = || model::HkdfSalt::Null;
+    derive(M::HKDF_DERIVE, usual, null(), shown()).unwrap();
+    derive(M::HKDF_DATA, usual, null(), Template::new()).unwrap();
+    for (ty, template) in [(M::HKDF_DERIVE, shown()), (M::HKDF_DERIVE, change(A::EXTRACTABLE, true))] {
+        let refused = derive(ty, strict, null(), template);
+        assert!(matches!(refused, Err(Error::TemplateInconsistent(_))), "{refused:?}");
+    }
+    assert_eq!(derive(M::HKDF_DATA, strict, null(), Template::new()), Err(Error::MechanismInvalid));
+    assert!(library.sign_init(session, &Mechanism::plain(M::SHA256_HMAC), strict).is_err());
+    let guarded = derive(M::HKDF_DERIVE, strict, null(), Template::new()).unwrap();
+    assert_eq!(library.get_attributes(session, guarded, &[A::VALUE]).unwrap(), [AttributeValue::Sensitive]);
+    // Nor as the salt of another.
+    let open = library
+        .create_object(
+            session,
+            &shown()
+                .with(A::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0))
+                .with(A::KEY_TYPE, Value::Ulong(KeyType::HKDF.0))
+                .with(A::VALUE, Value::Bytes(vec![1; 32])),
+        )
+        .unwrap();
+    let refused = derive(M::HKDF_DERIVE, open, model::HkdfSalt::Key(strict), shown());
+    assert!(matches!(refused, Err(Error::TemplateInconsistent(_))), "{refused:?}");
+    library.close();
+}
+
 /// What pkcs11-tool and libp11 ask for when they agree on a secret; and what is wrong is said before the TPM is asked.
 #[test]
 fn rights_that_a_key_cannot_use_are_no_matter() {

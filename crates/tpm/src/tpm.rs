@@ -141,6 +141,14 @@ impl Tpm {
         self.general(Repeat::Safe, |connection| pcr::read(connection, selection))
     }
 
+    /// The same, proved by the TPM that has this primary to be its own answer: for what is decided or signed by it. Two commands more.
+    ///
+    /// # Errors
+    /// Those of [`Tpm::pcr_read`]; [`Error::ResponseHmac`] for somebody else's answer.
+    pub fn pcr_read_proved(&self, primary: &Primary, selection: &PcrSelection) -> Result<PcrValues> {
+        self.session(Repeat::Safe, |connection| pcr::read_proved(connection, selection, primary))
+    }
+
     /// Whether the present PCRs satisfy a policy, as far as it is about PCRs: [`Error::PolicyNotMet`] if not. A command for each
     /// eight of them.
     pub fn check_policy(&self, policy: &PolicyUse<'_>) -> Result<()> {
@@ -157,12 +165,15 @@ impl Tpm {
     }
 
     /// Makes a counter at a free NV index. Gives it with its first value, which is above that of any counter that was removed. Four
-    /// commands; two more where the owner has an authorisation value. Where they fail half-way, the counter is removed again.
-    pub fn define_counter(&self, owner_auth: &Secret) -> Result<(Counter, u64)> {
+    /// commands; two more with a primary, which the answers are proved by and the owner's value is protected to, and with an owner's value
+    /// alone. Where they fail half-way, the counter is removed again.
+    pub fn define_counter(&self, primary: Option<&Primary>, owner_auth: &Secret) -> Result<(Counter, u64)> {
         let mut made = None;
-        let result = self.session(Repeat::Never, |connection| counter::define(connection, owner_auth, &mut made));
+        let result =
+            self.session(Repeat::Never, |connection| counter::define(connection, primary, owner_auth, &mut made));
         if let (Err(_), Some(counter)) = (&result, &made) {
-            let undone = self.session(Repeat::Never, |connection| counter::undo(connection, counter, owner_auth));
+            let undone =
+                self.session(Repeat::Never, |connection| counter::undo(connection, primary, counter, owner_auth));
             if let Err(error) = undone {
                 warn!("NV index {:#010x}: a counter that nobody uses stays there: {error}", counter.index());
             }
@@ -183,8 +194,8 @@ impl Tpm {
     ///
     /// # Errors
     /// [`Error::CounterMissing`]; [`Error::HierarchyAuth`] for a wrong value of the owner.
-    pub fn increment_counter(&self, counter: &Counter, owner_auth: &Secret) -> Result<u64> {
-        self.session(Repeat::Never, |connection| counter::increment(connection, counter, owner_auth))
+    pub fn increment_counter(&self, primary: Option<&Primary>, counter: &Counter, owner_auth: &Secret) -> Result<u64> {
+        self.session(Repeat::Never, |connection| counter::increment(connection, primary, counter, owner_auth))
     }
 
     /// Removes a counter: what is bound to it is void for ever. What stands at its index instead stays. Two commands; two more where the
@@ -192,8 +203,8 @@ impl Tpm {
     ///
     /// # Errors
     /// As [`Tpm::increment_counter`].
-    pub fn remove_counter(&self, counter: &Counter, owner_auth: &Secret) -> Result<()> {
-        self.session(Repeat::Never, |connection| counter::remove(connection, counter, owner_auth))
+    pub fn remove_counter(&self, primary: Option<&Primary>, counter: &Counter, owner_auth: &Secret) -> Result<()> {
+        self.session(Repeat::Never, |connection| counter::remove(connection, primary, counter, owner_auth))
     }
 
     /// Makes the security officer's and the user's sealed object: (SO, user). With a policy, only that opens the user's: a step
@@ -358,6 +369,14 @@ impl Tpm {
     pub fn claim(&self, names: impl IntoIterator<Item = Name>) {
         if !self.abandoned.load(Ordering::Acquire) {
             self.pool.claim(names);
+        }
+    }
+
+    /// Tells the keys of a token in the same way, by a question that is asked when there is no room left. A token has one
+    /// question: another takes its place. It is asked while the connection is in use, and must not need one.
+    pub fn claim_keys(&self, token: i64, owns: impl Fn(&Name) -> bool + Send + Sync + 'static) {
+        if !self.abandoned.load(Ordering::Acquire) {
+            self.pool.claim_keys(token, Box::new(owns));
         }
     }
 

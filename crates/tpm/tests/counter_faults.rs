@@ -28,7 +28,7 @@ fn what_was_made_half_is_removed() {
     // TPM_RC_FAILURE, TPM_RC_NV_AUTHORIZATION: refused, so that it was never written.
     for rc in [0x101, 0x149] {
         proxy.inject(Fault::Respond { code: code("NV_Increment"), rc, times: 1 });
-        assert!(matches!(tpm.define_counter(&nobody), Err(Error::Response(_))));
+        assert!(matches!(tpm.define_counter(None, &nobody), Err(Error::Response(_))));
         assert!(!first_index_is_taken(&swtpm, &tpm), "{rc:#x}");
     }
     // Nobody knows whether it was written.
@@ -38,10 +38,10 @@ fn what_was_made_half_is_removed() {
         Fault::CutAfterCommand { code: code("NV_Read") },
     ] {
         proxy.inject(fault.clone());
-        assert!(matches!(tpm.define_counter(&nobody), Err(Error::Lost(_))));
+        assert!(matches!(tpm.define_counter(None, &nobody), Err(Error::Lost(_))));
         assert!(!first_index_is_taken(&swtpm, &tpm), "{fault:?}");
     }
-    let (counter, _) = tpm.define_counter(&nobody).unwrap();
+    let (counter, _) = tpm.define_counter(None, &nobody).unwrap();
     assert_eq!(counter, Counter::new(0x0180_0000).unwrap());
     assert!(first_index_is_taken(&swtpm, &tpm));
     tpm.release();
@@ -62,7 +62,7 @@ fn so_it_is_where_the_owner_has_an_authorisation() {
         Fault::CutAfterCommand { code: code("NV_Increment") },
     ] {
         proxy.inject(fault.clone());
-        assert!(tpm.define_counter(&owner).is_err());
+        assert!(tpm.define_counter(None, &owner).is_err());
         assert!(!first_index_is_taken(&swtpm, &tpm), "{fault:?}");
     }
     tpm.release();

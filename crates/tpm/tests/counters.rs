@@ -18,24 +18,24 @@ fn nobody() -> Secret {
 fn a_counter_counts_and_never_goes_back() {
     let (mut swtpm, proxy) = counted();
     let tpm = at(&proxy.tcti());
-    let (counter, first) = tpm.define_counter(&nobody()).unwrap();
+    let (counter, first) = tpm.define_counter(None, &nobody()).unwrap();
     assert_sent(&proxy.mark(), "GetCapability NV_DefineSpace NV_Increment NV_Read");
     assert_eq!(counter, Counter::new(0x0180_0000).unwrap());
     assert_eq!(tpm.read_counter(&counter).unwrap(), first);
     assert_sent(&proxy.mark(), "NV_Read");
-    assert_eq!(tpm.increment_counter(&counter, &nobody()).unwrap(), first + 1);
+    assert_eq!(tpm.increment_counter(None, &counter, &nobody()).unwrap(), first + 1);
     assert_sent(&proxy.mark(), "NV_Increment NV_Read");
     tpm.release();
     swtpm.reboot();
     assert_eq!(tpm.read_counter(&counter).unwrap(), first + 1);
-    let (second, _) = tpm.define_counter(&nobody()).unwrap();
+    let (second, _) = tpm.define_counter(None, &nobody()).unwrap();
     assert_ne!(second, counter);
-    tpm.remove_counter(&counter, &nobody()).unwrap();
-    for result in [tpm.read_counter(&counter), tpm.increment_counter(&counter, &nobody())] {
+    tpm.remove_counter(None, &counter, &nobody()).unwrap();
+    for result in [tpm.read_counter(&counter), tpm.increment_counter(None, &counter, &nobody())] {
         assert_eq!(result, Err(Error::CounterMissing));
     }
-    assert_eq!(tpm.remove_counter(&counter, &nobody()), Err(Error::CounterMissing));
-    let (again, value) = tpm.define_counter(&nobody()).unwrap();
+    assert_eq!(tpm.remove_counter(None, &counter, &nobody()), Err(Error::CounterMissing));
+    let (again, value) = tpm.define_counter(None, &nobody()).unwrap();
     assert_eq!(again, counter);
     assert!(value > first + 1, "{value} {first}");
     tpm.release();
@@ -53,12 +53,12 @@ fn an_owner_may_have_an_authorisation() {
     drop(raw);
     for bus_protection in [true, false] {
         let tpm = with(&swtpm.tcti(), Options { bus_protection, ..Options::default() });
-        assert_eq!(tpm.define_counter(&nobody()), Err(Error::HierarchyAuth));
-        let (counter, value) = tpm.define_counter(&owner).unwrap();
-        assert_eq!(tpm.increment_counter(&counter, &secret(9)), Err(Error::HierarchyAuth));
-        assert_eq!(tpm.increment_counter(&counter, &owner).unwrap(), value + 1);
-        assert_eq!(tpm.remove_counter(&counter, &secret(9)), Err(Error::HierarchyAuth));
-        tpm.remove_counter(&counter, &owner).unwrap();
+        assert_eq!(tpm.define_counter(None, &nobody()), Err(Error::HierarchyAuth));
+        let (counter, value) = tpm.define_counter(None, &owner).unwrap();
+        assert_eq!(tpm.increment_counter(None, &counter, &secret(9)), Err(Error::HierarchyAuth));
+        assert_eq!(tpm.increment_counter(None, &counter, &owner).unwrap(), value + 1);
+        assert_eq!(tpm.remove_counter(None, &counter, &secret(9)), Err(Error::HierarchyAuth));
+        tpm.remove_counter(None, &counter, &owner).unwrap();
         tpm.release();
         assert!(leftovers(&swtpm).is_clean());
     }
@@ -82,7 +82,7 @@ fn only_the_owner_s_indices_are_used() {
 fn an_approval_ends_with_the_count() {
     let Office { swtpm, proxy, stage, tpm, authority, mut key, selection, values } =
         Office::open(&[PolicyStep::AuthValue]);
-    let (counter, value) = tpm.define_counter(&nobody()).unwrap();
+    let (counter, value) = tpm.define_counter(None, &nobody()).unwrap();
     let limit = |most| CounterLimit { counter: counter.clone(), most };
     key.approvals = vec![authority.approve_within(&selection, &values, limit(value))];
     let check = |key: &Bound| {
@@ -94,7 +94,7 @@ fn an_approval_ends_with_the_count() {
     proxy.mark();
     key.sign(&tpm, &stage.primary);
     assert_sent(&proxy.mark(), "PolicyPCR PolicyNV PolicyAuthorize PolicyAuthValue Sign");
-    tpm.increment_counter(&counter, &nobody()).unwrap();
+    tpm.increment_counter(None, &counter, &nobody()).unwrap();
     let why = key.not_met(&tpm, &stage.primary);
     assert!(why.revoked);
     assert_eq!(why.to_string(), "the approval of the present state of the PCRs sha256:11 was revoked");
@@ -112,11 +112,11 @@ fn an_approval_ends_with_the_count() {
     proxy.mark();
     key.sign(&tpm, &stage.primary);
     assert_sent(&proxy.mark(), "PolicyPCR PolicyNV PolicyAuthorize PolicyAuthValue Sign");
-    tpm.remove_counter(&counter, &nobody()).unwrap();
+    tpm.remove_counter(None, &counter, &nobody()).unwrap();
     assert!(key.not_met(&tpm, &stage.primary).revoked);
     assert!(check(&key).is_err());
     // Made again it does not begin anew.
-    tpm.define_counter(&nobody()).unwrap();
+    tpm.define_counter(None, &nobody()).unwrap();
     assert!(key.not_met(&tpm, &stage.primary).revoked);
     tpm.release();
     assert!(leftovers(&swtpm).is_clean());
@@ -130,7 +130,7 @@ fn the_other_ways_stay_open() {
     let authority = Authority::ec();
     let selection = pcrs("sha256:11");
     let values = tpm.pcr_read(&selection).unwrap();
-    let (counter, value) = tpm.define_counter(&nobody()).unwrap();
+    let (counter, value) = tpm.define_counter(None, &nobody()).unwrap();
     let literal = policy(vec![PolicyStep::pcr(selection.clone(), &values).unwrap()]);
     let signed = policy(vec![PolicyStep::authorize(authority.key())]);
     let steps = vec![PolicyStep::Or(vec![signed, literal]), PolicyStep::AuthValue];
@@ -142,7 +142,7 @@ fn the_other_ways_stay_open() {
         authority.approve_within(&selection, &values, limit),
     ];
     key.sign(&tpm, &stage.primary);
-    tpm.increment_counter(&counter, &nobody()).unwrap();
+    tpm.increment_counter(None, &counter, &nobody()).unwrap();
     key.sign(&tpm, &stage.primary);
     proxy.mark();
     key.sign(&tpm, &stage.primary);
@@ -167,22 +167,22 @@ fn foreign_index(swtpm: &SwTpm) {
 fn what_stands_in_the_place_of_a_counter_is_left_alone() {
     let Office { swtpm, proxy: _proxy, stage, tpm, authority, mut key, selection, values } =
         Office::open(&[PolicyStep::AuthValue]);
-    let (counter, most) = tpm.define_counter(&nobody()).unwrap();
+    let (counter, most) = tpm.define_counter(None, &nobody()).unwrap();
     key.approvals =
         vec![authority.approve_within(&selection, &values, CounterLimit { counter: counter.clone(), most })];
     key.sign(&tpm, &stage.primary);
-    tpm.remove_counter(&counter, &nobody()).unwrap();
+    tpm.remove_counter(None, &counter, &nobody()).unwrap();
     tpm.release();
     foreign_index(&swtpm);
     for _ in 0..3 {
         assert!(key.not_met(&tpm, &stage.primary).revoked);
         assert_eq!(tpm.read_counter(&counter), Err(Error::CounterMissing));
-        assert_eq!(tpm.increment_counter(&counter, &nobody()), Err(Error::CounterMissing));
-        assert_eq!(tpm.remove_counter(&counter, &nobody()), Err(Error::CounterMissing));
+        assert_eq!(tpm.increment_counter(None, &counter, &nobody()), Err(Error::CounterMissing));
+        assert_eq!(tpm.remove_counter(None, &counter, &nobody()), Err(Error::CounterMissing));
         tpm.release();
     }
     assert_eq!(tpm.lockout().unwrap().counter, 0, "nothing was tried");
-    let (next, _) = tpm.define_counter(&nobody()).unwrap();
+    let (next, _) = tpm.define_counter(None, &nobody()).unwrap();
     assert_ne!(next, counter, "the other one is still there");
     tpm.release();
     assert!(leftovers(&swtpm).is_clean());
@@ -193,8 +193,8 @@ fn counters_behind_a_resource_manager_and_on_connections_that_break() {
     let swtpm = SwTpm::start();
     let manager = ResourceManager::start(swtpm.port());
     let tpm = at(&manager.tcti());
-    let (counter, value) = tpm.define_counter(&nobody()).unwrap();
-    assert_eq!(tpm.increment_counter(&counter, &nobody()).unwrap(), value + 1);
+    let (counter, value) = tpm.define_counter(None, &nobody()).unwrap();
+    assert_eq!(tpm.increment_counter(None, &counter, &nobody()).unwrap(), value + 1);
     drop(tpm);
     assert_becomes_clean(&swtpm);
     drop(manager);
@@ -202,7 +202,7 @@ fn counters_behind_a_resource_manager_and_on_connections_that_break() {
     let tpm = at(&proxy.tcti());
     // Nobody knows whether it counted: it is not done again.
     proxy.inject(Fault::CutAfterCommand { code: command_code("NV_Increment").unwrap() });
-    assert!(matches!(tpm.increment_counter(&counter, &nobody()), Err(Error::Lost(_))));
+    assert!(matches!(tpm.increment_counter(None, &counter, &nobody()), Err(Error::Lost(_))));
     proxy.inject(Fault::CutAfterCommand { code: command_code("NV_Read").unwrap() });
     assert_eq!(tpm.read_counter(&counter).unwrap(), value + 2);
     tpm.release();

@@ -64,8 +64,11 @@ enum Trick {
     Repeat,
 }
 
-/// The attack on a new PIN that the officer sets. What was seen of the user's object in `stolen`, its new blob.
-fn steal_reset(proxy: &Proxy, trick: Trick) -> Arc<Mutex<Option<(Vec<u8>, Vec<u8>)>>> {
+/// A new blob of the user's object, and the value that it has.
+type Stolen = Arc<Mutex<Option<(Vec<u8>, Vec<u8>)>>>;
+
+/// The attack on a new PIN that the officer sets.
+fn steal_reset(proxy: &Proxy, trick: Trick) -> Stolen {
     let stolen = Arc::new(Mutex::new(None));
     let result = Arc::clone(&stolen);
     let start = move |upstream: &mut Upstream<'_>| {
@@ -290,14 +293,14 @@ fn approvals_with_a_counter_and_the_owners_value_serve_nobody_else() {
     let owner = secret(8);
     tolerant(&swtpm, &owner, &secret(9));
     let primary = &stage.primary;
-    let (counter, most) = serves_nobody_else(&proxy, || tpm.define_counter(&owner));
+    let (counter, most) = serves_nobody_else(&proxy, || tpm.define_counter(Some(primary), &owner));
     let limit = tpm::CounterLimit { counter: counter.clone(), most };
     key.approvals = vec![authority.approve_within(&selection, &values, limit)];
     for _ in 0..2 {
         serves_nobody_else(&proxy, || key.try_sign(&tpm, primary));
     }
-    serves_nobody_else(&proxy, || tpm.increment_counter(&counter, &owner));
-    serves_nobody_else(&proxy, || tpm.remove_counter(&counter, &owner));
+    serves_nobody_else(&proxy, || tpm.increment_counter(Some(primary), &counter, &owner));
+    serves_nobody_else(&proxy, || tpm.remove_counter(Some(primary), &counter, &owner));
     serves_nobody_else(&proxy, || tpm.evict(primary, &owner));
     tpm.release();
 }
@@ -335,4 +338,69 @@ fn a_key_on_its_way_serves_nobody_else() {
     serves_nobody_else(&proxy, || tpm.change_key_auth(&key, &secret(7)));
     sign_and_check(&tpm, &key);
     tpm.release();
+}
+
+/// What he answers in the place of the TPM: the same command, without what proves it, and the end of the answer as he likes it.
+fn lie(proxy: &Proxy, name: &'static str, end: &'static [u8]) {
+    proxy.interpose(move |command, upstream| {
+        let mut response = upstream.transact(command);
+        let is_session = response.get(..2) == Some(&[0x80, 0x02]);
+        if word(command, 6) == code(name) && rc(&response) == 0 {
+            let parameters = if is_session { 14..14 + word(&response, 10) as usize } else { 10..response.len() };
+            let at = parameters.end - end.len();
+            response[at..at + end.len()].copy_from_slice(end);
+        }
+        response
+    });
+}
+
+#[test]
+fn what_is_signed_as_the_present_state_is_the_tpms_word() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let selection = authority::pcrs("sha256:10");
+    let right = tpm.pcr_read_proved(&stage.primary, &selection).unwrap();
+    assert_eq!(right, tpm.pcr_read(&selection).unwrap());
+    lie(&proxy, "PCR_Read", &[0xbb; 32]);
+    assert_eq!(tpm.pcr_read(&selection).unwrap()[&10], [0xbb; 32], "nobody proves it there");
+    assert_eq!(tpm.pcr_read_proved(&stage.primary, &selection), Err(tpm::Error::ResponseHmac));
+    proxy.stand_aside();
+    tpm.release();
+}
+
+#[test]
+fn how_far_a_counter_has_counted_is_the_tpms_word() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    lie(&proxy, "NV_Read", &[0xff; 8]);
+    assert_eq!(tpm.define_counter(Some(&stage.primary), &nobody()), Err(tpm::Error::ResponseHmac));
+    // Without a primary nobody proves it: but no counter counts so far.
+    assert!(matches!(tpm.define_counter(None, &nobody()), Err(tpm::Error::Malformed(_))));
+    proxy.stand_aside();
+    // What was half made is gone.
+    let (counter, _) = tpm.define_counter(Some(&stage.primary), &nobody()).unwrap();
+    assert_eq!(counter.index(), 0x0180_0000);
+    tpm.release();
+}
+
+/// Else an approval that is to be taken back stays good, and the program says that it is void.
+#[test]
+fn a_counter_that_is_said_to_be_gone_is_gone() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let primary = Some(&stage.primary);
+    let (counter, _) = tpm.define_counter(primary, &nobody()).unwrap();
+    for name in ["NV_ReadPublic", "NV_UndefineSpace"] {
+        // TPM_RC_HANDLE of the first handle
+        proxy.inject(swtpm_fixtures::Fault::Respond { code: code(name), rc: 0x18b, times: 1 });
+        let result = tpm.remove_counter(primary, &counter, &nobody());
+        assert!(matches!(result, Err(tpm::Error::Malformed(_))), "{name}: {result:?}");
+    }
+    tpm.remove_counter(primary, &counter, &nobody()).unwrap();
+    assert_eq!(tpm.remove_counter(primary, &counter, &nobody()), Err(tpm::Error::CounterMissing));
+    tpm.release();
+    assert!(swtpm_fixtures::leftovers(&swtpm).is_clean());
 }

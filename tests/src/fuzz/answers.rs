@@ -61,10 +61,10 @@ const OPERATIONS: &[Operation] = &[
         tpm.reset_user_auth(&stage.primary, &stage.blobs[1], &stage.blobs[0], None, &secret(1), &secret(8)).map(drop)
     },
     |tpm, _| {
-        let (counter, _) = tpm.define_counter(&Secret::zeroed(0))?;
+        let (counter, _) = tpm.define_counter(None, &Secret::zeroed(0))?;
         tpm.read_counter(&counter)?;
-        tpm.increment_counter(&counter, &Secret::zeroed(0))?;
-        tpm.remove_counter(&counter, &Secret::zeroed(0))
+        tpm.increment_counter(None, &counter, &Secret::zeroed(0))?;
+        tpm.remove_counter(None, &counter, &Secret::zeroed(0))
     },
     |tpm, _| tpm.public_of(0x8100_0001).map(drop),
     |tpm, stage| tpm.import_key(&stage.primary, &KeyMaterial::Aes { key: secret(3) }, &secret(9), None).map(drop),

@@ -169,13 +169,14 @@ impl Desk {
     /// The outcome of a way to give an attribute is what the letter says, and so is the attribute afterwards.
     fn check(&self, what: &str, letter: char, given: &Attribute, hidden: bool, outcome: Outcome<u64>) {
         let expected = match letter {
-            'y' => {
+            'y' | 'd' => {
                 let seen = outcome.and_then(|object| {
                     let seen = self.get(object, given.0);
                     self.tidy(object);
                     seen
                 });
-                let expected = if hidden { Err(Ck(CKR_ATTRIBUTE_SENSITIVE)) } else { Ok(given.1.clone()) };
+                let (_, value) = if letter == 'd' { another(given) } else { given.clone() };
+                let expected = if hidden { Err(Ck(CKR_ATTRIBUTE_SENSITIVE)) } else { Ok(value) };
                 return self.same(what, &seen, &expected);
             }
             'r' => CKR_ATTRIBUTE_READ_ONLY,

@@ -11,7 +11,7 @@ use super::{Examination, Report};
 use crate::Admin;
 use crate::x509;
 use token::Error;
-use token::manage::{Token, seal_of};
+use token::manage::{Catalog, Token, seal_of};
 
 const REPLACE: &str = "Restore a backup of its keys, or make new ones; `ptool rmtoken` removes it. With another TPM than before: put that back.";
 const LINKED: &str = "It was linked: what it hangs on, or the key itself, is no longer in the TPM; put it back with the software it is from.";
@@ -52,7 +52,7 @@ pub(super) fn examine(
 }
 
 fn lost(token: &Token) -> String {
-    let keys = token.catalog().values().filter(|object| object.key.is_some()).count();
+    let keys = token.count_keys().unwrap_or_default();
     let label = token.row().label;
     let keys = count(keys, "key", "keys");
     format!("{label:?} is lost, with {keys}: the TPM was cleared, or is not the one it was made in")
@@ -74,7 +74,7 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
         }
     }
     let mut whole = 0;
-    for object in token.catalog().values() {
+    for object in objects(report, token).values() {
         let Some(key) = &object.key else { continue };
         // A key that was linked may have another parent than the token's primary.
         let parent = object.parent();
@@ -178,7 +178,7 @@ fn examine_policies(report: &mut Report, admin: &Admin, label: &str) -> bool {
 /// A certificate whose end is near stops more services than anything else does.
 fn examine_certificates(report: &mut Report, token: &Token) {
     const NEAR: i64 = 30;
-    for object in token.catalog().values().filter(|object| object.class() == ObjectClass::CERTIFICATE) {
+    for object in objects(report, token).values().filter(|object| object.class() == ObjectClass::CERTIFICATE) {
         let left = object.attributes.bytes(AttributeType::VALUE).and_then(x509::days_left);
         let name = format!("{} ({:?})", object.handle.0, object.summary().label.unwrap_or_default());
         let advice = "Ask for a new one with `ptool csr`; `ptool addcert --replace` puts it in its place.";
@@ -191,6 +191,13 @@ fn examine_certificates(report: &mut Report, token: &Token) {
             None => report.warn("certificate", format!("{name} cannot be read"), "Another program put it there."),
         }
     }
+}
+
+fn objects(report: &mut Report, token: &Token) -> Catalog {
+    token.catalog().unwrap_or_else(|error| {
+        report.fail("store", error, "Restore it from a copy.");
+        Catalog::new()
+    })
 }
 
 fn count_days(days: i64) -> String {

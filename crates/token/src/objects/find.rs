@@ -9,7 +9,43 @@ use crate::info::AttributeValue;
 use crate::library::Library;
 use crate::object::{Home, Object};
 use crate::slots::session::{Session, Step};
+use crate::slots::token::Token;
 use crate::{Error, Result};
+
+/// A search.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    template: Template,
+    /// What may be found, and whether that is sure. What is not is read when its turn comes: who takes the first few does not wait
+    /// for the last.
+    places: VecDeque<(ObjectHandle, bool)>,
+}
+
+impl Finding {
+    fn next(&mut self, token: &Token, max: usize) -> Result<Vec<ObjectHandle>> {
+        let mut found = Vec::new();
+        while found.len() < max
+            && let Some((handle, sure)) = self.places.pop_front()
+        {
+            let is_found = sure
+                || self.is_found(token, handle).inspect_err(|_| {
+                    // None is lost: they are found by the next call.
+                    self.places.push_front((handle, false));
+                    found.iter().rev().for_each(|handle| self.places.push_front((*handle, true)));
+                })?;
+            if is_found {
+                found.push(handle);
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_found(&self, token: &Token, handle: ObjectHandle) -> Result<bool> {
+        let Some(object) = token.object(handle)? else { return Ok(false) };
+        token.shelf().note(&object);
+        Ok(object.matches(&self.template))
+    }
+}
 
 impl Library {
     /// `C_FindObjectsInit`: what is found is what the store has now; later changes are seen by the next search.
@@ -23,14 +59,12 @@ impl Library {
         session.begin(
             |active| &mut active.find,
             || {
-                let objects = session.token.objects();
-                let profiles = session.token.profiles_for(template);
-                Ok(objects
-                    .iter()
-                    .chain(&profiles)
-                    .filter(|object| object.matches(template))
-                    .map(|object| object.handle)
-                    .collect::<VecDeque<_>>())
+                let token = &session.token;
+                let mut places: VecDeque<_> = token.candidates(template)?.into();
+                let others = [token.session_objects(), token.profiles_for(template)?];
+                let others = others.iter().flatten().filter(|object| object.matches(template));
+                places.extend(others.map(|object| (object.handle, true)));
+                Ok(Finding { template: template.clone(), places })
             },
         )
     }
@@ -38,10 +72,10 @@ impl Library {
     /// `C_FindObjects`: up to `max` further handles.
     ///
     /// # Errors
-    /// [`Error::OperationNotInitialized`].
+    /// [`Error::OperationNotInitialized`]; those of the store, after which the search goes on where it was.
     pub fn find(&self, session: SessionHandle, max: usize) -> Result<Vec<ObjectHandle>> {
         let session = self.session(session)?;
-        session.step(|active| &mut active.find, |found| Step::Keep(Ok(found.drain(..max.min(found.len())).collect())))
+        session.step(|active| &mut active.find, |finding| Step::Keep(finding.next(&session.token, max)))
     }
 
     /// `C_FindObjectsFinal`.
@@ -127,6 +161,6 @@ impl Library {
     }
 
     pub(crate) fn object(&self, session: &Session, handle: ObjectHandle) -> Result<Arc<Object>> {
-        session.token.object(handle).ok_or(Error::ObjectHandleInvalid)
+        session.token.object(handle)?.ok_or(Error::ObjectHandleInvalid)
     }
 }

@@ -62,7 +62,7 @@ impl Library {
         let mut public = template::start(public_scope, Rule::GENERATE, public)?;
         let mut private = template::start(private_scope, Rule::GENERATE, private)?;
         settle_public(&mut public, key_type)?;
-        settle_private(&mut private, key_type)?;
+        settle_private(&mut private, key_type, self.config().strict_templates)?;
         let request = match key_type {
             KeyType::RSA => self.rsa_request(&session, &public)?,
             _ => ec_request(&session, &public, &private)?,
@@ -183,7 +183,7 @@ pub(crate) fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> R
     Ok(())
 }
 
-pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
+pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType, strict: bool) -> Result<()> {
     template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::PRIVATE_KEY.0))?;
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(true));
@@ -191,6 +191,7 @@ pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> 
     template::default(attributes, AttributeType::SIGN_RECOVER, Value::Bool(key_type == KeyType::RSA));
     template::default(attributes, AttributeType::DERIVE, Value::Bool(key_type == KeyType::EC));
     template::default(attributes, AttributeType::DECRYPT, Value::Bool(key_type == KeyType::RSA));
+    protect(attributes, strict);
     if !attributes.is_true(AttributeType::SENSITIVE) || attributes.is_true(AttributeType::EXTRACTABLE) {
         return Err(Error::TemplateInconsistent("a key made in the TPM is sensitive and cannot be extracted"));
     }
@@ -208,6 +209,14 @@ fn refused(request: &tpm::KeyTemplate, error: tpm::Error) -> Error {
         (tpm::KeyTemplate::Rsa { .. }, tpm::Error::Unsupported(_)) => Error::KeySizeRange,
         (tpm::KeyTemplate::Ecc { .. }, tpm::Error::Unsupported(_)) => Error::CurveNotSupported,
         (_, error) => error.into(),
+    }
+}
+
+/// A key that stays in the TPM is sensitive, whatever was asked for: many programs say `CKA_SENSITIVE` false without a thought, and what
+/// the key says of itself is true. That it can be extracted is not promised.
+pub(crate) fn protect(attributes: &mut Attributes, strict: bool) {
+    if !strict && !attributes.is_true(AttributeType::EXTRACTABLE) {
+        attributes.set(AttributeType::SENSITIVE, Value::Bool(true));
     }
 }
 

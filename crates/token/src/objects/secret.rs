@@ -9,6 +9,7 @@ use model::{
 use crate::library::Library;
 use crate::object::TpmKey;
 use crate::objects::draft::Draft;
+use crate::objects::keygen::protect;
 use crate::objects::separation;
 use crate::op;
 use crate::protect::policy;
@@ -55,7 +56,8 @@ impl Library {
             _ => KeyType::GENERIC_SECRET,
         };
         let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, template)?;
-        settle_secret(&mut attributes, key_type, Origin::Generated(mechanism.ty.0))?;
+        let strict = self.config().strict_templates;
+        settle_secret(&mut attributes, key_type, Origin::Generated(mechanism.ty.0), strict)?;
         let len =
             attributes.ulong(AttributeType::VALUE_LEN).ok_or(Error::TemplateIncomplete(AttributeType::VALUE_LEN))?;
         let len = usize::try_from(len).map_err(|_| Error::KeySizeRange)?;
@@ -163,7 +165,12 @@ impl Library {
 }
 
 /// Sets what every secret key has.
-pub(crate) fn settle_secret(attributes: &mut Attributes, key_type: KeyType, origin: Origin) -> Result<()> {
+pub(crate) fn settle_secret(
+    attributes: &mut Attributes,
+    key_type: KeyType,
+    origin: Origin,
+    strict: bool,
+) -> Result<()> {
     template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0))?;
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     let aes = key_type == KeyType::AES;
@@ -176,6 +183,9 @@ pub(crate) fn settle_secret(attributes: &mut Attributes, key_type: KeyType, orig
     template::default(attributes, AttributeType::VERIFY, Value::Bool(true));
     template::default(attributes, AttributeType::DERIVE, Value::Bool(!aes));
     separation::check_new(attributes)?;
+    if attributes.is_true(AttributeType::TOKEN) {
+        protect(attributes, strict);
+    }
     let sensitive = attributes.is_true(AttributeType::SENSITIVE);
     let extractable = attributes.is_true(AttributeType::EXTRACTABLE);
     let (local, mechanism, always, never) = match origin {
@@ -227,7 +237,7 @@ impl Library {
         if session.active().digest.is_none() {
             return Err(Error::OperationNotInitialized);
         }
-        let key = session.token.object(key).ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
         if key.class() != ObjectClass::SECRET_KEY {
             return Err(Error::KeyIndigestible);
         }

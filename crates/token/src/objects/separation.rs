@@ -1,4 +1,6 @@
-//! Which powers of a key do not go together (PKCS#11 leaves it to the token; Clulow, "On the Security of PKCS #11", 2003).
+//! Which powers of a key do not go together, and what a key hands on to what is made of it (PKCS#11 leaves it to the token; Clulow, "On the
+//! Security of PKCS #11", CHES 2003; searches for such ways: Bortolozzo, Centenaro, Focardi, Steel, "Attacking and Fixing PKCS#11 Security
+//! Tokens", CCS 2010).
 //!
 //! Whoever may use a key that wraps and decrypts can read what it wraps: wrap, then decrypt. Whoever may unwrap into a key
 //! that shows its value needs no `CKA_DECRYPT`. So:
@@ -9,14 +11,23 @@
 //! - No key gains a power by which it opens what it, or its copy, wrapped before: these rules hold for what
 //!   `C_SetAttributeValue` and `C_CopyObject` make of a key, too.
 //! - A private RSA key that unwraps and does not decrypt makes no raw signatures, which would be decryptions.
-//! - A key that only trusted keys may wrap is not wrapped for a private key on this token that opens it.
-//! - What comes of a sensitive key by concatenation or XOR is not shorter than the key: short results can be guessed.
+//! - A key that only trusted keys may wrap is not wrapped for a private key on this token that opens it, and not by a secret key:
+//!   who had a copy of that, or made it, could unwrap again what only trusted keys may wrap, and say something else of it.
+//! - Of what only a private key that does not decrypt can open, nobody knows what it was: it stays for trusted keys alone to wrap.
+//! - What comes of a sensitive key by concatenation or XOR is not shorter than the key: short results can be guessed. And it is guarded
+//!   as all that went into it ([`hand_on`]).
+//! - What is derived one way (HKDF, Diffie-Hellman) tells nothing of the key. Whether it can be read itself the caller says: whoever
+//!   has the key can derive it again, as data or as a code. A key whose `CKA_ALLOWED_MECHANISMS` names `CKM_HKDF_DERIVE` alone
+//!   makes only what is guarded as it is itself.
+//!
+//! Every path by which bytes of a key become another key's goes through [`hand_on`] or [`unwrapped`]. A key that is sensitive, can be extracted
+//! and is not for trusted keys alone is as safe as the programs that may use it: they can wrap it under a key of their own.
 
-use model::{AttributeType, Attributes, KeyType, MechanismRow, ObjectClass, Scheme};
+use model::{AttributeType, Attributes, KeyType, MechanismRow, MechanismType, ObjectClass, Scheme, Template, Value};
 
 use crate::object::Object;
 use crate::slots::token::Token;
-use crate::{Error, Result};
+use crate::{Error, Result, template};
 
 /// The powers of an AES key that only go.
 const GOING: [AttributeType; 4] =
@@ -57,29 +68,100 @@ pub(crate) fn may_sign(key: &Object, row: &MechanismRow) -> bool {
 }
 
 /// May this key wrap that one?
-pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> bool {
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn may_wrap(token: &Token, wrapping: &Object, key: &Object) -> Result<bool> {
     let opens_itself = is_aes(&wrapping.attributes) && wrapping.attributes.is_true(AttributeType::DECRYPT);
     if opens_itself && !key.is_readable() {
-        return false;
+        return Ok(false);
     }
     if !key.attributes.is_true(AttributeType::WRAP_WITH_TRUSTED) {
-        return true;
+        return Ok(true);
     }
-    let public = wrapping.public_key().ok();
+    if !wrapping.attributes.is_true(AttributeType::TRUSTED) {
+        return Ok(false);
+    }
+    // The public half of a pair: its private half can be told to be here, and what it opens.
+    let Ok(public) = wrapping.public_key() else { return Ok(false) };
     let opened_here = |other: &Object| {
         other.class() == ObjectClass::PRIVATE_KEY
-            && other.public_key().ok() == public
+            && other.public_key().as_ref() == Ok(&public)
             && !only_unwraps(&other.attributes)
     };
-    // The catalog has private keys that this caller does not see, too.
-    let opened = public.is_some()
-        && (token.catalog().values().any(|other| opened_here(other)) || token.objects().iter().any(|o| opened_here(o)));
-    wrapping.attributes.is_true(AttributeType::TRUSTED) && !opened
+    let mut opened = token.session_objects().iter().any(|other| opened_here(other));
+    // There are private keys that this caller does not see, too.
+    token.shelf().each(|other| opened |= opened_here(&other))?;
+    Ok(!opened)
 }
 
-/// May what this key unwraps be read?
-pub(crate) fn may_show(unwrapping: &Object) -> bool {
-    unwrapping.attributes.is_true(AttributeType::DECRYPT) || unwrapping.is_readable()
+/// What is made of keys is guarded as they are. `attributes` are those that `template` asks for.
+///
+/// # Errors
+/// [`Error::TemplateInconsistent`] for a template that asks for less.
+pub(crate) fn hand_on(
+    attributes: &mut Attributes,
+    template: &Template,
+    row: &MechanismRow,
+    sources: &[&Object],
+) -> Result<()> {
+    let reversible =
+        matches!(row.scheme, Scheme::BaseAndKey | Scheme::BaseAndData | Scheme::DataAndBase | Scheme::XorData);
+    for source in sources {
+        if reversible || hands_on_all(&source.attributes) {
+            if source.attributes.is_true(AttributeType::SENSITIVE) {
+                template::settle(attributes, AttributeType::SENSITIVE, Value::Bool(true))?;
+            }
+            if !source.attributes.is_true(AttributeType::EXTRACTABLE) {
+                template::settle(attributes, AttributeType::EXTRACTABLE, Value::Bool(false))?;
+            }
+        }
+        if source.attributes.is_true(AttributeType::WRAP_WITH_TRUSTED) {
+            only_trusted(attributes, template)?;
+        }
+    }
+    Ok(())
+}
+
+/// May this key make data that can be read?
+pub(crate) fn may_make_data(base: &Object) -> bool {
+    !hands_on_all(&base.attributes)
+}
+
+/// What a key unwraps is guarded as what it may have been.
+///
+/// # Errors
+/// [`Error::TemplateInconsistent`] for a template that asks for less.
+pub(crate) fn unwrapped(attributes: &mut Attributes, template: &Template, unwrapping: &Object) -> Result<()> {
+    let may_show = unwrapping.attributes.is_true(AttributeType::DECRYPT) || unwrapping.is_readable();
+    if !attributes.is_true(AttributeType::SENSITIVE) && !may_show {
+        return Err(Error::TemplateInconsistent(
+            "what a key unwraps that neither decrypts nor can be read itself is sensitive",
+        ));
+    }
+    if only_unwraps(&unwrapping.attributes) && attributes.is_true(AttributeType::EXTRACTABLE) {
+        only_trusted(attributes, template)?;
+    }
+    Ok(())
+}
+
+fn only_trusted(attributes: &mut Attributes, template: &Template) -> Result<()> {
+    if template.value(AttributeType::WRAP_WITH_TRUSTED)? == Some(Value::Bool(false)) {
+        return Err(Error::TemplateInconsistent(
+            "what may have been a key that only trusted keys wrap stays one: CKA_WRAP_WITH_TRUSTED",
+        ));
+    }
+    attributes.set(AttributeType::WRAP_WITH_TRUSTED, Value::Bool(true));
+    Ok(())
+}
+
+/// A secret key that by its mechanisms, which are said once and for all when it is made, derives keys with HKDF and does nothing else.
+fn hands_on_all(attributes: &Attributes) -> bool {
+    let Some(Value::Mechanisms(allowed)) = attributes.find(AttributeType::ALLOWED_MECHANISMS) else { return false };
+    let derives_keys = |ty: &MechanismType| ty.row().is_some_and(|row| row.scheme == Scheme::Hkdf);
+    attributes.ulong(AttributeType::CLASS) == Some(ObjectClass::SECRET_KEY.0)
+        && !allowed.is_empty()
+        && allowed.iter().all(derives_keys)
 }
 
 /// A private key that unwraps and does not decrypt. It stays so.

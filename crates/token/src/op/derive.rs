@@ -1,16 +1,19 @@
 //! `C_DeriveKey` (PKCS#11 v3.1 5.18.5): Diffie-Hellman and the codes of HKDF in the TPM, the rest from secrets in memory.
 
+use std::sync::Arc;
+
 use base::Secret;
 use base::curve::EcPublic;
 use base::digest::Hash;
 use model::{
-    AttributeType, Attributes, Kdf, KeyType, Mechanism, MechanismRow, ObjectHandle, Ops, Params, Rule, Scheme, Scope,
-    SessionHandle, Template, Value,
+    AttributeType, Attributes, HkdfSalt, Kdf, KeyType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Params,
+    Rule, Scheme, Scope, SessionHandle, Template,
 };
 
 use crate::library::Library;
 use crate::object::Object;
 use crate::objects::secret::{Origin, settle_secret};
+use crate::objects::separation;
 use crate::op::{self, Half, KeyUse, Material};
 use crate::public_key::PublicKey;
 use crate::slots::session::Session;
@@ -39,30 +42,26 @@ impl Library {
         }
         let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, template)?;
         let key_type = attributes.ulong(AttributeType::KEY_TYPE).map_or(KeyType::GENERIC_SECRET, KeyType);
-        if Scope::of(model::ObjectClass::SECRET_KEY, Some(key_type)).is_none() {
+        if Scope::of(ObjectClass::SECRET_KEY, Some(key_type)).is_none() {
             return Err(Error::AttributeValueInvalid(AttributeType::KEY_TYPE));
         }
         let wanted = wanted_len(&attributes)?;
-        // Value and flags of a concatenation tell about the base key, so the result is guarded as the base is.
-        if matches!(row.scheme, Scheme::BaseAndKey | Scheme::BaseAndData | Scheme::DataAndBase | Scheme::XorData) {
-            guard_as(&mut attributes, &base)?;
-        }
         let second = match (row.scheme, &mechanism.params) {
-            (Scheme::BaseAndKey, Params::Key(other)) => {
-                let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
-                guard_as(&mut attributes, &other)?;
-                Some(other)
-            }
+            (Scheme::BaseAndKey, Params::Key(other)) => Some(second_key(&session, *other, row)?),
+            (Scheme::Hkdf, Params::Hkdf { salt: HkdfSalt::Key(salt), .. }) => session.token.object(*salt)?,
             _ => None,
         };
+        let sources: Vec<&Object> = [Some(&base), second.as_ref()].into_iter().flatten().map(Arc::as_ref).collect();
+        separation::hand_on(&mut attributes, template, row, &sources)?;
         // What was so of all keys that go into it.
+        let second = second.filter(|_| row.scheme == Scheme::BaseAndKey);
         let always = |ty| [Some(&base), second.as_ref()].into_iter().flatten().all(|key| key.attributes.is_true(ty));
         let origin = Origin::Derived {
             always_sensitive: always(AttributeType::ALWAYS_SENSITIVE),
             never_extractable: always(AttributeType::NEVER_EXTRACTABLE),
         };
         // What is wrong with the template is said before the TPM is asked for anything.
-        settle_secret(&mut attributes, key_type, origin)?;
+        settle_secret(&mut attributes, key_type, origin, self.config().strict_templates)?;
         self.check_new_secret(&session, &attributes, key_type, wanted)?;
         let value = self.derived_value(&session, row, &mechanism.params, base, wanted)?;
         self.new_secret(&session, attributes, value)
@@ -73,7 +72,7 @@ impl Library {
         session: &Session,
         row: &'static MechanismRow,
         params: &Params,
-        base: std::sync::Arc<Object>,
+        base: Arc<Object>,
         wanted: Option<usize>,
     ) -> Result<Secret> {
         let value = |key: &Object| Material::value(self, session, key);
@@ -105,7 +104,7 @@ impl Library {
                 })
             }
             (Scheme::BaseAndKey, Params::Key(other)) => {
-                let other = session.token.object(*other).ok_or(Error::KeyHandleInvalid)?;
+                let other = second_key(session, *other, row)?;
                 all(joined(value(&base)?.expose(), value(&other)?.expose()), guarded || !other.is_readable())
             }
             (Scheme::BaseAndData, Params::Data(data)) => all(joined(value(&base)?.expose(), data), guarded),
@@ -136,15 +135,14 @@ fn wanted_len(attributes: &Attributes) -> Result<Option<usize>> {
     }
 }
 
-/// What comes from a sensitive key is sensitive, what comes from one that cannot be extracted cannot be.
-fn guard_as(attributes: &mut Attributes, base: &Object) -> Result<()> {
-    if base.attributes.is_true(AttributeType::SENSITIVE) {
-        template::settle(attributes, AttributeType::SENSITIVE, Value::Bool(true))?;
+/// The other key of a concatenation: it gives its value away as the base does, and must be one to derive from, too.
+fn second_key(session: &Session, handle: ObjectHandle, row: &MechanismRow) -> Result<Arc<Object>> {
+    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
+    if key.class() != ObjectClass::SECRET_KEY {
+        return Err(Error::KeyHandleInvalid);
     }
-    if !base.attributes.is_true(AttributeType::EXTRACTABLE) {
-        template::settle(attributes, AttributeType::EXTRACTABLE, Value::Bool(false))?;
-    }
-    Ok(())
+    op::check_usage(&key, AttributeType::DERIVE, row)?;
+    Ok(key)
 }
 
 fn joined(first: &[u8], second: &[u8]) -> Secret {

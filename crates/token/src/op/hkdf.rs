@@ -9,6 +9,7 @@ use model::{AttributeType, HkdfSalt, MechanismRow, ObjectClass, ObjectHandle, Pa
 use crate::library::Library;
 use crate::object::Object;
 use crate::objects::draft::Draft;
+use crate::objects::separation;
 use crate::op::{self, Half, Material};
 use crate::slots::session::Session;
 use crate::slots::token::MAX_SECRET_LEN;
@@ -26,6 +27,14 @@ impl Library {
         base: &Arc<Object>,
         template: &Template,
     ) -> Result<ObjectHandle> {
+        // Its mechanisms name this one, or none; but the salt may be the key that is to hand on all.
+        let salt = match params {
+            Params::Hkdf { salt: HkdfSalt::Key(salt), .. } => session.token.object(*salt)?,
+            _ => None,
+        };
+        if salt.as_ref().into_iter().chain([base]).any(|key| !separation::may_make_data(key)) {
+            return Err(Error::KeyFunctionNotPermitted);
+        }
         // A data object has no length of its own: the template says with it how much to derive.
         let wanted = match template.value(AttributeType::VALUE_LEN)? {
             Some(Value::Ulong(len @ 1..=MAX_SECRET_LEN)) => usize::try_from(len).ok(),

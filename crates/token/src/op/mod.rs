@@ -93,7 +93,7 @@ pub(crate) fn key_for(
     usage: AttributeType,
     row: &MechanismRow,
 ) -> Result<Arc<Object>> {
-    let key = session.token.object(handle).ok_or(Error::KeyHandleInvalid)?;
+    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
     if !matches!(key.class(), ObjectClass::PRIVATE_KEY | ObjectClass::PUBLIC_KEY | ObjectClass::SECRET_KEY) {
         return Err(Error::KeyHandleInvalid);
     }
@@ -110,7 +110,16 @@ pub(crate) fn key_for(
     if key.key_type() != Some(key_type) {
         return Err(Error::KeyTypeInconsistent);
     }
-    if key.class() != class || !key.attributes.is_true(usage) {
+    if key.class() != class {
+        return Err(Error::KeyFunctionNotPermitted);
+    }
+    check_usage(&key, usage, row)?;
+    Ok(key)
+}
+
+/// The key permits this use, and this mechanism.
+pub(crate) fn check_usage(key: &Object, usage: AttributeType, row: &MechanismRow) -> Result<()> {
+    if !key.attributes.is_true(usage) {
         return Err(Error::KeyFunctionNotPermitted);
     }
     if let Some(Value::Mechanisms(allowed)) = key.attributes.find(AttributeType::ALLOWED_MECHANISMS)
@@ -118,7 +127,7 @@ pub(crate) fn key_for(
     {
         return Err(Error::MechanismInvalid);
     }
-    Ok(key)
+    Ok(())
 }
 
 /// A private key in an operation: may it be used, and with which auth value?
@@ -147,7 +156,7 @@ impl KeyUse {
         // Opening the key's auth value now finds an altered row before anything is sent.
         let keys = library.keys(&session.token)?;
         // The first use of a token that was taken over writes its rows anew.
-        let key = session.token.object(key.handle).unwrap_or(key);
+        let key = session.token.object(key.handle)?.unwrap_or(key);
         let auth = key.reveal(&keys)?.ok_or(Error::KeyFunctionNotPermitted)?;
         let waiting = key.attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) && keys.login_required;
         Ok(Self { key, auth, approvals, waiting, careful: waiting })

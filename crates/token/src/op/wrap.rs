@@ -9,6 +9,7 @@ use model::{
 
 use crate::library::Library;
 use crate::objects::create::check_key_info;
+use crate::objects::keygen::protect;
 use crate::objects::secret::{Origin, settle_secret};
 use crate::objects::separation;
 use crate::op::{self, Ciphering, Half, Material, RsaDecrypting, rsa_encrypt};
@@ -36,14 +37,14 @@ impl Library {
         let row = op::row(&session, mechanism, Ops::WRAP)?;
         let wrapping = op::key_for(&session, wrapping, Half::Public, AttributeType::WRAP, row)
             .map_err(|e| wrapping_error(e, true))?;
-        let key = session.token.object(key).ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
         if !matches!(key.class(), ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY) {
             return Err(Error::KeyNotWrappable);
         }
         if !key.attributes.is_true(AttributeType::EXTRACTABLE) || !key.in_memory() {
             return Err(Error::KeyUnextractable);
         }
-        if !separation::may_wrap(&session.token, &wrapping, &key) {
+        if !separation::may_wrap(&session.token, &wrapping, &key)? {
             return Err(Error::KeyNotWrappable);
         }
         let value = Material::value(self, &session, &key)?;
@@ -88,11 +89,10 @@ impl Library {
         let scope = Scope::of(class, Some(key_type)).filter(|scope| scope.intersects(Scope::HIDDEN));
         let scope = scope.ok_or(Error::TemplateInconsistent("only secret and private keys are unwrapped"))?;
         let mut attributes = template::start(scope, Rule::GENERATE, template)?;
-        if !attributes.is_true(AttributeType::SENSITIVE) && !separation::may_show(&unwrapping) {
-            return Err(Error::TemplateInconsistent(
-                "what a key unwraps that neither decrypts nor can be read itself is sensitive",
-            ));
+        if attributes.is_true(AttributeType::TOKEN) {
+            protect(&mut attributes, self.config().strict_templates);
         }
+        separation::unwrapped(&mut attributes, template, &unwrapping)?;
         let value = if unwrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, unwrapping)?;
             let mut ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
@@ -115,7 +115,7 @@ impl Library {
             if wanted.is_some_and(|len| len != value.len() as u64) {
                 return Err(Error::WrappedKeyLenRange);
             }
-            settle_secret(&mut attributes, key_type, Origin::Outside)?;
+            settle_secret(&mut attributes, key_type, Origin::Outside, self.config().strict_templates)?;
             return self.new_secret(&session, attributes, value).map_err(|error| match error {
                 Error::KeySizeRange => Error::WrappedKeyLenRange,
                 error => error,
@@ -168,7 +168,7 @@ impl Library {
         key_type: KeyType,
         key: &PrivateKey,
     ) -> Result<ObjectHandle> {
-        crate::objects::keygen::settle_private(&mut attributes, key_type)?;
+        crate::objects::keygen::settle_private(&mut attributes, key_type, self.config().strict_templates)?;
         let public = match key {
             PrivateKey::Rsa { public, .. } if key_type == KeyType::RSA => PublicKey::Rsa(public.clone()),
             PrivateKey::Ec { public, .. } if key_type == KeyType::EC => PublicKey::Ec(public.clone()),

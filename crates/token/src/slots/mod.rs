@@ -2,4 +2,5 @@
 
 pub(crate) mod profile;
 pub(crate) mod session;
+pub(crate) mod shelf;
 pub(crate) mod token;

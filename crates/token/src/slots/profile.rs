@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base::digest::Hash;
 use model::{AttributeType, Attributes, ObjectClass, ObjectHandle, ProfileId, Template, Value};
 
+use crate::Result;
 use crate::object::{FIRST_PROFILE_HANDLE, Object, hex};
 use crate::slots::token::Token;
 
@@ -30,36 +31,48 @@ const TOKENS: u64 = 1 << 20;
 
 impl Token {
     /// The token's profile objects.
-    pub(crate) fn profiles(&self) -> Vec<Arc<Object>> {
-        let certificates = self.shows_its_certificates().then_some(CERTIFICATES);
-        ALWAYS.into_iter().chain(certificates).map(|(id, label)| Arc::new(self.profile(id, label))).collect()
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn profiles(&self) -> Result<Vec<Arc<Object>>> {
+        let certificates = self.shows_its_certificates()?.then_some(CERTIFICATES);
+        Ok(ALWAYS.into_iter().chain(certificates).map(|(id, label)| Arc::new(self.profile(id, label))).collect())
     }
 
     /// The profile objects that a search may find: those that ask for the class. The others come from programs that may
     /// never have heard of it, and take what they find for their own; the specification spares them other classes that
     /// came late (4.3.1, 4.12) in the same way.
-    pub(crate) fn profiles_for(&self, template: &Template) -> Vec<Arc<Object>> {
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn profiles_for(&self, template: &Template) -> Result<Vec<Arc<Object>>> {
         let asked = template.value(AttributeType::CLASS).ok().flatten() == Some(Value::Ulong(ObjectClass::PROFILE.0));
-        if asked { self.profiles() } else { Vec::new() }
+        if asked { self.profiles() } else { Ok(Vec::new()) }
     }
 
     /// `CKP_PUBLIC_CERTIFICATES_TOKEN`: every certificate can be read without a login; one whose private key is here has
     /// the key's `CKA_ID`, and the public key with it is found without a login, too.
-    fn shows_its_certificates(&self) -> bool {
-        let catalog = self.catalog();
-        let of = |class| catalog.values().filter(move |object| object.class() == class);
-        let bytes = |object: &Object, ty| object.attributes.bytes(ty).map(<[u8]>::to_vec);
-        of(ObjectClass::CERTIFICATE).all(|certificate| {
-            let spki = certificate.certified_key();
-            let has_key = |key: &&Arc<Object>| spki.is_some() && bytes(key, AttributeType::PUBLIC_KEY_INFO) == spki;
-            let same_id = |key: &Arc<Object>| bytes(key, AttributeType::ID) == bytes(certificate, AttributeType::ID);
-            let shown = |key: &Arc<Object>| !key.is_private() && same_id(key);
-            !certificate.is_private()
-                && of(ObjectClass::PRIVATE_KEY).filter(has_key).all(|key| {
-                    let public = of(ObjectClass::PUBLIC_KEY).filter(has_key).any(shown);
-                    same_id(key) && (public || !key.is_private())
-                })
-        })
+    fn shows_its_certificates(&self) -> Result<bool> {
+        let of = |class: ObjectClass| Template::new().with(AttributeType::CLASS, Value::Ulong(class.0));
+        for certificate in self.shelf().find(&of(ObjectClass::CERTIFICATE))? {
+            if certificate.is_private() {
+                return Ok(false);
+            }
+            let Some(spki) = certificate.certified_key() else { continue };
+            let keys = |class| {
+                let key_info = Value::Bytes(spki.clone());
+                self.shelf().find(&of(class).with(AttributeType::PUBLIC_KEY_INFO, key_info))
+            };
+            let bytes = |object: &Object, ty| object.attributes.bytes(ty).map(<[u8]>::to_vec);
+            let same_id = |key: &Arc<Object>| bytes(key, AttributeType::ID) == bytes(&certificate, AttributeType::ID);
+            let privates = keys(ObjectClass::PRIVATE_KEY)?;
+            let publics = if privates.is_empty() { Vec::new() } else { keys(ObjectClass::PUBLIC_KEY)? };
+            let public = publics.iter().any(|key| !key.is_private() && same_id(key));
+            if !privates.iter().all(|key| same_id(key) && (public || !key.is_private())) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn profile(&self, id: ProfileId, label: &str) -> Object {

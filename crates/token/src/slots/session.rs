@@ -1,12 +1,13 @@
 //! Sessions and the operations that are active in them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use model::{ObjectHandle, Ops, SessionHandle, SlotId, flags};
+use model::{Ops, SessionHandle, SlotId, flags};
 
 use crate::info::SessionInfo;
+use crate::objects::find::Finding;
 use crate::op::{
     Decrypting, Digesting, Encrypting, KeyUse, MessageSigning, MessageVerifying, Messaging, Recovering, SignRecovering,
     Signing, Verifying,
@@ -29,7 +30,7 @@ pub(crate) struct Session {
 /// The active operations.
 #[derive(Debug, Default)]
 pub(crate) struct Active {
-    pub(crate) find: Option<VecDeque<ObjectHandle>>,
+    pub(crate) find: Option<Finding>,
     pub(crate) digest: Option<Digesting>,
     pub(crate) sign: Option<Signing>,
     pub(crate) sign_recover: Option<SignRecovering>,

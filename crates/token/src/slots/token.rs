@@ -1,6 +1,5 @@
 //! A token in its slot: what the store says of it, its objects, and who is logged in.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -8,9 +7,9 @@ use std::time::{Duration, Instant};
 use base::Secret;
 use base::curve::Curve;
 use model::{KeyKind, MECHANISMS, MechanismRow, MechanismType, Ops, SessionHandle, SlotId, flags};
-use model::{ObjectHandle, Scheme};
+use model::{ObjectHandle, Scheme, Template};
 use serde::{Deserialize, Serialize};
-use store::{PinRow, PrimaryRow, Store, TokenRow};
+use store::{PinRow, PrimaryRow, TokenRow};
 
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
 use crate::login::adopted;
@@ -18,10 +17,8 @@ use crate::login::pins::NO_PIN;
 use crate::login::unlock::vouches;
 use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
 use crate::protect::codes::{OfficerKey, TokenKeys};
+use crate::slots::shelf::{Brief, Candidates, Catalog, Shelf, Source};
 use crate::{Error, Result};
-
-/// Objects of a token as the store had them at one moment.
-pub type Catalog = BTreeMap<ObjectHandle, Arc<Object>>;
 
 /// A token. Lives as long as the store has it; sessions hold it too.
 #[derive(Debug)]
@@ -34,7 +31,7 @@ pub struct Token {
     pub primary: tpm::Primary,
     pub(crate) chip: ChipFacts,
     row: RwLock<TokenRow>,
-    catalog: RwLock<Arc<Catalog>>,
+    shelf: Shelf,
     session_objects: Mutex<Catalog>,
     login: Mutex<Login>,
     /// One PIN try at a time: two at once would count twice against the TPM's lockout.
@@ -152,7 +149,7 @@ impl ChipFacts {
 }
 
 impl Token {
-    pub(crate) fn load(store: &Store, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
+    pub(crate) fn load(source: &Arc<Source>, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
         let chip: ChipFacts = serde_json::from_str(&primary.capabilities)
             .map_err(|error| Error::Store(format!("primary {} in the store: {error}", primary.id)))?;
         let parent = primary_of(primary)?;
@@ -163,13 +160,13 @@ impl Token {
             )));
         }
         let slot = SlotId(row.slot.into());
-        let token = Self {
+        Ok(Self {
             id: row.id,
             slot,
             primary: parent,
             chip,
+            shelf: Shelf::new(Arc::clone(source), row.id),
             row: RwLock::new(row),
-            catalog: RwLock::default(),
             session_objects: Mutex::default(),
             login: Mutex::new(Login::Nobody),
             gate: Mutex::default(),
@@ -177,14 +174,12 @@ impl Token {
             free: Mutex::default(),
             not_free: Mutex::default(),
             gone: AtomicBool::new(false),
-        };
-        token.reload_objects(store)?;
-        Ok(token)
+        })
     }
 
     /// Takes over what the store says now. The login stays, unless it is that of a PIN or a wrapping key that is no more: then
     /// `true`, and nobody is logged in.
-    pub(crate) fn refresh(&self, store: &Store, row: TokenRow) -> Result<bool> {
+    pub(crate) fn refresh(&self, row: TokenRow, changes: &store::Changes) -> Result<bool> {
         let public = |row: &TokenRow| row.user.as_ref().map(|pin| pin.public.clone());
         // Another seal can hold the same wrapping key: then the code of the row is right.
         let vouched = |keys: &TokenKeys| vouches(keys.officer(), &row).unwrap_or(false);
@@ -215,7 +210,7 @@ impl Token {
         if !same_user || self.login_required() {
             self.set_free_keys(None);
         }
-        self.reload_objects(store)?;
+        self.shelf.forget(changes)?;
         Ok(ended)
     }
 
@@ -238,27 +233,15 @@ impl Token {
         *self.not_free.lock().unwrap_or_else(PoisonError::into_inner) = Some(blob);
     }
 
-    fn reload_objects(&self, store: &Store) -> Result<()> {
-        let mut catalog = Catalog::new();
-        for row in store.objects(self.id)? {
-            match Object::from_row(&row) {
-                Ok(object) => {
-                    catalog.insert(object.handle, Arc::new(object));
-                }
-                // One bad row must not take the others away.
-                Err(error) => log::error!("{error}; the object is not served"),
-            }
-        }
-        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
-        Ok(())
+    /// Names of the TPM objects behind the token's PINs.
+    pub(crate) fn seal_names(&self) -> Vec<tpm::Name> {
+        let row = self.row();
+        row.so.iter().chain(&row.user).filter_map(|pin| seal_of(pin).name().ok()).collect()
     }
 
-    /// Names of the TPM objects that are this token's.
-    pub(crate) fn tpm_names(&self) -> Vec<tpm::Name> {
-        let row = self.row();
-        let seals = row.so.iter().chain(&row.user).filter_map(|pin| seal_of(pin).name().ok());
-        let keys = self.catalog();
-        seals.chain(keys.values().filter_map(|object| object.key.as_ref().map(|key| key.name.clone()))).collect()
+    /// The objects in the store.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// What the store says of it, as the last look saw it.
@@ -327,27 +310,75 @@ impl Token {
         }
     }
 
-    /// The object with this handle, if the caller may know of it.
-    #[must_use]
-    pub fn object(&self, handle: ObjectHandle) -> Option<Arc<Object>> {
-        if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
-            return self.profiles().into_iter().find(|profile| profile.handle == handle);
+    /// Is what was seen of an object enough to hand it out? Else it is to be read and checked.
+    fn serves_briefly(&self, brief: &Brief, login: &Login) -> bool {
+        match login {
+            Login::User(_) => brief.is_genuine(),
+            Login::Nobody if !self.login_required() && self.free_keys().is_some() => brief.is_genuine(),
+            Login::Nobody => brief.is_sound(),
+            Login::So(officer) => !officer.pending && brief.is_genuine() && brief.is_public(),
         }
+    }
+
+    /// Can it be told without a look that the caller may not know of it?
+    fn hides_briefly(&self, brief: &Brief, login: &Login) -> bool {
+        brief.is_private()
+            && match login {
+                Login::User(_) => false,
+                Login::Nobody => self.login_required(),
+                Login::So(_) => true,
+            }
+    }
+
+    /// The object with this handle, if the caller may know of it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn object(&self, handle: ObjectHandle) -> Result<Option<Arc<Object>>> {
+        if (FIRST_PROFILE_HANDLE..FIRST_SESSION_HANDLE).contains(&handle.0) {
+            return Ok(self.profiles()?.into_iter().find(|profile| profile.handle == handle));
+        }
+        let found = match handle.0 < FIRST_PROFILE_HANDLE {
+            true => self.shelf.object(handle)?,
+            false => self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).get(&handle).cloned(),
+        };
         let login = self.login();
-        let found = self
-            .catalog()
-            .get(&handle)
-            .cloned()
-            .or_else(|| self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).get(&handle).cloned());
-        found.filter(|object| self.serves(object, &login))
+        Ok(found.filter(|object| self.serves(object, &login)))
+    }
+
+    /// Which objects of the store a search may hand out, and whether it may without a look at them; by handle.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn candidates(&self, template: &Template) -> Result<Vec<(ObjectHandle, bool)>> {
+        let login = self.login();
+        Ok(match self.shelf.candidates(template)? {
+            Candidates::These(handles) => handles.into_iter().map(|handle| (handle, false)).collect(),
+            Candidates::Briefly(briefs) => briefs
+                .iter()
+                .filter(|brief| !self.hides_briefly(brief, &login))
+                .map(|brief| (brief.handle(), self.serves_briefly(brief, &login)))
+                .collect(),
+        })
+    }
+
+    /// Every session object that the caller may know of, by handle.
+    pub(crate) fn session_objects(&self) -> Vec<Arc<Object>> {
+        let login = self.login();
+        let objects = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.values().filter(|object| self.serves(object, &login)).cloned().collect()
     }
 
     /// Every object that the caller may know of, by handle.
-    #[must_use]
-    pub fn objects(&self) -> Vec<Arc<Object>> {
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn objects(&self) -> Result<Vec<Arc<Object>>> {
         let login = self.login();
-        let session = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.catalog().values().chain(session.values()).filter(|object| self.serves(object, &login)).cloned().collect()
+        let mut objects = Vec::new();
+        self.shelf.each(|object| objects.extend(Some(object).filter(|object| self.serves(object, &login))))?;
+        objects.extend(self.session_objects());
+        Ok(objects)
     }
 
     pub(crate) fn add_session_object(&self, object: Object) {
@@ -372,10 +403,46 @@ impl Token {
         *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
     }
 
+    /// Hands out what [`Token::catalog`] has, one by one: not all is in memory at once.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn each_object(&self, use_: impl FnMut(Arc<Object>)) -> Result<()> {
+        self.shelf.each(use_)
+    }
+
+    /// One of these.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn stored_object(&self, handle: ObjectHandle) -> Result<Option<Arc<Object>>> {
+        self.shelf.object(handle)
+    }
+
+    /// Those of these that have what the template says.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn stored_objects(&self, template: &Template) -> Result<Vec<Arc<Object>>> {
+        self.shelf.find(template)
+    }
+
+    /// How many keys of the TPM it has.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn count_keys(&self) -> Result<usize> {
+        self.shelf.count_keys()
+    }
+
     /// Its objects in the store, by handle, whoever is logged in and whether their rows are genuine or not: [`Token::object`] tells that.
-    #[must_use]
-    pub fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn catalog(&self) -> Result<Catalog> {
+        let mut catalog = Catalog::new();
+        self.shelf.each(|object| drop(catalog.insert(object.handle, object)))?;
+        Ok(catalog)
     }
 
     pub(crate) fn info(&self, sessions: (u64, u64), max_sessions: u64, read_only: bool) -> TokenInfo {
@@ -503,8 +570,8 @@ pub fn primary_of(row: &PrimaryRow) -> Result<tpm::Primary> {
 /// Longest generic secret, in bytes.
 pub(crate) const MAX_SECRET_LEN: u64 = 64 * 1024;
 
-/// Versions of the C interface have one byte for each part.
+/// Versions of the C interface have one byte for each part. One that does not fit is not told at all: another one would be wrong.
 pub(crate) fn version(major: u32, minor: u32) -> (u8, u8) {
-    let byte = |part: u32| u8::try_from(part).unwrap_or(u8::MAX);
-    (byte(major), byte(minor))
+    let byte = |part: u32| u8::try_from(part).ok();
+    byte(major).zip(byte(minor)).unwrap_or_default()
 }

@@ -34,6 +34,7 @@ impl World {
             threads: true,
             empty_slot: true,
             max_sessions: 4096,
+            strict_templates: false,
             approvals: vec![dir.path().join("approvals.d")],
         };
         Self { tpm, proxy, config, _dir: dir }

@@ -1,7 +1,8 @@
 //! What processes that ended without giving it back left in a TPM that nobody tidies up: known by its name, and flushed when
 //! its place is needed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{debug, warn};
@@ -18,22 +19,41 @@ use crate::wire::public::Name;
 const MOST_OBJECTS: usize = 64;
 
 /// The names of objects that are ours, whoever loaded them. Shared by all connections of a [`Tpm`](crate::Tpm).
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Claims {
     names: Mutex<HashSet<Name>>,
+    /// What knows the keys of a token.
+    owners: Mutex<HashMap<i64, Owns>>,
+}
+
+/// Is this the name of a key of ours?
+pub(crate) type Owns = Box<dyn Fn(&Name) -> bool + Send + Sync>;
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claims").field("names", &self.names).finish_non_exhaustive()
+    }
 }
 
 impl Claims {
+    pub(crate) fn ask(&self, token: i64, owns: Owns) {
+        self.owners().insert(token, owns);
+    }
+
     pub(crate) fn add(&self, names: impl IntoIterator<Item = Name>) {
         self.names().extend(names);
     }
 
     fn contains(&self, name: &Name) -> bool {
-        self.names().contains(name)
+        self.names().contains(name) || self.owners().values().any(|owns| owns(name))
     }
 
     fn is_empty(&self) -> bool {
-        self.names().is_empty()
+        self.names().is_empty() && self.owners().is_empty()
+    }
+
+    fn owners(&self) -> MutexGuard<'_, HashMap<i64, Owns>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn names(&self) -> MutexGuard<'_, HashSet<Name>> {

@@ -8,7 +8,7 @@ pub(crate) mod pool;
 pub(crate) mod reaper;
 mod sessions;
 
-pub(crate) use claims::Claims;
+pub(crate) use claims::{Claims, Owns};
 pub(crate) use crowd::{Crowd, Pauses};
 pub(crate) use sessions::Protection;
 

@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connection::{Claims, Connection, Crowd};
+use crate::connection::{Claims, Connection, Crowd, Owns};
 use crate::error::Result;
 use crate::policy::Memory;
 use crate::tpm::Options;
@@ -81,6 +81,10 @@ impl Pool {
 
     pub(crate) fn claim(&self, names: impl IntoIterator<Item = Name>) {
         self.claims.add(names);
+    }
+
+    pub(crate) fn claim_keys(&self, token: i64, owns: Owns) {
+        self.claims.ask(token, owns);
     }
 
     /// Closes all descriptors in a forked child. Takes no lock.

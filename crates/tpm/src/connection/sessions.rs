@@ -106,6 +106,20 @@ impl Connection {
         self.start_salted(primary, Kind::Hmac).map(Protection::new)
     }
 
+    /// For answers that something hangs on: with a primary, they are proved to be those of the TPM that has it. The session ends with the
+    /// operation.
+    pub(crate) fn proving<T>(
+        &mut self,
+        primary: Option<&Primary>,
+        operation: impl FnOnce(&mut Connection, &mut Protection) -> Result<T>,
+    ) -> Result<T> {
+        let protection = match primary {
+            Some(primary) => self.salted(primary)?,
+            None => Protection::none(),
+        };
+        self.with_temporary(protection, operation)
+    }
+
     /// A session whose key only the holder of the primary can know.
     pub(crate) fn start_salted(&mut self, primary: &Primary, kind: Kind) -> Result<Session> {
         let key = self.parent(primary)?;
@@ -204,6 +218,13 @@ impl Protection {
 
     pub(crate) fn new(session: Session) -> Protection {
         Protection { session: Some(session), keep: true }
+    }
+
+    /// For a command that needs no authorisation: the TPM proves that the answer is its own, if there is a session.
+    pub(crate) fn audit(&mut self) -> Vec<Authorization<'_>> {
+        let keep = self.keep;
+        let usage = |session| SessionUse { session, entity: None, keep, decrypt: false, encrypt: false };
+        self.session.as_mut().map(usage).map(Authorization::Session).into_iter().collect()
     }
 
     /// The authorisation of `entity`, with the first parameters encrypted as told.

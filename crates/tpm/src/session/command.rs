@@ -64,7 +64,8 @@ pub(crate) enum Authorization<'a> {
 #[derive(Debug)]
 pub(crate) struct SessionUse<'a> {
     pub(crate) session: &'a mut Session,
-    /// The object it authorises; `None` for a session that only encrypts.
+    /// The object it authorises; `None` for a session that only encrypts, or does not even that: it audits then, by which the TPM
+    /// proves that the answer is its own.
     pub(crate) entity: Option<Entity<'a>>,
     /// Whether it stays loaded afterwards.
     pub(crate) keep: bool,
@@ -85,6 +86,9 @@ impl SessionUse<'_> {
         }
         if self.encrypt {
             attributes |= session_attributes::ENCRYPT;
+        }
+        if self.entity.is_none() && !self.decrypt && !self.encrypt {
+            attributes |= session_attributes::AUDIT;
         }
         attributes
     }

@@ -6,16 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
-use crate::keys::primary::{null_protection, owner_error};
+use crate::keys::primary::{Primary, null_protection, owner_error};
 use crate::session::authorization::Entity;
-use crate::session::command::{Authorization, Command, Handle};
-use crate::wire::constants::{cc, hc, nv, rh};
+use crate::session::command::{Command, Handle};
+use crate::wire::constants::{cap, cc, hc, nv, rh};
 use crate::wire::public::{NAME_HASH, Name, name_alg};
 use crate::wire::rc::ResponseCode;
 use crate::wire::{Reader, Writer};
 
 /// Bytes of a counter.
 const LEN: u16 = 8;
+/// A counter that was incremented a thousand times in each second of a thousand years is below that. An approval with a limit that no counter
+/// reaches can never be taken back.
+const MOST: u64 = 1 << 45;
 /// The owner increments; everybody reads; nothing of it counts towards lockout.
 const ATTRIBUTES: u32 = nv::OWNER_WRITE | nv::COUNTER | nv::OWNER_READ | nv::AUTH_READ | nv::NO_DA;
 
@@ -81,39 +84,49 @@ fn public(index: u32, attributes: u32) -> Result<Vec<u8>> {
     Ok(public.to_vec())
 }
 
-/// GetCapability, NV_DefineSpace, NV_Increment; with an owner's authorisation, those of a session before. Gives the counter and its
-/// first value. `made` has it as soon as there is something at its index: should what follows fail, that is for [`undo`].
+/// GetCapability, NV_DefineSpace, NV_Increment, NV_Read; with a primary, to which the session is salted then, or with an owner's
+/// authorisation, those of a session before. Gives the counter and its first value, which the TPM proves to be its own if there is a primary. `made` has it as soon as there is something at its index: should what follows fail, that is for [`undo`].
 pub(crate) fn define(
     connection: &mut Connection,
+    primary: Option<&Primary>,
     owner_auth: &Secret,
     made: &mut Option<Counter>,
 ) -> Result<(Counter, u64)> {
     let taken = connection.handles(hc::OWNER_NV_FIRST)?;
     let free = (hc::OWNER_NV_FIRST..=hc::OWNER_NV_LAST).find(|index| !taken.contains(index));
     let counter = Counter::new(free.ok_or(Error::NoRoom("NV indices"))?)?;
-    as_owner(connection, owner_auth, |connection, protection| {
+    let value = as_owner(connection, primary, owner_auth, |connection, protection| {
         let owner = Handle::plain(rh::OWNER);
         // No authorisation value of its own: reading is for everybody.
         let parameters = Writer::new().tpm2b(&[]).tpm2b(&public(counter.index, ATTRIBUTES)?);
         let command = connection.command(cc::NV_DEFINE_SPACE, vec![owner], parameters)?;
         by_owner(connection, &command, owner_auth, protection)?;
         *made = Some(counter.clone());
-        count(connection, &counter, &counter.unwritten()?, owner_auth, protection)
+        protection.keep = primary.is_some();
+        count(connection, &counter, &counter.unwritten()?, owner_auth, protection)?;
+        connection.remember_seen(counter.index, &counter.name);
+        read_after(connection, primary, &counter, protection)
     })?;
-    connection.remember_seen(counter.index, &counter.name);
-    let value = read(connection, &counter)?;
+    if value > MOST {
+        return Err(Error::Malformed("a counter that was just made has counted further than any can"));
+    }
     Ok((counter, value))
 }
 
 /// Removes what [`define`] made and nobody was told of: it would take of the TPM's small memory for ever. NV_ReadPublic,
 /// NV_UndefineSpace; with an owner's authorisation, those of a session before.
-pub(crate) fn undo(connection: &mut Connection, counter: &Counter, owner_auth: &Secret) -> Result<()> {
+pub(crate) fn undo(
+    connection: &mut Connection,
+    primary: Option<&Primary>,
+    counter: &Counter,
+    owner_auth: &Secret,
+) -> Result<()> {
     connection.forget_seen(counter.index);
     // It is not known whether it was written.
     let there = name_at(connection, counter.index)?;
     let name = [counter.name.clone(), counter.unwritten()?].into_iter().find(|name| name.as_bytes() == there);
     let name = name.ok_or(Error::CounterMissing)?;
-    undefine(connection, counter.index, &name, owner_auth)
+    undefine(connection, primary, counter.index, &name, owner_auth)
 }
 
 /// Finds that it is the counter that stands at its index: once removed, it may have made place for somebody else's. An
@@ -141,25 +154,87 @@ fn name_at(connection: &mut Connection, index: u32) -> Result<Vec<u8>> {
 
 /// NV_ReadPublic where the counter was not seen before, NV_Increment, NV_Read; with an owner's authorisation, those of a session
 /// before. Gives the new value.
-pub(crate) fn increment(connection: &mut Connection, counter: &Counter, owner_auth: &Secret) -> Result<u64> {
+pub(crate) fn increment(
+    connection: &mut Connection,
+    primary: Option<&Primary>,
+    counter: &Counter,
+    owner_auth: &Secret,
+) -> Result<u64> {
     find(connection, counter)?;
-    as_owner(connection, owner_auth, |connection, protection| {
-        count(connection, counter, counter.name(), owner_auth, protection)
-    })?;
-    read(connection, counter)
+    as_owner(connection, primary, owner_auth, |connection, protection| {
+        protection.keep = primary.is_some();
+        count(connection, counter, counter.name(), owner_auth, protection)?;
+        read_after(connection, primary, counter, protection)
+    })
 }
 
-/// NV_ReadPublic, NV_UndefineSpace; with an owner's authorisation, those of a session before.
-pub(crate) fn remove(connection: &mut Connection, counter: &Counter, owner_auth: &Secret) -> Result<()> {
+/// NV_ReadPublic, NV_UndefineSpace; with a primary or an owner's authorisation, those of a session before. With a primary, that there is
+/// no such counter is proved, too: GetCapability more.
+pub(crate) fn remove(
+    connection: &mut Connection,
+    primary: Option<&Primary>,
+    counter: &Counter,
+    owner_auth: &Secret,
+) -> Result<()> {
     // What is removed is gone: it is looked at now.
     connection.forget_seen(counter.index);
-    find(connection, counter)?;
+    match find(connection, counter) {
+        Err(Error::CounterMissing) => {
+            check_missing(connection, primary, counter)?;
+            return Err(Error::CounterMissing);
+        }
+        found => found?,
+    }
     connection.forget_seen(counter.index);
-    undefine(connection, counter.index, &counter.name, owner_auth)
+    match undefine(connection, primary, counter.index, &counter.name, owner_auth) {
+        Err(Error::CounterMissing) => {
+            check_missing(connection, primary, counter)?;
+            Err(Error::CounterMissing)
+        }
+        result => result,
+    }
 }
 
-fn undefine(connection: &mut Connection, index: u32, name: &Name, owner_auth: &Secret) -> Result<()> {
-    as_owner(connection, owner_auth, |connection, protection| {
+/// An error is said by nobody in particular. With a primary: either the TPM proves that nothing is at the index, or it proves the name of
+/// what is. StartAuthSession, GetCapability; NV_ReadPublic twice; and FlushContext.
+fn check_missing(connection: &mut Connection, primary: Option<&Primary>, counter: &Counter) -> Result<()> {
+    if primary.is_none() {
+        return Ok(());
+    }
+    let there = connection.proving(primary, |connection, protection| -> Result<bool> {
+        let parameters = Writer::new().u32(cap::HANDLES).u32(counter.index).u32(1);
+        let command = connection.command(cc::GET_CAPABILITY, Vec::new(), parameters)?;
+        let response = connection.execute(&command, &mut protection.audit())?;
+        let mut reader = response.reader();
+        let (_more, kind, count) = (reader.u8()?, reader.u32()?, reader.u32()?);
+        if kind != cap::HANDLES || count > 1 {
+            return Err(Error::Malformed("another capability than the one asked for"));
+        }
+        if count == 0 || reader.u32()? != counter.index {
+            return Ok(false);
+        }
+        // What is proved is bound to a name, which must be known before.
+        let command = connection.command(cc::NV_READ_PUBLIC, vec![Handle::plain(counter.index)], Writer::new())?;
+        let response = connection.execute(&command, &mut [])?;
+        let found = Name::of_public(name_alg()?, response.reader().tpm2b()?)?;
+        let handles = vec![Handle::object(counter.index, &found)];
+        let command = connection.command(cc::NV_READ_PUBLIC, handles, Writer::new())?;
+        let response = connection.execute(&command, &mut protection.audit())?;
+        let mut reader = response.reader();
+        reader.tpm2b()?;
+        Ok(reader.tpm2b()? == counter.name.as_bytes())
+    })?;
+    if there { Err(Error::Malformed("the counter is there, and was said not to be")) } else { Ok(()) }
+}
+
+fn undefine(
+    connection: &mut Connection,
+    primary: Option<&Primary>,
+    index: u32,
+    name: &Name,
+    owner_auth: &Secret,
+) -> Result<()> {
+    as_owner(connection, primary, owner_auth, |connection, protection| {
         let handles = vec![Handle::plain(rh::OWNER), Handle::object(index, name)];
         let command = connection.command(cc::NV_UNDEFINE_SPACE, handles, Writer::new())?;
         protection.keep = false;
@@ -169,11 +244,31 @@ fn undefine(connection: &mut Connection, index: u32, name: &Name, owner_auth: &S
 
 /// The present value: NV_Read; NV_ReadPublic before it where the counter was not seen before.
 pub(crate) fn read(connection: &mut Connection, counter: &Counter) -> Result<u64> {
+    read_in(connection, counter, &mut Protection::none())
+}
+
+/// What a counter that was just incremented says: without a primary the session is used up, and would prove nothing.
+fn read_after(
+    connection: &mut Connection,
+    primary: Option<&Primary>,
+    counter: &Counter,
+    protection: &mut Protection,
+) -> Result<u64> {
+    match primary {
+        Some(_) => read_in(connection, counter, protection),
+        None => read(connection, counter),
+    }
+}
+
+fn read_in(connection: &mut Connection, counter: &Counter, protection: &mut Protection) -> Result<u64> {
     find(connection, counter)?;
     let parameters = Writer::new().u16(LEN).u16(0);
     let command = connection.command(cc::NV_READ, vec![counter.handle(), counter.handle()], parameters)?;
+    // The counter has no authorisation value: a session proves the answer by its own key.
     let none = Secret::zeroed(0);
-    let result = connection.execute(&command, &mut [Authorization::Password(&none)]);
+    protection.keep = false;
+    let authorization = protection.authorize(Entity { name: &counter.name, auth: &none }, false, false);
+    let result = connection.execute(&command, &mut [authorization]);
     let response = result.map_err(|error| lost(connection, counter, error))?;
     let mut outer = response.reader();
     let mut value = Reader::new(outer.tpm2b()?);
@@ -192,16 +287,20 @@ fn count(
 ) -> Result<()> {
     let handles = vec![Handle::plain(rh::OWNER), Handle::object(counter.index, name)];
     let command = connection.command(cc::NV_INCREMENT, handles, Writer::new())?;
-    protection.keep = false;
     by_owner(connection, &command, owner_auth, protection)
 }
 
+/// In a session salted to the primary, or in one that keeps the owner's authorisation value from who only listens.
 fn as_owner<T>(
     connection: &mut Connection,
+    primary: Option<&Primary>,
     owner_auth: &Secret,
     operation: impl FnOnce(&mut Connection, &mut Protection) -> Result<T>,
 ) -> Result<T> {
-    let protection = null_protection(connection, owner_auth, &Secret::zeroed(0))?;
+    let protection = match primary {
+        Some(primary) => connection.salted(primary)?,
+        None => null_protection(connection, owner_auth, &Secret::zeroed(0))?,
+    };
     connection.with_temporary(protection, operation)
 }
 

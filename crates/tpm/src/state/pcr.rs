@@ -2,8 +2,9 @@
 
 use base::digest::Hash;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
+use crate::keys::primary::Primary;
 use crate::policy::{PcrSelection, PcrValues};
 use crate::session::crypto::{hash_alg, hash_from_alg};
 use crate::wire::constants::{cap, cc};
@@ -14,10 +15,24 @@ const MOST_SNAPSHOTS: usize = 8;
 /// Bytes of a selection: far more than any TPM has PCRs for.
 const MOST_SELECT: usize = 32;
 
-/// The values, all of one moment. A command for each eight of them.
+/// The values, all of one moment. A command for each eight of them. Good for a try whose outcome the TPM decides: nobody proves that
+/// they are the TPM's.
 pub(crate) fn read(connection: &mut Connection, selection: &PcrSelection) -> Result<PcrValues> {
+    read_in(connection, selection, &mut Protection::none())
+}
+
+/// The same, proved by the TPM that has the primary. StartAuthSession and FlushContext more, where no session is held.
+pub(crate) fn read_proved(
+    connection: &mut Connection,
+    selection: &PcrSelection,
+    primary: &Primary,
+) -> Result<PcrValues> {
+    connection.proving(Some(primary), |connection, protection| read_in(connection, selection, protection))
+}
+
+fn read_in(connection: &mut Connection, selection: &PcrSelection, protection: &mut Protection) -> Result<PcrValues> {
     for _ in 0..MOST_SNAPSHOTS {
-        if let Some(values) = snapshot(connection, selection)? {
+        if let Some(values) = snapshot(connection, selection, protection)? {
             return Ok(values);
         }
     }
@@ -25,7 +40,11 @@ pub(crate) fn read(connection: &mut Connection, selection: &PcrSelection) -> Res
 }
 
 /// `None` if something was extended between two commands.
-fn snapshot(connection: &mut Connection, selection: &PcrSelection) -> Result<Option<PcrValues>> {
+fn snapshot(
+    connection: &mut Connection,
+    selection: &PcrSelection,
+    protection: &mut Protection,
+) -> Result<Option<PcrValues>> {
     let mut values = PcrValues::new();
     let mut first_counter = None;
     loop {
@@ -35,7 +54,7 @@ fn snapshot(connection: &mut Connection, selection: &PcrSelection) -> Result<Opt
         }
         let missing = PcrSelection::new(selection.bank(), missing)?;
         let command = connection.command(cc::PCR_READ, Vec::new(), Writer::new().bytes(&missing.marshal()))?;
-        let response = connection.execute(&command, &mut [])?;
+        let response = connection.execute(&command, &mut protection.audit())?;
         let mut reader = response.reader();
         let counter = reader.u32()?;
         if *first_counter.get_or_insert(counter) != counter {

@@ -192,6 +192,7 @@ pub(crate) mod session_attributes {
     pub(crate) const CONTINUE_SESSION: u8 = 0x01;
     pub(crate) const DECRYPT: u8 = 0x20;
     pub(crate) const ENCRYPT: u8 = 0x40;
+    pub(crate) const AUDIT: u8 = 0x80;
 }
 
 /// TPM_SU_CLEAR.
