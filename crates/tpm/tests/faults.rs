@@ -538,9 +538,9 @@ fn a_connection_for_each_command_serves_everything() {
     let so = tpm.change_auth(&stage.primary, &stage.so, &stage.so_auth, &secret(77)).unwrap();
     let so = tpm::Wrapped { public: stage.so.public.clone(), private: so };
     tpm.change_auth(&stage.primary, &so, &secret(77), &secret(78)).unwrap();
-    let (counter, _) = tpm.define_counter(&Secret::zeroed(0)).unwrap();
-    tpm.increment_counter(&counter, &Secret::zeroed(0)).unwrap();
-    tpm.remove_counter(&counter, &Secret::zeroed(0)).unwrap();
+    let (counter, _) = tpm.define_counter(Some(&stage.primary), &Secret::zeroed(0)).unwrap();
+    tpm.increment_counter(Some(&stage.primary), &counter, &Secret::zeroed(0)).unwrap();
+    tpm.remove_counter(Some(&stage.primary), &counter, &Secret::zeroed(0)).unwrap();
     tpm.release();
     let left = leftovers(&swtpm);
     assert!(left.is_clean(), "{left:?}");
