@@ -21,6 +21,11 @@ fn attributes() {
 }
 
 #[test]
+fn structure() {
+    fresh("STRUCTURE.md", &tests::floors::markdown());
+}
+
+#[test]
 fn functions() {
     fresh("FUNCTIONS.md", &tpm2_cryptoki::docs::function_table_markdown());
 }

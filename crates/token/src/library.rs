@@ -12,10 +12,11 @@ use store::{OpenMode, Store};
 use crate::config::Config;
 use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 use crate::object::FIRST_SESSION_HANDLE;
-use crate::op::SavedDigests;
+use crate::protect::rows::primary_of;
+use crate::slots::digests::SavedDigests;
 use crate::slots::session::{Session, Sessions};
 use crate::slots::shelf::Source;
-use crate::slots::token::{Token, primary_of, version};
+use crate::slots::token::{Token, version};
 use crate::{Error, Result};
 
 /// The library of one process. Every method takes `&self` and may be called from any thread.

@@ -13,18 +13,18 @@ pub use crate::objects::arrival::{Arrival, Companion, Look};
 pub use crate::protect::approvals::{Origin, Statement, to_json};
 pub use crate::protect::parent;
 pub use crate::protect::policy::{BoundPolicy, new_auth};
+pub use crate::protect::rows::{primary_of, seal_of};
 pub use crate::public_key::PublicKey;
 pub use crate::slots::shelf::Catalog;
-pub use crate::slots::token::{ChipFacts, Token, primary_of, seal_of};
+pub use crate::slots::token::{ChipFacts, Token};
 
 use crate::Result;
 use crate::library::Library;
 use crate::login::adopted::ONCE;
-use crate::login::unlock::token_policy;
 use crate::objects::change::with_id;
 use crate::objects::draft::COLUMNS;
 use crate::protect::policy;
-use crate::slots::token::TokenConfig;
+use crate::protect::rows::{TokenConfig, token_policy};
 
 impl Library {
     /// Gives the keys that are made in this session from now on a policy.

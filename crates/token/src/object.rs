@@ -4,18 +4,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use base::Secret;
-pub(crate) use base::hex::{decode as unhex, encode as hex};
+use base::hex::encode as hex;
 use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
 use store::ObjectRow;
 
 use crate::info::{AttributeValue, ObjectSummary};
-use crate::library::Library;
-use crate::objects::draft::Draft;
 use crate::protect::codes::{Binding, OfficerKey, TokenKeys};
 use crate::protect::parent;
 use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
-use crate::slots::session::Session;
 use crate::{Error, Result};
 
 /// Handles of session objects start here; those of token objects are their row numbers, far below.
@@ -40,8 +37,8 @@ pub struct Object {
     pub(crate) messages: Arc<AtomicU64>,
     /// What the TPM demands, besides the auth value or instead of it, before the key is used.
     pub policy: Option<Arc<BoundPolicy>>,
-    mac: Option<Vec<u8>>,
-    genuine: OnceLock<bool>,
+    pub(crate) mac: Option<Vec<u8>>,
+    pub(crate) genuine: OnceLock<bool>,
 }
 
 /// Where an object lives.
@@ -134,22 +131,6 @@ impl Object {
         }
         object.check_halves().map_err(|_| damaged("the public key is not that of the TPM's key"))?;
         Ok(object)
-    }
-
-    /// An object that lives as long as its session.
-    pub(crate) fn of_session(draft: Draft, handle: ObjectHandle, session: SessionHandle) -> Self {
-        Self {
-            handle,
-            home: Home::Session(session),
-            uid: draft.uid,
-            attributes: draft.attributes,
-            key: draft.key,
-            hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
-            messages: draft.messages,
-            policy: draft.policy,
-            mac: None,
-            genuine: OnceLock::from(true),
-        }
     }
 
     /// An object that is in no store and in no session, and the same for everybody.
@@ -306,20 +287,6 @@ impl Object {
             Hidden::Nothing => Ok(None),
             Hidden::Wrapped(wrapped) => keys.reveal(&self.binding(), wrapped).map(Some),
             Hidden::Clear(secret) => Ok(Some(secret.clone())),
-        }
-    }
-
-    /// The value of an object that keeps one here: a secret in memory, a private data object.
-    pub(crate) fn value(&self, library: &Library, session: &Session) -> Result<Option<Secret>> {
-        match &self.hidden {
-            Hidden::Wrapped(_) => {
-                let keys = library.keys(&session.token)?;
-                // The first use of a token that was taken over writes its rows anew.
-                let now = session.token.object(self.handle)?;
-                now.as_deref().unwrap_or(self).reveal(&keys)
-            }
-            Hidden::Clear(secret) => Ok(Some(secret.clone())),
-            Hidden::Nothing => Ok(None),
         }
     }
 

@@ -35,7 +35,7 @@ impl Library {
         match object.home {
             Home::Session(owner) => {
                 let draft = self.draft_of(&session, &object, attributes)?;
-                session.token.add_session_object(Object::of_session(draft, object.handle, owner));
+                session.token.add_session_object(draft.into_session(object.handle, owner));
             }
             Home::Token => {
                 let signer = self.may_write(&session, object.is_private() || object.key.is_some() || object.hides())?;

@@ -7,7 +7,7 @@ use model::{
 };
 
 use crate::library::Library;
-use crate::object::{Object, TpmKey};
+use crate::object::TpmKey;
 use crate::objects::draft::Draft;
 use crate::protect::codes::Signer;
 use crate::protect::policy;
@@ -15,9 +15,6 @@ use crate::public_key::PublicKey;
 use crate::slots::session::Session;
 use crate::template;
 use crate::{Error, Result};
-
-/// Length of a key's auth value: it is random, so that a session bound to the key cannot be guessed open.
-pub(crate) const AUTH_LEN: usize = 32;
 
 impl Library {
     /// `C_GenerateKeyPair`: handles of the public and the private key. At most 2 TPM commands.
@@ -130,7 +127,7 @@ impl Library {
     /// Keeps a new object in memory, as long as its session lives.
     pub(crate) fn settle_in_session(&self, session: &Session, draft: Draft) -> Result<ObjectHandle> {
         let handle = self.next_object_handle();
-        session.token.add_session_object(Object::of_session(draft, handle, session.handle));
+        session.token.add_session_object(draft.into_session(handle, session.handle));
         // Closed while the object was made: nothing of it is left behind.
         self.sessions.find(session.handle).inspect_err(|_| session.token.remove_objects_of(session.handle))?;
         Ok(handle)

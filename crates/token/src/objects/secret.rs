@@ -11,7 +11,6 @@ use crate::object::TpmKey;
 use crate::objects::draft::Draft;
 use crate::objects::keygen::protect;
 use crate::objects::separation;
-use crate::op;
 use crate::protect::policy;
 use crate::slots::session::Session;
 use crate::slots::token::MAX_SECRET_LEN;
@@ -224,24 +223,4 @@ fn check_token_secret(session: &Session, attributes: &Attributes, key_type: KeyT
         return Err(Error::KeySizeRange);
     }
     Ok(())
-}
-
-impl Library {
-    /// `C_DigestKey`: takes the value of a secret key into the digest.
-    ///
-    /// # Errors
-    /// [`Error::OperationNotInitialized`]; [`Error::KeyIndigestible`] for a key whose value is not here.
-    pub fn digest_key(&self, session: SessionHandle, key: ObjectHandle) -> Result<()> {
-        let handle = session;
-        let session = self.session(session)?;
-        if session.active().digest.is_none() {
-            return Err(Error::OperationNotInitialized);
-        }
-        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
-        if key.class() != ObjectClass::SECRET_KEY {
-            return Err(Error::KeyIndigestible);
-        }
-        let value = op::Material::value(self, &session, &key).map_err(|_| Error::KeyIndigestible)?;
-        self.digest_update(handle, value.expose())
-    }
 }

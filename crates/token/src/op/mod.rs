@@ -39,7 +39,6 @@ pub(crate) use message_sign::{MessageSigning, MessageVerifying};
 pub(crate) use recover::{Recovering, SignRecovering};
 pub(crate) use secret::Material;
 pub(crate) use sign::Signing;
-pub(crate) use state::SavedDigests;
 pub(crate) use verify::Verifying;
 
 use crate::library::Library;

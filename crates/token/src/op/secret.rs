@@ -34,7 +34,7 @@ impl Material {
         if !key.in_memory() {
             return Err(Error::KeyFunctionNotPermitted);
         }
-        key.value(library, session)?.ok_or(Error::KeyFunctionNotPermitted)
+        library.value_of(session, key)?.ok_or(Error::KeyFunctionNotPermitted)
     }
 
     /// HMAC of `data` (RFC 2104).

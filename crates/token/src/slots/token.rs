@@ -9,14 +9,12 @@ use base::curve::Curve;
 use model::{KeyKind, MECHANISMS, MechanismRow, MechanismType, Ops, SessionHandle, SlotId, flags};
 use model::{ObjectHandle, Scheme, Template};
 use serde::{Deserialize, Serialize};
-use store::{PinRow, PrimaryRow, TokenRow};
+use store::{PrimaryRow, TokenRow};
 
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
-use crate::login::adopted;
-use crate::login::pins::NO_PIN;
-use crate::login::unlock::vouches;
-use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object};
 use crate::protect::codes::{OfficerKey, TokenKeys};
+use crate::protect::rows::{NO_PIN, is_pending, primary_of, seal_of, vouches};
 use crate::slots::shelf::{Brief, Candidates, Catalog, Shelf, Source};
 use crate::{Error, Result};
 
@@ -186,7 +184,7 @@ impl Token {
         let same_seal = public(&row) == public(&self.row());
         let same_user = same_seal || self.keys().is_some_and(|keys| vouched(&keys));
         let officer_seal = row.so.as_ref().map(|pin| pin.private.clone());
-        let pending = adopted::is_pending(&row);
+        let pending = is_pending(&row);
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
         let ended = match self.login() {
             Login::User(_) => !same_user,
@@ -506,65 +504,6 @@ impl Token {
         }
         Ok(MechanismInfo { min_key_size, max_key_size, flags: bits })
     }
-}
-
-/// What the store's `config` column of a token holds.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct TokenConfig {
-    /// The code of the token's row, in hexadecimal.
-    code: Option<String>,
-    /// The token was taken over, and its rows are still as they came.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    adopted: bool,
-}
-
-impl TokenConfig {
-    pub(crate) fn new(code: &Secret) -> Self {
-        Self { code: Some(hex(code.expose())), adopted: false }
-    }
-
-    /// Of a token that was taken over, and whose code nobody can compute yet.
-    pub(crate) fn adopted() -> Self {
-        Self { code: None, adopted: true }
-    }
-
-    pub(crate) fn is_adopted(&self) -> bool {
-        self.adopted
-    }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    pub(crate) fn to_json(&self) -> Result<String> {
-        serde_json::to_string(self).map_err(|error| Error::General(error.to_string()))
-    }
-
-    pub(crate) fn code(&self) -> Option<Secret> {
-        unhex(self.code.as_deref()?).map(Secret::new)
-    }
-}
-
-/// The TPM object behind a PIN.
-#[must_use]
-pub fn seal_of(pin: &PinRow) -> tpm::Wrapped {
-    tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
-}
-
-/// The primary of a row, with its auth value.
-///
-/// # Errors
-/// [`Error::DeviceError`] if its public area makes no sense.
-pub fn primary_of(row: &PrimaryRow) -> Result<tpm::Primary> {
-    let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
-    let template = match row.template {
-        store::Template::Srk => tpm::PrimaryTemplate::Srk,
-        store::Template::Rsa => tpm::PrimaryTemplate::Rsa,
-        store::Template::RsaNoDa => tpm::PrimaryTemplate::RsaNoDa,
-        store::Template::Ecc => tpm::PrimaryTemplate::Ecc,
-        store::Template::EccNoDa => tpm::PrimaryTemplate::EccNoDa,
-    };
-    Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()).with_template(template))
 }
 
 /// Longest generic secret, in bytes.
