@@ -407,6 +407,7 @@ pub fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
     let options = tpm::Options {
         bus_protection: config.bus_protection,
         idle: config.idle,
+        patience: config.wait,
         threads: config.threads,
         ..tpm::Options::default()
     };
