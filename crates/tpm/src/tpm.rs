@@ -118,6 +118,14 @@ impl Tpm {
         self.general(Repeat::Safe, |connection| random::fill(connection, out))
     }
 
+    /// Stirs the TPM's random generator by what the caller has. One command.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the TPM does not have the command.
+    pub fn stir_random(&self, seed: &[u8]) -> Result<()> {
+        self.general(Repeat::Safe, |connection| random::stir(connection, seed))
+    }
+
     /// Finds or makes the storage primary. One command when it is there, else four: ReadPublic, CreatePrimary, EvictControl,
     /// FlushContext. When the usual handle is taken by something else, the primary is also looked for at all others: four more, and one for
     /// each. Three more to try an authorisation value.
