@@ -210,9 +210,9 @@ impl Object {
         if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
             return AttributeValue::Value(spki);
         }
-        let own = ty.row().filter(|row| self.scope().is_some_and(|scope| row.scope.intersects(scope)));
-        if let Some(default) = own.and_then(AttributeRow::default) {
-            // The object is older than the attribute's row.
+        let of_certificates = ty.row().filter(|row| row.scope == Scope::CERTIFICATE && self.scope() == Some(row.scope));
+        if let Some(default) = of_certificates.and_then(AttributeRow::default) {
+            // The certificate is older than the attribute's row.
             return AttributeValue::Value(default.to_native());
         }
         let secret = ty.row().is_some_and(|row| self.scope().is_some_and(|scope| row.secret.intersects(scope)));
