@@ -39,6 +39,7 @@ struct State {
     faults: Vec<Fault>,
     delay: Duration,
     chip: Chip,
+    one_command_each: bool,
 }
 
 impl Proxy {
@@ -121,6 +122,11 @@ impl Proxy {
         self.shared.lock().chip = chip;
     }
 
+    /// From now on each connection ends after one command, as those of `swtpm` do with `disconnect`.
+    pub fn one_command_each(&self) {
+        self.shared.lock().one_command_each = true;
+    }
+
     /// Ends every open connection now, as a TPM that goes away between two commands; new ones are served.
     pub fn cut(&self) {
         self.server.cut();
@@ -160,6 +166,7 @@ impl Shared {
                 return;
             };
             match self.exchange(command, &mut client, &mut tpm) {
+                Ok(Next::Open) if self.lock().one_command_each => return,
                 Ok(Next::Open) => {}
                 Ok(Next::Closed) | Err(_) => return,
             }
@@ -237,6 +244,10 @@ impl Shared {
             }
             Some(Fault::FlipResponseByte { offset_from_end, .. }) => {
                 flip(&mut response, offset_from_end);
+            }
+            Some(Fault::FlipResponseBit { bit, .. }) => {
+                let bit = bit % (8 * response.len());
+                response[bit / 8] ^= 1 << (bit % 8);
             }
             Some(Fault::Replace { bytes, .. }) => {
                 response = bytes;

@@ -41,6 +41,8 @@ pub struct Config {
     pub bus_protection: bool,
     /// How long the TPM's memory is held by an idle process.
     pub idle: Duration,
+    /// How long to wait while other programs hold the TPM's places for sessions and objects.
+    pub wait: Duration,
     /// May threads be started in the process? (`CKF_LIBRARY_CANT_CREATE_OS_THREADS`)
     pub threads: bool,
     /// Show a slot with an uninitialised token, for `C_InitToken`.
@@ -61,6 +63,7 @@ struct File {
     tcti: Option<String>,
     bus_protection: Option<Switch>,
     idle_ms: Option<u64>,
+    wait_ms: Option<u64>,
     empty_slot: Option<Switch>,
     max_sessions: Option<u32>,
     strict_templates: Option<Switch>,
@@ -128,6 +131,7 @@ impl Config {
             tcti,
             bus_protection: file.bus_protection != Some(Switch::Off),
             idle: Duration::from_millis(file.idle_ms.unwrap_or(1000)),
+            wait: Duration::from_millis(file.wait_ms.unwrap_or(60_000)),
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
             max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),

@@ -217,13 +217,19 @@ impl Library {
         if out.is_empty() { Ok(()) } else { Ok(self.tpm()?.random(out)?) }
     }
 
-    /// `C_SeedRandom`: the generator takes no seed from outside.
+    /// `C_SeedRandom`: stirs the TPM's generator, which keeps what it had. One TPM command.
     ///
     /// # Errors
-    /// [`Error::RandomSeedNotSupported`], always, for a valid session.
-    pub fn seed_random(&self, session: SessionHandle, _seed: &[u8]) -> Result<()> {
+    /// [`Error::RandomSeedNotSupported`] where the TPM does not have the command, and what it may answer.
+    pub fn seed_random(&self, session: SessionHandle, seed: &[u8]) -> Result<()> {
         self.session(session)?;
-        Err(Error::RandomSeedNotSupported)
+        if seed.is_empty() {
+            return Ok(());
+        }
+        self.tpm()?.stir_random(seed).map_err(|error| match error {
+            tpm::Error::Unsupported(_) => Error::RandomSeedNotSupported,
+            error => error.into(),
+        })
     }
 
     pub(crate) fn session(&self, handle: SessionHandle) -> Result<Arc<Session>> {
@@ -407,6 +413,7 @@ pub fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
     let options = tpm::Options {
         bus_protection: config.bus_protection,
         idle: config.idle,
+        patience: config.wait,
         threads: config.threads,
         ..tpm::Options::default()
     };

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use base::Secret;
 use base::hex::encode as hex;
-use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
+use model::{
+    AttributeRow, AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value,
+};
 use store::ObjectRow;
 
 use crate::info::{AttributeValue, ObjectSummary};
@@ -207,6 +209,11 @@ impl Object {
         }
         if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
             return AttributeValue::Value(spki);
+        }
+        let of_certificates = ty.row().filter(|row| row.scope == Scope::CERTIFICATE && self.scope() == Some(row.scope));
+        if let Some(default) = of_certificates.and_then(AttributeRow::default) {
+            // The certificate is older than the attribute's row.
+            return AttributeValue::Value(default.to_native());
         }
         let secret = ty.row().is_some_and(|row| self.scope().is_some_and(|scope| row.secret.intersects(scope)));
         if secret { AttributeValue::Sensitive } else { AttributeValue::Unknown }

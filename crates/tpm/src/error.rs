@@ -143,7 +143,8 @@ impl fmt::Display for PolicyNotMet {
 /// What frees the "objects" or "sessions" of programs that are gone.
 fn remedy(what: &str) -> &'static str {
     match what {
-        "sessions" => "free them with tpm2_flushcontext --loaded-session, then --saved-session",
+        // Not the saved ones: those are of programs behind a resource manager, and in use.
+        "sessions" => "free them with tpm2_flushcontext --loaded-session",
         _ => "free them with tpm2_flushcontext --transient-object",
     }
 }

@@ -46,6 +46,8 @@ pub struct Options {
     /// resource manager is kept until [`Tpm::release`], and without one everything is given back, and the connection closed,
     /// after each operation, which must then load its key anew each time.
     pub threads: bool,
+    /// How long a command is repeated while other programs hold the places that the TPM has for sessions and objects.
+    pub patience: Duration,
     /// How long an answer may take.
     pub deadline: Duration,
     /// How long the making of a key may take.
@@ -58,6 +60,7 @@ impl Default for Options {
             bus_protection: true,
             idle: Duration::from_secs(1),
             threads: true,
+            patience: Duration::from_secs(60),
             deadline: Duration::from_secs(60),
             keygen_deadline: Duration::from_secs(300),
         }
@@ -113,6 +116,14 @@ impl Tpm {
     /// Fills `out` with random bytes of TPM and operating system. One command.
     pub fn random(&self, out: &mut [u8]) -> Result<()> {
         self.general(Repeat::Safe, |connection| random::fill(connection, out))
+    }
+
+    /// Stirs the TPM's random generator by what the caller has. One command.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the TPM does not have the command.
+    pub fn stir_random(&self, seed: &[u8]) -> Result<()> {
+        self.general(Repeat::Safe, |connection| random::stir(connection, seed))
     }
 
     /// Finds or makes the storage primary. One command when it is there, else four: ReadPublic, CreatePrimary, EvictControl,

@@ -78,6 +78,12 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_CERTIFICATE_CATEGORY, Number, "c", ["y", "-", "r", "r"], ["v", "-"]),
     rule(CKA_ISSUER, Bytes, "c", ["y", "-", "y", "y"], ["e", "-"]),
     rule(CKA_SERIAL_NUMBER, Bytes, "c", ["y", "-", "y", "y"], ["e", "-"]),
+    // 4.6.3. Which hash is used is not told where nobody said it (SHA-1 then).
+    rule(CKA_URL, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
+    rule(CKA_HASH_OF_SUBJECT_PUBLIC_KEY, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
+    rule(CKA_HASH_OF_ISSUER_PUBLIC_KEY, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
+    rule(CKA_NAME_HASH_ALGORITHM, Number, "c", ["y", "-", "r", "r"], ["n", "-"]),
+    rule(CKA_JAVA_MIDP_SECURITY_DOMAIN, Number, "c", ["y", "-", "r", "r"], ["v", "-"]),
     // Only the security officer makes it true.
     rule(CKA_TRUSTED, Bool, "cREs", ["r", "-rrr", "r", "r"], ["0", "0"]),
     rule(CKA_CHECK_VALUE, Bytes, "cs", ["y", "-r", "r", "r"], ["n", "n"]),

@@ -30,6 +30,7 @@ impl World {
             tcti: Some(proxy.tcti()),
             bus_protection: true,
             idle: Duration::from_millis(300),
+            wait: Duration::from_secs(60),
             threads: true,
             empty_slot: true,
             max_sessions: 4096,
