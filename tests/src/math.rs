@@ -1,6 +1,6 @@
 //! RSA and ECDSA from the textbook, slow and obvious: for inputs that other implementations refuse.
 
-use num_bigint::{BigInt, BigUint, ModInverse};
+use num_bigint::{BigInt, BigUint};
 
 /// `block ^ e mod n`, as long as the modulus.
 pub fn rsa_public(n: &[u8], e: &[u8], block: &[u8]) -> Vec<u8> {
@@ -108,8 +108,7 @@ impl Curve {
 }
 
 fn inverse(number: &BigInt, modulus: &BigInt) -> BigInt {
-    let found = number.mod_inverse(modulus).expect("a prime modulus");
-    ((found % modulus) + modulus) % modulus
+    number.modinv(modulus).expect("a prime modulus")
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ struct Token {
     probe: Probe,
     session: u64,
     slot: u64,
-    rsa: rsa::RsaPrivateKey,
+    rsa: rsa::PrivateKey,
     world: World,
 }
 
@@ -33,7 +33,7 @@ impl Token {
         let probe = world.probe().initialized();
         let slot = probe.slot_of("alpha");
         let session = probe.user_session(&ALPHA);
-        let rsa = rsa::RsaPrivateKey::new(&mut rand(), 2048).unwrap();
+        let rsa = rsa::PrivateKey::new(&mut rand(), 2048).unwrap();
         Token { probe, session, slot, rsa, world }
     }
 
@@ -45,7 +45,7 @@ impl Token {
 
     /// The private half of the RSA key, in the TPM.
     fn rsa_private(&self) -> u64 {
-        let part = |ty, number: &rsa::BigUint| bytes(ty, &number.to_bytes_be());
+        let part = |ty, number: &rsa::BoxedUint| bytes(ty, &number.to_be_bytes_trimmed_vartime());
         let template = [
             number(CKA_CLASS, CKO_PRIVATE_KEY),
             number(CKA_KEY_TYPE, CKK_RSA),
@@ -78,8 +78,8 @@ impl Token {
     }
 }
 
-fn rand() -> p256::elliptic_curve::rand_core::OsRng {
-    p256::elliptic_curve::rand_core::OsRng
+fn rand() -> getrandom::SysRng {
+    getrandom::SysRng
 }
 
 fn pss(ty: u64, salt: u64) -> Mechanism {
@@ -98,11 +98,11 @@ fn rsa_by_schemes(token: &Token) {
     let info = [&hex("3031300d060960864801650304020105000420")[..], &digest].concat();
     assert_eq!(token.sign(CKM_RSA_PKCS.into(), key, &info).unwrap(), signature);
     let signature = token.sign(pss(CKM_SHA256_RSA_PKCS_PSS, 32), key, MESSAGE).unwrap();
-    public.verify(rsa::Pss::new::<sha2::Sha256>(), &digest, &signature).unwrap();
+    public.verify(rsa::Pss::<sha2::Sha256>::new(), &digest, &signature).unwrap();
     let signature = token.sign(pss(CKM_RSA_PKCS_PSS, 32), key, &digest).unwrap();
-    public.verify(rsa::Pss::new::<sha2::Sha256>(), &digest, &signature).unwrap();
+    public.verify(rsa::Pss::<sha2::Sha256>::new(), &digest, &signature).unwrap();
 
-    let cipher = public.encrypt(&mut rand(), rsa::Oaep::new::<sha2::Sha256>(), MESSAGE).unwrap();
+    let cipher = public.encrypt(&mut rand(), rsa::Oaep::<sha2::Sha256>::new(), MESSAGE).unwrap();
     let oaep = || Mechanism::oaep(CKM_SHA256, CKG_MGF1_SHA256, b"");
     assert_eq!(token.probe.decrypt(token.session, oaep(), key, &cipher).unwrap(), MESSAGE);
     let mut bad = cipher;
@@ -112,7 +112,7 @@ fn rsa_by_schemes(token: &Token) {
     assert_eq!(token.probe.decrypt(token.session, CKM_RSA_PKCS, key, &cipher).unwrap(), MESSAGE);
     // A bad block decrypts to bytes that depend on key and block alone.
     let block = left_pad(&[7; 250], 256);
-    let bad = tests::math::rsa_public(&token.rsa.n().to_bytes_be(), &token.rsa.e().to_bytes_be(), &block);
+    let bad = tests::math::rsa_public(&token.rsa.n_bytes(), &token.rsa.e_bytes(), &block);
     let rejected = token.probe.decrypt(token.session, CKM_RSA_PKCS, key, &bad).unwrap();
     assert_ne!(rejected, MESSAGE);
     assert_eq!(token.probe.decrypt(token.session, CKM_RSA_PKCS, key, &bad).unwrap(), rejected);
@@ -167,9 +167,9 @@ fn without_test_parms_sizes_are_tried() {
     let (least, most, _) = token.probe.mechanism_info(token.slot, CKM_RSA_PKCS).unwrap();
     assert_eq!((least, most), (1024, 3072));
     token.sign(CKM_SHA256_RSA_PKCS.into(), token.rsa_private(), MESSAGE).unwrap();
-    let large = rsa::RsaPrivateKey::new(&mut rand(), 1536).unwrap();
+    let large = rsa::PrivateKey::new(&mut rand(), 1536).unwrap();
     let token = Token { rsa: large, ..token };
-    let part = |ty, number: &rsa::BigUint| bytes(ty, &number.to_bytes_be());
+    let part = |ty, number: &rsa::BoxedUint| bytes(ty, &number.to_be_bytes_trimmed_vartime());
     let template = [
         number(CKA_CLASS, CKO_PRIVATE_KEY),
         number(CKA_KEY_TYPE, CKK_RSA),

@@ -13,7 +13,7 @@ use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use rsa::signature::Verifier;
 use rsa::signature::hazmat::PrehashVerifier;
-use rsa::{Oaep, Pkcs1v15Encrypt, RsaPublicKey};
+use rsa::{Oaep, Pkcs1v15Encrypt, PublicKey as RsaPublicKey};
 use sha2::Digest;
 use tests::product;
 use tests::world::{Run, World};
@@ -70,7 +70,7 @@ fn value(session: &Session, object: ObjectHandle, ty: AttributeType) -> Vec<u8> 
 
 fn rsa_public(session: &Session, label: &str) -> RsaPublicKey {
     let public = key(session, ObjectClass::PUBLIC_KEY, label);
-    let number = |ty| rsa::BigUint::from_bytes_be(&value(session, public, ty));
+    let number = |ty| rsa::BoxedUint::from_be_slice_vartime(&value(session, public, ty));
     RsaPublicKey::new(number(AttributeType::Modulus), number(AttributeType::PublicExponent)).unwrap()
 }
 
@@ -168,16 +168,16 @@ fn rsa_decryption() {
         let session = user(module);
         let private = key(&session, ObjectClass::PRIVATE_KEY, "rsa");
         let public = rsa_public(&session, "rsa");
-        let mut rng = p256::elliptic_curve::rand_core::OsRng;
+        let mut rng = getrandom::SysRng;
         let cipher = public.encrypt(&mut rng, Pkcs1v15Encrypt, b"secret").unwrap();
         assert_eq!(session.decrypt(&Mechanism::RsaPkcs, private, &cipher).unwrap(), b"secret");
 
         let oaep = |hash, mgf, label| Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash, mgf, label));
-        let cipher = public.encrypt(&mut rng, Oaep::new::<sha2::Sha256>(), b"secret").unwrap();
+        let cipher = public.encrypt(&mut rng, Oaep::<sha2::Sha256>::new(), b"secret").unwrap();
         let mechanism = oaep(MechanismType::SHA256, PkcsMgfType::MGF1_SHA256, PkcsOaepSource::empty());
         assert_eq!(session.decrypt(&mechanism, private, &cipher).unwrap(), b"secret");
         let cipher = public
-            .encrypt(&mut rng, Oaep::new_with_mgf_hash_and_label::<sha2::Sha512, sha1::Sha1, _>("label"), b"secret")
+            .encrypt(&mut rng, Oaep::<sha2::Sha512, sha1::Sha1>::new_with_mgf_hash_and_label(*b"label"), b"secret")
             .unwrap();
         let mechanism = oaep(MechanismType::SHA512, PkcsMgfType::MGF1_SHA1, PkcsOaepSource::data_specified(b"label"));
         assert_eq!(session.decrypt(&mechanism, private, &cipher).unwrap(), b"secret");

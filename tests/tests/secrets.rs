@@ -328,7 +328,7 @@ fn keys_are_wrapped_by_rsa() {
 
 #[test]
 fn secrets_that_two_parties_share() {
-    use p256::elliptic_curve::sec1::ToEncodedPoint;
+    use p256::elliptic_curve::sec1::ToSec1Point;
     let bench = Bench::new();
     // The world has no key on this curve.
     let named = [bytes(CKA_LABEL, b"p224")];
@@ -346,7 +346,7 @@ fn secrets_that_two_parties_share() {
                 $curve::SecretKey::from_slice(&[&[0][..], &vec![0x11; point($label).len() / 2 - 1]].concat()).unwrap();
             let theirs = $curve::PublicKey::from_sec1_bytes(&point($label)).unwrap();
             let shared = $curve::ecdh::diffie_hellman(secret.to_nonzero_scalar(), theirs.as_affine());
-            let public = secret.public_key().to_encoded_point(false).as_bytes().to_vec();
+            let public = secret.public_key().to_sec1_point(false).as_bytes().to_vec();
             ($label, public, shared.raw_secret_bytes().to_vec())
         }};
     }

@@ -227,7 +227,7 @@ impl Admin {
             None => Ok(CertificatePlan { token, items }),
             Some((stranger, _)) => Err(Error::General(format!(
                 "the file has a certificate that the key's does not hang on: {}",
-                stranger.tbs_certificate.subject
+                stranger.tbs_certificate().subject()
             ))),
         }
     }
@@ -339,23 +339,23 @@ impl Item {
 
     /// Ids are not unique, and many keys have none: what a certificate is for, its public key says.
     fn is_for_same_key(&self, object: &Object) -> bool {
-        let key = |certificate: &Certificate| x509::key_bits(&certificate.tbs_certificate.subject_public_key_info);
+        let key = |certificate: &Certificate| x509::key_bits(certificate.tbs_certificate().subject_public_key_info());
         let value = object.attributes.bytes(AttributeType::VALUE).unwrap_or_default();
         x509::decode(value).is_ok_and(|found| key(&found) == key(&self.certificate))
     }
 
     fn of_authority(certificate: Certificate, der: Vec<u8>) -> Self {
-        let tbs = &certificate.tbs_certificate;
-        let authority = matches!(tbs.get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca);
-        let label = x509::common_name(&tbs.subject).unwrap_or_else(|| tbs.subject.to_string()).into_bytes();
-        let cka_id = x509::key_identifier(&tbs.subject_public_key_info);
+        let tbs = certificate.tbs_certificate();
+        let authority = matches!(tbs.get_extension::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca);
+        let label = x509::common_name(tbs.subject()).unwrap_or_else(|| tbs.subject().to_string()).into_bytes();
+        let cka_id = x509::key_identifier(tbs.subject_public_key_info());
         let category = if authority { AUTHORITY } else { OTHER_ENTITY };
         Self { der, certificate, label, cka_id, category }
     }
 
     /// PKCS#11 v3.1 4.6.3: names and number are in DER, as they stand in the certificate.
     fn template(&self) -> Result<Template> {
-        let tbs = &self.certificate.tbs_certificate;
+        let tbs = self.certificate.tbs_certificate();
         let parts = base::certificate::parts(&self.der)
             .ok_or_else(|| Error::General("the certificate cannot be taken apart".to_owned()))?;
         let part = |part: &[u8]| Value::Bytes(part.to_vec());
@@ -370,21 +370,21 @@ impl Item {
             .with(AttributeType::SUBJECT, part(parts.subject))
             .with(AttributeType::ISSUER, part(parts.issuer))
             .with(AttributeType::SERIAL_NUMBER, part(parts.serial))
-            .with(AttributeType::START_DATE, Value::Bytes(x509::date(&tbs.validity.not_before)))
-            .with(AttributeType::END_DATE, Value::Bytes(x509::date(&tbs.validity.not_after)))
+            .with(AttributeType::START_DATE, Value::Bytes(x509::date(&tbs.validity().not_before)))
+            .with(AttributeType::END_DATE, Value::Bytes(x509::date(&tbs.validity().not_after)))
             .with(AttributeType::VALUE, Value::Bytes(self.der.clone())))
     }
 
     fn info(&self, action: &'static str, handle: ObjectHandle, trusted: bool) -> CertificateInfo {
-        let tbs = &self.certificate.tbs_certificate;
+        let tbs = self.certificate.tbs_certificate();
         CertificateInfo {
             action,
             id: number(handle),
             label: String::from_utf8_lossy(&self.label).into_owned(),
             cka_id: hex(&self.cka_id),
-            subject: tbs.subject.to_string(),
-            issuer: tbs.issuer.to_string(),
-            not_after: tbs.validity.not_after.to_string(),
+            subject: tbs.subject().to_string(),
+            issuer: tbs.issuer().to_string(),
+            not_after: tbs.validity().not_after.to_string(),
             trusted,
             replaced: Vec::new(),
             altered: Vec::new(),

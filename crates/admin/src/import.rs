@@ -326,7 +326,7 @@ fn companion(parts: &CertificateParts, key: Option<&PublicKey>) -> Companion {
 fn above(parts: &CertificateParts) -> Look {
     let name = match x509::decode(&parts.value) {
         Ok(certificate) => {
-            let subject = &certificate.tbs_certificate.subject;
+            let subject = certificate.tbs_certificate().subject();
             x509::common_name(subject).or_else(|| Some(subject.to_string()))
         }
         Err(_) => parts.common_name.clone(),

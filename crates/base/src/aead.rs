@@ -1,7 +1,7 @@
 //! Wrapping of small secrets: AES-256-GCM (NIST SP 800-38D).
 
-use aes_gcm::aead::{AeadInPlace, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInOut, KeyInit};
 
 use crate::Secret;
 use crate::random::{self, RandomError};
@@ -41,9 +41,8 @@ pub fn seal(key: &Secret, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, AeadError
     let mut nonce = [0; NONCE_LEN];
     random::fill(&mut nonce)?;
     let mut body = Secret::copy_from(plain);
-    let tag = cipher
-        .encrypt_in_place_detached(Nonce::from_slice(&nonce), aad, body.expose_mut())
-        .map_err(|_| AeadError::TooLong)?;
+    let tag =
+        cipher.encrypt_inout_detached(&nonce.into(), aad, body.expose_mut().into()).map_err(|_| AeadError::TooLong)?;
     Ok([&nonce, body.expose(), tag.as_slice()].concat())
 }
 
@@ -54,12 +53,11 @@ pub fn seal(key: &Secret, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, AeadError
 /// lengthened bytes; which of them cannot be known.
 pub fn open(key: &Secret, aad: &[u8], sealed: &[u8]) -> Result<Secret, AeadError> {
     let cipher = cipher(key)?;
-    let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or(AeadError::NotAuthentic)?;
-    let (body, tag) =
-        rest.len().checked_sub(TAG_LEN).and_then(|len| rest.split_at_checked(len)).ok_or(AeadError::NotAuthentic)?;
+    let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(AeadError::NotAuthentic)?;
+    let (body, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(AeadError::NotAuthentic)?;
     let mut plain = Secret::copy_from(body);
     cipher
-        .decrypt_in_place_detached(Nonce::from_slice(nonce), aad, plain.expose_mut(), Tag::from_slice(tag))
+        .decrypt_inout_detached(nonce.into(), aad, plain.expose_mut().into(), tag.into())
         .map_err(|_| AeadError::NotAuthentic)?;
     Ok(plain)
 }

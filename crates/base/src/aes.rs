@@ -1,8 +1,7 @@
 //! AES over whatever holds the key: the modes that are built on top of the block operations, once for a key in memory and
 //! for one that only a TPM can use (NIST SP 800-38A, B, D, F; RFC 3394, RFC 5649).
 
-use aes::cipher::generic_array::GenericArray;
-use aes::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
+use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
@@ -107,7 +106,7 @@ impl MemoryKey {
     }
 
     fn block(&self, direction: Direction, block: &mut Block) {
-        let block = GenericArray::from_mut_slice(block);
+        let block: &mut aes::Block = block.into();
         match (&self.0, direction) {
             (Cipher::Aes128(key), Direction::Encrypt) => key.encrypt_block(block),
             (Cipher::Aes192(key), Direction::Encrypt) => key.encrypt_block(block),
@@ -315,7 +314,7 @@ impl Drop for Gcm {
 }
 
 fn ghash(key: &Block, aad: &[u8], data: &[u8]) -> Block {
-    let mut hash = GHash::new(GenericArray::from_slice(key));
+    let mut hash = GHash::new(key.into());
     hash.update_padded(aad);
     hash.update_padded(data);
     let lengths = (u128::from(aad.len() as u64 * 8) << 64) | u128::from(data.len() as u64 * 8);
@@ -526,12 +525,11 @@ mod tests {
         use aes_gcm::aead::{Aead, Payload};
         let secret = [7; 32];
         let key = MemoryKey::new(&Secret::copy_from(&secret)).unwrap();
-        let other = aes_gcm::Aes256Gcm::new(GenericArray::from_slice(&secret));
+        let other = aes_gcm::Aes256Gcm::new((&secret).into());
         for len in [0, 1, 15, 16, 17, 1000] {
             let (plain, aad) = (vec![3; len], vec![4; len / 3]);
             let sealed = gcm_encrypt(&key, &[5; 12], &aad, &plain, 16).unwrap();
-            let expected =
-                other.encrypt(GenericArray::from_slice(&[5; 12]), Payload { msg: &plain, aad: &aad }).unwrap();
+            let expected = other.encrypt(&[5; 12].into(), Payload { msg: &plain, aad: &aad }).unwrap();
             assert_eq!(sealed, expected, "{len}");
             assert_eq!(gcm_decrypt(&key, &[5; 12], &aad, &sealed, 16).unwrap().expose(), plain);
             let mut bad = sealed.clone();

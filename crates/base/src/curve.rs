@@ -1,8 +1,8 @@
 //! The NIST curves, public points on them, and ECDSA verification.
 
-use ecdsa::hazmat::VerifyPrimitive;
-use elliptic_curve::sec1::{FromEncodedPoint, ToEncodedPoint};
-use elliptic_curve::{FieldBytes, PublicKey};
+use ecdsa::hazmat::verify_prehashed;
+use elliptic_curve::PublicKey;
+use elliptic_curve::sec1::{FromSec1Point, ToSec1Point};
 use p224::NistP224;
 use p256::NistP256;
 use p384::NistP384;
@@ -138,11 +138,11 @@ impl EcPublic {
         fn point<C>(curve: Curve, d: &[u8]) -> Result<EcPublic, KeyError>
         where
             C: elliptic_curve::CurveArithmetic,
-            elliptic_curve::AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+            elliptic_curve::AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
             elliptic_curve::FieldBytesSize<C>: elliptic_curve::sec1::ModulusSize,
         {
             let key = elliptic_curve::SecretKey::<C>::from_slice(d).map_err(|_| KeyError::Malformed)?;
-            EcPublic::from_sec1(curve, key.public_key().to_encoded_point(false).as_bytes())
+            EcPublic::from_sec1(curve, key.public_key().to_sec1_point(false).as_bytes())
         }
         let d = Secret::new(left_pad(d.expose(), curve.field_len()).ok_or(KeyError::Malformed)?);
         match curve {
@@ -190,45 +190,30 @@ impl EcPublic {
     /// `data`, which is a digest or whatever was signed in its place: of any length, the leftmost
     /// bits of it count, as many as the order has (FIPS 186-5, 6.4.2).
     pub fn verify(&self, data: &[u8], signature: &[u8]) -> bool {
-        let z = leftmost_bits(data, self.curve);
-        let point = self.point();
+        fn check<C: ecdsa::EcdsaCurve + elliptic_curve::CurveArithmetic>(
+            z: &[u8],
+            point: &[u8],
+            signature: &[u8],
+        ) -> bool
+        where
+            elliptic_curve::AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+            elliptic_curve::FieldBytesSize<C>: elliptic_curve::sec1::ModulusSize,
+            ecdsa::SignatureSize<C>: elliptic_curve::array::ArraySize,
+        {
+            let (Ok(key), Ok(signature)) =
+                (PublicKey::<C>::from_sec1_bytes(point), ecdsa::Signature::<C>::from_slice(signature))
+            else {
+                return false;
+            };
+            verify_prehashed(&key.to_projective(), z, &signature).is_ok()
+        }
+        // The crate takes the lowest bits where the order is no whole number of bytes, and not the leftmost.
+        let (z, point) = (leftmost_bits(data, self.curve), self.point());
         match self.curve {
-            Curve::P224 => {
-                let (Ok(key), Ok(signature)) =
-                    (PublicKey::<NistP224>::from_sec1_bytes(&point), p224::ecdsa::Signature::from_slice(signature))
-                else {
-                    return false;
-                };
-                let z = FieldBytes::<NistP224>::from_slice(&z);
-                key.as_affine().verify_prehashed(z, &signature).is_ok()
-            }
-            Curve::P256 => {
-                let (Ok(key), Ok(signature)) =
-                    (PublicKey::<NistP256>::from_sec1_bytes(&point), p256::ecdsa::Signature::from_slice(signature))
-                else {
-                    return false;
-                };
-                let z = FieldBytes::<NistP256>::from_slice(&z);
-                key.as_affine().verify_prehashed(z, &signature).is_ok()
-            }
-            Curve::P384 => {
-                let (Ok(key), Ok(signature)) =
-                    (PublicKey::<NistP384>::from_sec1_bytes(&point), p384::ecdsa::Signature::from_slice(signature))
-                else {
-                    return false;
-                };
-                let z = FieldBytes::<NistP384>::from_slice(&z);
-                key.as_affine().verify_prehashed(z, &signature).is_ok()
-            }
-            Curve::P521 => {
-                let (Ok(key), Ok(signature)) =
-                    (PublicKey::<NistP521>::from_sec1_bytes(&point), p521::ecdsa::Signature::from_slice(signature))
-                else {
-                    return false;
-                };
-                let z = FieldBytes::<NistP521>::from_slice(&z);
-                key.as_affine().verify_prehashed(z, &signature).is_ok()
-            }
+            Curve::P224 => check::<NistP224>(&z, &point, signature),
+            Curve::P256 => check::<NistP256>(&z, &point, signature),
+            Curve::P384 => check::<NistP384>(&z, &point, signature),
+            Curve::P521 => check::<NistP521>(&z, &point, signature),
         }
     }
 
@@ -260,13 +245,13 @@ pub fn signature_from_der(signature: &[u8], len: usize) -> Option<(Vec<u8>, Vec<
 fn decode<C>(curve: Curve, sec1: &[u8]) -> Result<EcPublic, KeyError>
 where
     C: elliptic_curve::CurveArithmetic,
-    elliptic_curve::AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+    elliptic_curve::AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     elliptic_curve::FieldBytesSize<C>: elliptic_curve::sec1::ModulusSize,
 {
     // Checks that the point is on the curve; the curves being of prime order, nothing more is
     // needed (SP 800-56A, 5.6.2.3.3).
     let key = PublicKey::<C>::from_sec1_bytes(sec1).map_err(|_| KeyError::NotOnCurve)?;
-    let point = key.to_encoded_point(false);
+    let point = key.to_sec1_point(false);
     match (point.x(), point.y()) {
         (Some(x), Some(y)) => Ok(EcPublic { curve, x: x.to_vec(), y: y.to_vec() }),
         _ => Err(KeyError::NotOnCurve),

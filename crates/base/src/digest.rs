@@ -1,7 +1,7 @@
 //! The hash functions that PKCS#11 clients and TPMs have in common, and HMAC over them.
 
 use digest::{Digest, Mac};
-use hmac::Hmac;
+use hmac::{Hmac, SimpleHmac};
 use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
@@ -116,10 +116,10 @@ impl Hash {
             Hash::Sha256 => mac::<Hmac<Sha256>>(key, parts),
             Hash::Sha384 => mac::<Hmac<Sha384>>(key, parts),
             Hash::Sha512 => mac::<Hmac<Sha512>>(key, parts),
-            Hash::Sha3_224 => mac::<Hmac<Sha3_224>>(key, parts),
-            Hash::Sha3_256 => mac::<Hmac<Sha3_256>>(key, parts),
-            Hash::Sha3_384 => mac::<Hmac<Sha3_384>>(key, parts),
-            Hash::Sha3_512 => mac::<Hmac<Sha3_512>>(key, parts),
+            Hash::Sha3_224 => mac::<SimpleHmac<Sha3_224>>(key, parts),
+            Hash::Sha3_256 => mac::<SimpleHmac<Sha3_256>>(key, parts),
+            Hash::Sha3_384 => mac::<SimpleHmac<Sha3_384>>(key, parts),
+            Hash::Sha3_512 => mac::<SimpleHmac<Sha3_512>>(key, parts),
         }
     }
 

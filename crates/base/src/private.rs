@@ -1,11 +1,13 @@
 //! Private keys on their way into a TPM: read from PKCS #8, or put together from their parts. Nothing is computed with them
 //! but their public halves; and, with the recovery key of a backup, the one secret that opens it.
 
-use elliptic_curve::sec1::{FromEncodedPoint, ToEncodedPoint};
+use crypto_bigint::Resize;
+use elliptic_curve::sec1::{FromSec1Point, ToSec1Point};
+use getrandom::SysRng;
 use pkcs8::ObjectIdentifier;
 use pkcs8::der::Decode;
-use rand_core::OsRng;
 use rsa::traits::PrivateKeyParts;
+use rsa::{BoxedUint, Oaep};
 
 use crate::Secret;
 use crate::curve::{Curve, EcPublic};
@@ -45,12 +47,12 @@ impl PrivateKey {
     /// # Errors
     /// Not such a structure, another algorithm or curve, or halves that do not belong together.
     pub fn from_pkcs8(der: &Secret) -> Result<PrivateKey, NotAPrivateKey> {
-        let info = pkcs8::PrivateKeyInfo::from_der(der.expose()).map_err(|_| NotAPrivateKey)?;
+        let info = pkcs8::PrivateKeyInfoRef::from_der(der.expose()).map_err(|_| NotAPrivateKey)?;
         let oid = info.algorithm.oid.to_string();
         match oid.as_str() {
-            RSA_ENCRYPTION => rsa_from_pkcs1(info.private_key),
+            RSA_ENCRYPTION => rsa_from_pkcs1(info.private_key.as_bytes()),
             EC_PUBLIC_KEY => {
-                let key = sec1::EcPrivateKey::from_der(info.private_key).map_err(|_| NotAPrivateKey)?;
+                let key = sec1::EcPrivateKey::from_der(info.private_key.as_bytes()).map_err(|_| NotAPrivateKey)?;
                 let curve = info.algorithm.parameters_oid().map_err(|_| NotAPrivateKey)?;
                 PrivateKey::ec(curve_of(curve).ok_or(NotAPrivateKey)?, &Secret::copy_from(key.private_key))
             }
@@ -84,13 +86,13 @@ impl PrivateKey {
         if let Some(prime) = prime {
             return Ok(PrivateKey::Rsa { public, p: Secret::copy_from(prime) });
         }
-        let number = rsa::BigUint::from_bytes_be;
+        let number = BoxedUint::from_be_slice_vartime;
         let exponent = exponent.ok_or(NotAPrivateKey)?;
         let key =
-            rsa::RsaPrivateKey::from_components(number(public.n()), number(public.e()), number(exponent), Vec::new());
+            rsa::PrivateKey::from_components(number(public.n()), number(public.e()), number(exponent), Vec::new());
         let key = key.map_err(|_| NotAPrivateKey)?;
-        let p = key.primes().first().ok_or(NotAPrivateKey)?.to_bytes_be();
-        Ok(PrivateKey::Rsa { public, p: Secret::new(p) })
+        let p = Secret::new(key.primes().first().ok_or(NotAPrivateKey)?.to_be_bytes().into_vec());
+        Ok(PrivateKey::Rsa { public, p })
     }
 
     /// An EC key from its scalar.
@@ -111,21 +113,15 @@ impl PrivateKey {
     /// Another key or label, or no RSA key at all: which one is not told.
     pub fn oaep_decrypt(&self, hash: Hash, label: &str, cipher: &[u8]) -> Result<Secret, NotAPrivateKey> {
         let PrivateKey::Rsa { public, p } = self else { return Err(NotAPrivateKey) };
-        let number = rsa::BigUint::from_bytes_be;
-        let p = number(p.expose());
-        if p == rsa::BigUint::default() {
-            return Err(NotAPrivateKey);
-        }
-        let q = number(public.n()) / &p;
-        let key = rsa::RsaPrivateKey::from_p_q(p, q, number(public.e())).map_err(|_| NotAPrivateKey)?;
-        let padding = match hash {
-            Hash::Sha1 => rsa::Oaep::new_with_label::<sha1::Sha1, _>(label),
-            Hash::Sha256 => rsa::Oaep::new_with_label::<sha2::Sha256, _>(label),
-            Hash::Sha384 => rsa::Oaep::new_with_label::<sha2::Sha384, _>(label),
-            Hash::Sha512 => rsa::Oaep::new_with_label::<sha2::Sha512, _>(label),
+        let (key, label) = (rsa_key(public, p).ok_or(NotAPrivateKey)?, label.as_bytes());
+        let opened = match hash {
+            Hash::Sha1 => key.decrypt_blinded(&mut SysRng, Oaep::<sha1::Sha1>::new_with_label(label), cipher),
+            Hash::Sha256 => key.decrypt_blinded(&mut SysRng, Oaep::<sha2::Sha256>::new_with_label(label), cipher),
+            Hash::Sha384 => key.decrypt_blinded(&mut SysRng, Oaep::<sha2::Sha384>::new_with_label(label), cipher),
+            Hash::Sha512 => key.decrypt_blinded(&mut SysRng, Oaep::<sha2::Sha512>::new_with_label(label), cipher),
             _ => return Err(NotAPrivateKey),
         };
-        key.decrypt_blinded(&mut OsRng, padding, cipher).map(Secret::new).map_err(|_| NotAPrivateKey)
+        opened.map(Secret::new).map_err(|_| NotAPrivateKey)
     }
 
     /// The shared secret of ECDH: the x coordinate, as long as the field.
@@ -136,7 +132,7 @@ impl PrivateKey {
         fn shared<C>(d: &Secret, point: &[u8]) -> Result<Secret, NotAPrivateKey>
         where
             C: elliptic_curve::CurveArithmetic,
-            elliptic_curve::AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+            elliptic_curve::AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
             elliptic_curve::FieldBytesSize<C>: elliptic_curve::sec1::ModulusSize,
         {
             let key = elliptic_curve::SecretKey::<C>::from_slice(d.expose()).map_err(|_| NotAPrivateKey)?;
@@ -157,8 +153,17 @@ impl PrivateKey {
     }
 }
 
+/// The key that RSA is computed with here; `None` if the prime does not belong to the public half.
+pub(crate) fn rsa_key(public: &RsaPublic, p: &Secret) -> Option<rsa::PrivateKey> {
+    let number = BoxedUint::from_be_slice_vartime;
+    let p = number(p.expose());
+    let q = number(public.n()).checked_div(&p).into_option()?;
+    let p_len = p.bits_precision();
+    rsa::PrivateKey::from_p_q(p, q.try_resize(p_len)?, number(public.e())).ok()
+}
+
 fn rsa_from_pkcs1(der: &[u8]) -> Result<PrivateKey, NotAPrivateKey> {
-    let key = pkcs1::RsaPrivateKey::from_der(der).map_err(|_| NotAPrivateKey)?;
+    let key = pkcs1::RsaPrivateKeyRef::from_der(der).map_err(|_| NotAPrivateKey)?;
     if key.other_prime_infos.is_some() {
         return Err(NotAPrivateKey);
     }

@@ -1,6 +1,7 @@
 //! RSA public keys and the public operation.
 
-use num_bigint::BigUint;
+use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
+use crypto_bigint::{BoxedUint, Odd};
 
 use crate::{KeyError, der};
 
@@ -75,14 +76,13 @@ impl RsaPublic {
         if data >= &self.n[..] {
             return Err(RsaError::Range);
         }
-        let n = BigUint::from_bytes_be(&self.n);
-        let e = BigUint::from_bytes_be(&self.e);
-        let power = BigUint::from_bytes_be(data).modpow(&e, &n).to_bytes_be();
-        // Zero is one byte long in this representation, so the power is never empty, and being
-        // less than n it is never longer.
-        let mut out = vec![0; self.n.len().saturating_sub(power.len())];
-        out.extend_from_slice(&power);
-        Ok(out)
+        let n = Odd::new(BoxedUint::from_be_slice_vartime(&self.n)).into_option().ok_or(RsaError::Range)?;
+        let e = BoxedUint::from_be_slice_vartime(&self.e);
+        let params = BoxedMontyParams::new_vartime(n);
+        let base = BoxedMontyForm::new(BoxedUint::from_be_slice_vartime(data), &params);
+        let power = base.pow_bounded_exp(&e, e.bit_width_vartime()).retrieve().to_be_bytes();
+        // As long as the words of n, which may be more than its bytes.
+        Ok(power.get(power.len().saturating_sub(self.n.len())..).unwrap_or_default().to_vec())
     }
 
     /// The SubjectPublicKeyInfo (RFC 3279, 2.3.1) in DER.

@@ -1,12 +1,12 @@
 //! Signatures by a private key that is not in a TPM: an authority's, whose key is a file.
 
+use getrandom::SysRng;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
-use rand_core::OsRng;
 use rsa::Pkcs1v15Sign;
 
 use crate::curve::Curve;
 use crate::digest::Hash;
-use crate::private::PrivateKey;
+use crate::private::{PrivateKey, rsa_key};
 
 /// The key makes no such signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,11 +23,8 @@ impl PrivateKey {
         let digest = Hash::Sha256.digest(&[message]);
         match self {
             PrivateKey::Rsa { public, p } => {
-                let number = rsa::BigUint::from_bytes_be;
-                let (n, p) = (number(public.n()), number(p.expose()));
-                let q = &n / &p;
-                let key = rsa::RsaPrivateKey::from_p_q(p, q, number(public.e())).map_err(|_| CannotSign)?;
-                key.sign_with_rng(&mut OsRng, Pkcs1v15Sign::new::<sha2::Sha256>(), &digest).map_err(|_| CannotSign)
+                let key = rsa_key(public, p).ok_or(CannotSign)?;
+                key.sign_with_rng(&mut SysRng, Pkcs1v15Sign::new::<sha2::Sha256>(), &digest).map_err(|_| CannotSign)
             }
             PrivateKey::Ec { public, d } => match public.curve() {
                 Curve::P256 => {

@@ -4,15 +4,17 @@
 
 mod common;
 
+use std::marker::PhantomData;
+
 use base::Secret;
 use base::digest::Hash;
 use base::pad::*;
 use base::random;
 use common::{Pair, left_pad};
-use digest::{Digest, DynDigest};
+use digest::{Digest, FixedOutputReset};
+use getrandom::SysRng;
 use num_bigint::BigUint;
-use rand_core::OsRng;
-use rsa::{Oaep, Pkcs1v15Encrypt, Pkcs1v15Sign, Pss};
+use rsa::{Oaep, Pkcs1v15Encrypt, Pkcs1v15Sign, PrivateKey, Pss, PublicKey};
 
 /// Calls a generic function with the type that implements a hash.
 macro_rules! with_hash {
@@ -31,17 +33,52 @@ macro_rules! with_hash {
     };
 }
 
-fn pss<T: 'static + Digest + DynDigest + Send + Sync>(salt_len: usize) -> Pss {
-    Pss::new_with_salt::<T>(salt_len)
+/// A padding of the other implementation whose hashes only a run knows.
+trait Padding {
+    fn sign(&self, key: &PrivateKey, digest: &[u8]) -> rsa::Result<Vec<u8>>;
+    fn verify(&self, key: &PublicKey, digest: &[u8], signature: &[u8]) -> rsa::Result<()>;
 }
 
-fn oaep<T: 'static + Digest + DynDigest + Send + Sync>(mgf: Hash, label: &str) -> Oaep {
-    fn with_mgf<U, T>(label: &str) -> Oaep
+struct PssOf<T>(usize, PhantomData<T>);
+
+impl<T: Digest + FixedOutputReset> Padding for PssOf<T> {
+    fn sign(&self, key: &PrivateKey, digest: &[u8]) -> rsa::Result<Vec<u8>> {
+        key.sign_with_rng(&mut SysRng, Pss::<T>::new_with_salt(self.0), digest)
+    }
+
+    fn verify(&self, key: &PublicKey, digest: &[u8], signature: &[u8]) -> rsa::Result<()> {
+        key.verify(Pss::<T>::new_with_salt(self.0), digest, signature)
+    }
+}
+
+fn pss<T: 'static + Digest + FixedOutputReset>(salt_len: usize) -> Box<dyn Padding> {
+    Box::new(PssOf::<T>(salt_len, PhantomData))
+}
+
+trait Envelope {
+    fn encrypt(&self, key: &PublicKey, message: &[u8]) -> rsa::Result<Vec<u8>>;
+    fn decrypt(&self, key: &PrivateKey, cipher: &[u8]) -> rsa::Result<Vec<u8>>;
+}
+
+struct OaepOf<T, U>(String, PhantomData<(T, U)>);
+
+impl<T: Digest + FixedOutputReset, U: Digest + FixedOutputReset> Envelope for OaepOf<T, U> {
+    fn encrypt(&self, key: &PublicKey, message: &[u8]) -> rsa::Result<Vec<u8>> {
+        key.encrypt(&mut SysRng, Oaep::<T, U>::new_with_mgf_hash_and_label(self.0.as_bytes()), message)
+    }
+
+    fn decrypt(&self, key: &PrivateKey, cipher: &[u8]) -> rsa::Result<Vec<u8>> {
+        key.decrypt(Oaep::<T, U>::new_with_mgf_hash_and_label(self.0.as_bytes()), cipher)
+    }
+}
+
+fn oaep<T: 'static + Digest + FixedOutputReset>(mgf: Hash, label: &str) -> Box<dyn Envelope> {
+    fn with_mgf<U, T>(label: &str) -> Box<dyn Envelope>
     where
-        T: 'static + Digest + DynDigest + Send + Sync,
-        U: 'static + Digest + DynDigest + Send + Sync,
+        T: 'static + Digest + FixedOutputReset,
+        U: 'static + Digest + FixedOutputReset,
     {
-        Oaep::new_with_mgf_hash_and_label::<T, U, _>(label)
+        Box::new(OaepOf::<T, U>(label.to_owned(), PhantomData))
     }
     match mgf {
         Hash::Sha1 => with_mgf::<sha1::Sha1, T>(label),
@@ -56,7 +93,7 @@ fn oaep<T: 'static + Digest + DynDigest + Send + Sync>(mgf: Hash, label: &str) -
     }
 }
 
-fn v15<T: Digest + pkcs8::AssociatedOid>() -> Pkcs1v15Sign {
+fn v15<T: Digest + digest::const_oid::AssociatedOid>() -> Pkcs1v15Sign {
     Pkcs1v15Sign::new::<T>()
 }
 
@@ -113,8 +150,8 @@ fn pss_both_ways() {
             salts.retain(|&len| len <= longest);
             for salt_len in salts {
                 let what = format!("{bits} {hash:?} salt {salt_len}");
-                let scheme = || with_hash!(hash, pss(salt_len));
-                let theirs = pair.private.sign_with_rng(&mut OsRng, scheme(), &digest);
+                let scheme = with_hash!(hash, pss(salt_len));
+                let theirs = scheme.sign(&pair.private, &digest);
                 let block = pair.public.raw(&theirs.unwrap()).unwrap();
                 let (zeros, em) = block.split_at(block.len() - em_len);
                 assert!(zeros.iter().all(|&byte| byte == 0));
@@ -128,7 +165,7 @@ fn pss_both_ways() {
                 assert_eq!(em.len(), em_len);
                 let ours = pair.raw_private(&em);
                 let public = pair.private.to_public_key();
-                public.verify(scheme(), &digest, &ours).unwrap();
+                scheme.verify(&public, &digest, &ours).unwrap();
             }
             let refused = pss_encode(&digest, hash, hash, &vec![0; longest + 1], bits - 1);
             assert_eq!(refused, Err(PadError::TooLong));
@@ -186,8 +223,8 @@ fn oaep_both_ways() {
                 for (label, len) in [("", 0), ("label", 1), ("label\0", longest), ("é", longest / 2)] {
                     let what = format!("{bits} {hash:?} {mgf:?} {label:?} {len}");
                     let message = random::bytes(len.min(longest)).unwrap();
-                    let scheme = || with_hash!(hash, oaep(mgf, label));
-                    let ciphertext = public.encrypt(&mut OsRng, scheme(), &message).unwrap();
+                    let scheme = with_hash!(hash, oaep(mgf, label));
+                    let ciphertext = scheme.encrypt(&public, &message).unwrap();
                     let em = Secret::new(pair.raw_private(&ciphertext));
                     let decoded = oaep_decode(&em, hash, mgf, label.as_bytes()).unwrap();
                     assert_eq!(decoded.expose(), message, "{what}");
@@ -196,7 +233,7 @@ fn oaep_both_ways() {
 
                     let em = oaep_encode(&message, hash, mgf, label.as_bytes(), k).unwrap();
                     let ciphertext = pair.public.raw(&em).unwrap();
-                    let theirs = pair.private.decrypt(scheme(), &ciphertext).unwrap();
+                    let theirs = scheme.decrypt(&pair.private, &ciphertext).unwrap();
                     assert_eq!(theirs, message, "{what}");
                 }
                 let refused = oaep_encode(&vec![0; longest + 1], hash, mgf, b"", k);
@@ -278,7 +315,7 @@ fn v15_encryption_both_ways() {
         let k = pair.public.modulus_len();
         for len in [0, 1, 32, k - 12, k - 11] {
             let message = random::bytes(len).unwrap();
-            let ciphertext = public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &message);
+            let ciphertext = public.encrypt(&mut SysRng, Pkcs1v15Encrypt, &message);
             let ciphertext = ciphertext.unwrap();
             let em = Secret::new(pair.raw_private(&ciphertext));
             let decoded = pkcs1_decrypt_block(&em, b"secret", &ciphertext);

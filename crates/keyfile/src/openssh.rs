@@ -2,10 +2,12 @@
 
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::consts::{U12, U16};
-use aes::cipher::{BlockCipher, BlockDecryptMut, BlockEncrypt, KeyInit, KeyIvInit, StreamCipher, StreamCipherSeek};
+use aes::cipher::{
+    BlockCipherEncrypt, BlockModeDecrypt, BlockSizeUser, KeyInit, KeyIvInit, StreamCipher, StreamCipherSeek,
+};
 use aes::{Aes128, Aes192, Aes256};
 use aes_gcm::AesGcm;
-use aes_gcm::aead::AeadInPlace;
+use aes_gcm::aead::AeadInOut;
 use base::Secret;
 use base::curve::{Curve, EcPublic};
 use base::private::PrivateKey;
@@ -107,20 +109,20 @@ fn stream<C: KeyIvInit + StreamCipher>(key: &[u8], iv: &[u8], data: &mut Secret,
     C::new_from_slices(key, iv).map_err(|_| BROKEN)?.try_apply_keystream(data.expose_mut()).map_err(|_| BROKEN)
 }
 
-fn blocks<C: KeyIvInit + BlockDecryptMut>(key: &[u8], iv: &[u8], data: &mut Secret, _: &[u8]) -> Result<()> {
+fn blocks<C: KeyIvInit + BlockModeDecrypt>(key: &[u8], iv: &[u8], data: &mut Secret, _: &[u8]) -> Result<()> {
     let cipher = C::new_from_slices(key, iv).map_err(|_| BROKEN)?;
-    cipher.decrypt_padded_mut::<NoPadding>(data.expose_mut()).map_err(|_| BROKEN).map(drop)
+    cipher.decrypt_padded::<NoPadding>(data.expose_mut()).map_err(|_| BROKEN).map(drop)
 }
 
 fn gcm<C>(key: &[u8], iv: &[u8], data: &mut Secret, tag: &[u8]) -> Result<()>
 where
-    C: BlockCipher<BlockSize = U16> + BlockEncrypt + KeyInit,
+    C: BlockSizeUser<BlockSize = U16> + BlockCipherEncrypt + KeyInit,
 {
     let cipher = AesGcm::<C, U12>::new_from_slice(key).map_err(|_| BROKEN)?;
-    if iv.len() != 12 || tag.len() != TAG_LEN {
-        return Err(BROKEN);
-    }
-    cipher.decrypt_in_place_detached(iv.into(), &[], data.expose_mut(), tag.into()).map_err(|_| Error::PassphraseWrong)
+    let (Ok(iv), Ok(tag)) = (<&[u8; 12]>::try_from(iv), <&[u8; TAG_LEN]>::try_from(tag)) else { return Err(BROKEN) };
+    cipher
+        .decrypt_inout_detached(iv.into(), &[], data.expose_mut().into(), tag.into())
+        .map_err(|_| Error::PassphraseWrong)
 }
 
 /// OpenSSH's own construction (its PROTOCOL.chacha20poly1305), with nothing but data: the first half of the key is for it, the second

@@ -6,7 +6,7 @@ use base::der::sequence;
 use base::digest::Hash;
 use cbc::Decryptor;
 use cbc::cipher::block_padding::Pkcs7;
-use cbc::cipher::{BlockCipher, BlockDecryptMut, InnerIvInit, KeyInit};
+use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit};
 use des::TdesEde3;
 use md5::{Digest, Md5};
 use pkcs5::pbes2::Kdf;
@@ -282,7 +282,7 @@ fn md5_key(passphrase: &Secret, salt: &[u8], len: usize) -> Secret {
 
 fn cbc<C>(key: &Secret, iv: &[u8], ciphertext: &[u8]) -> Result<Secret>
 where
-    C: BlockCipher + BlockDecryptMut + KeyInit,
+    C: BlockCipherDecrypt + KeyInit,
 {
     let cipher = C::new_from_slice(key.expose()).map_err(|_| BROKEN)?;
     unpad(cipher, iv, ciphertext)
@@ -295,11 +295,11 @@ fn rc2_cbc(key: &Secret, iv: &[u8], ciphertext: &[u8]) -> Result<Secret> {
 
 fn unpad<C>(cipher: C, iv: &[u8], ciphertext: &[u8]) -> Result<Secret>
 where
-    C: BlockCipher + BlockDecryptMut,
+    C: BlockCipherDecrypt,
 {
     let cipher = Decryptor::<C>::inner_iv_slice_init(cipher, iv).map_err(|_| BROKEN)?;
     let mut buffer = Secret::copy_from(ciphertext);
-    let len = cipher.decrypt_padded_mut::<Pkcs7>(buffer.expose_mut()).map_err(|_| Error::PassphraseWrong)?.len();
+    let len = cipher.decrypt_padded::<Pkcs7>(buffer.expose_mut()).map_err(|_| Error::PassphraseWrong)?.len();
     buffer.truncate(len);
     Ok(buffer)
 }

@@ -1,11 +1,10 @@
 //! PBKDF2 (RFC 8018, 5.2) by its AlgorithmIdentifier, where no crate reads what stands around it: AES-GCM in PBES2 (RFC 5084), and the
 //! integrity of PKCS #12 by PBMAC1 (RFC 9579), which systems in FIPS mode write.
 
-use aes::cipher::consts::U12;
-use aes::cipher::typenum::Unsigned;
+use aes::cipher::consts::{U12, U16};
 use aes::{Aes128, Aes192, Aes256};
 use aes_gcm::AesGcm;
-use aes_gcm::aead::{AeadInPlace, KeyInit};
+use aes_gcm::aead::{AeadInOut, KeyInit};
 use base::Secret;
 use base::digest::Hash;
 use sha1::Sha1;
@@ -91,16 +90,16 @@ pub(crate) fn gcm(
 /// With the nonce of 12 bytes and the tag of 16 that everybody writes; shorter tags are worth less than what they guard.
 fn open<C>(key: &[u8], nonce: &[u8], data: &mut Secret, tag: &[u8]) -> Result<()>
 where
-    AesGcm<C, U12>: AeadInPlace<NonceSize = U12> + KeyInit,
+    AesGcm<C, U12>: AeadInOut<NonceSize = U12, TagSize = U16> + KeyInit,
 {
     let cipher = AesGcm::<C, U12>::new_from_slice(key).map_err(|_| BROKEN)?;
-    if nonce.len() != U12::USIZE || tag.len() != <AesGcm<C, U12> as aes_gcm::aead::AeadCore>::TagSize::USIZE {
+    let (Ok(nonce), Ok(tag)) = (<&[u8; 12]>::try_from(nonce), <&[u8; 16]>::try_from(tag)) else {
         return Err(Error::Unsupported(
             "the file is encrypted by AES-GCM with a nonce or a tag of unusual length; `openssl pkcs8 -topk8 -v2 aes-256-cbc` converts it".into(),
         ));
-    }
+    };
     cipher
-        .decrypt_in_place_detached(nonce.into(), &[], data.expose_mut(), tag.into())
+        .decrypt_inout_detached(nonce.into(), &[], data.expose_mut().into(), tag.into())
         .map_err(|_| Error::PassphraseWrong)
 }
 

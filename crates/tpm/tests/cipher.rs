@@ -5,10 +5,7 @@ mod common;
 mod tap;
 
 use aes::cipher::block_padding::NoPadding;
-use aes::cipher::{
-    AsyncStreamCipher, BlockCipher, BlockDecryptMut, BlockEncrypt, BlockEncryptMut, BlockSizeUser, KeyInit, KeyIvInit,
-    StreamCipher, consts::U16,
-};
+use aes::cipher::{BlockCipherEncrypt, BlockModeEncrypt, BlockSizeUser, KeyInit, KeyIvInit, StreamCipher, consts::U16};
 use aes::{Aes128, Aes256};
 use base::Secret;
 use base::digest::Hash;
@@ -51,23 +48,17 @@ fn reference(key: &[u8], mode: CipherMode, iv: &[u8], data: &[u8]) -> Vec<u8> {
 
 fn reference_with<C>(key: &[u8], mode: CipherMode, iv: &[u8], data: &[u8]) -> Vec<u8>
 where
-    C: BlockCipher
-        + BlockEncrypt
-        + BlockEncryptMut
-        + BlockDecryptMut
-        + KeyInit
-        + BlockSizeUser<BlockSize = U16>
-        + Clone,
+    C: BlockCipherEncrypt + KeyInit + BlockSizeUser<BlockSize = U16> + Clone,
 {
     let (mut data, len) = (data.to_vec(), data.len());
     match mode {
         Ecb => {
             let cipher = ecb::Encryptor::<C>::new_from_slice(key).unwrap();
-            cipher.encrypt_padded_mut::<NoPadding>(&mut data, len).unwrap();
+            cipher.encrypt_padded::<NoPadding>(&mut data, len).unwrap();
         }
         Cbc => {
             let cipher = cbc::Encryptor::<C>::new_from_slices(key, iv).unwrap();
-            cipher.encrypt_padded_mut::<NoPadding>(&mut data, len).unwrap();
+            cipher.encrypt_padded::<NoPadding>(&mut data, len).unwrap();
         }
         Ctr => ctr::Ctr128BE::<C>::new_from_slices(key, iv).unwrap().apply_keystream(&mut data),
         Cfb => cfb_mode::Encryptor::<C>::new_from_slices(key, iv).unwrap().encrypt(&mut data),

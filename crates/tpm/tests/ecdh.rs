@@ -8,7 +8,7 @@ use base::Secret;
 use base::curve::{Curve, EcPublic};
 use common::{Stage, at, counted, p256, secret, with};
 use p256::elliptic_curve::ecdh::diffie_hellman;
-use p256::elliptic_curve::sec1::{FromEncodedPoint, ModulusSize, ToEncodedPoint};
+use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
 use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, PublicKey, SecretKey};
 use swtpm_fixtures::{Fault, SwTpm, command_code, leftovers};
 use tap::Tap;
@@ -18,11 +18,11 @@ use tpm::{Error, KeyTemplate, Options};
 fn other<C>(curve: Curve, scalar: &[u8], point: &EcPublic) -> (EcPublic, Vec<u8>)
 where
     C: CurveArithmetic,
-    AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
     let ours = SecretKey::<C>::from_slice(scalar).unwrap();
-    let public = EcPublic::from_point(curve, ours.public_key().to_encoded_point(false).as_bytes()).unwrap();
+    let public = EcPublic::from_point(curve, ours.public_key().to_sec1_point(false).as_bytes()).unwrap();
     let theirs = PublicKey::<C>::from_sec1_bytes(&point.point()).unwrap();
     let z = diffie_hellman(ours.to_nonzero_scalar(), theirs.as_affine());
     (public, z.raw_secret_bytes().to_vec())
@@ -120,7 +120,7 @@ fn what_does_not_fit_the_key_never_reaches_the_tpm() {
     let (here, _) = agreed(Curve::P256, 7, &public_of(&stage, 0));
     let elsewhere = EcPublic::from_point(
         Curve::P384,
-        SecretKey::<p384::NistP384>::from_slice(&[1; 48]).unwrap().public_key().to_encoded_point(false).as_bytes(),
+        SecretKey::<p384::NistP384>::from_slice(&[1; 48]).unwrap().public_key().to_sec1_point(false).as_bytes(),
     )
     .unwrap();
     assert!(matches!(tpm.ecdh_z(&stage.key(0), &elsewhere), Err(Error::Invalid(_))));

@@ -12,10 +12,11 @@ use base::digest::Hash;
 use base::pad::{oaep_encode, pkcs1_sign_check, pss_verify};
 use base::rsa::RsaPublic;
 use common::{Stage, assert_becomes_clean, at, check_ecdsa, counted, secret, with};
-use p256::elliptic_curve::sec1::{FromEncodedPoint, ModulusSize, ToEncodedPoint};
+use p256::elliptic_curve::bigint::ConcatenatingMul;
+use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
 use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, SecretKey};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
-use rsa::{BigUint, RsaPrivateKey};
+use rsa::{BoxedUint, PrivateKey as RsaPrivateKey};
 use swtpm_fixtures::{Fault, ResourceManager, SwTpm, command_code, leftovers};
 use tap::Tap;
 use tpm::{
@@ -25,21 +26,21 @@ use tpm::{
 
 fn rsa_key() -> &'static RsaPrivateKey {
     static KEY: OnceLock<RsaPrivateKey> = OnceLock::new();
-    KEY.get_or_init(|| RsaPrivateKey::new(&mut rand_core::OsRng, 2048).unwrap())
+    KEY.get_or_init(|| RsaPrivateKey::new(&mut getrandom::SysRng, 2048).unwrap())
 }
 
 fn rsa_material(key: &RsaPrivateKey, prime: usize) -> KeyMaterial {
-    let p = Secret::new(key.primes()[prime].to_bytes_be());
-    KeyMaterial::Rsa { n: key.n().to_bytes_be(), e: key.e().to_bytes_be(), p }
+    let p = Secret::new(key.primes()[prime].to_be_bytes_trimmed_vartime().into_vec());
+    KeyMaterial::Rsa { n: key.n_bytes().into_vec(), e: key.e_bytes().into_vec(), p }
 }
 
 fn ec_material_of<C>(curve: Curve, scalar: &[u8]) -> KeyMaterial
 where
     C: CurveArithmetic,
-    AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
-    let point = SecretKey::<C>::from_slice(scalar).unwrap().public_key().to_encoded_point(false);
+    let point = SecretKey::<C>::from_slice(scalar).unwrap().public_key().to_sec1_point(false);
     let (x, y) = (point.x().unwrap().to_vec(), point.y().unwrap().to_vec());
     KeyMaterial::Ecc { curve, x, y, d: Secret::copy_from(scalar) }
 }
@@ -105,7 +106,7 @@ fn check_use(tpm: &Tpm, primary: &Primary, material: &KeyMaterial, wrapped: &Wra
                 tpm.encrypt_decrypt(&key, tpm::CipherMode::Ecb, &[], &[7; 16], tpm::Direction::Encrypt, 1024).unwrap();
             let mut expected = [7; 16].into();
             let cipher = <aes::Aes128 as aes::cipher::KeyInit>::new_from_slice(value.expose()).unwrap();
-            aes::cipher::BlockEncrypt::encrypt_block(&cipher, &mut expected);
+            aes::cipher::BlockCipherEncrypt::encrypt_block(&cipher, &mut expected);
             assert_eq!(out.expose(), expected.as_slice());
         }
         KeyMaterial::Hmac { hash, key: value } => {
@@ -145,8 +146,8 @@ fn either_prime_and_any_leading_zeros_will_do() {
     let stage = Stage::set(&swtpm, &[]);
     let tpm = at(&swtpm.tcti());
     let zeros = |number: &[u8]| [&[0, 0], number].concat();
-    let small = RsaPrivateKey::new(&mut rand_core::OsRng, 1024).unwrap();
-    let odd = RsaPrivateKey::new_with_exp(&mut rand_core::OsRng, 1024, &BigUint::from(65539u32)).unwrap();
+    let small = RsaPrivateKey::new(&mut getrandom::SysRng, 1024).unwrap();
+    let odd = RsaPrivateKey::new_with_exp(&mut getrandom::SysRng, 1024, BoxedUint::from(65539u32)).unwrap();
     for key in [rsa_key(), &small, &odd] {
         for prime in [0, 1] {
             let material = rsa_material(key, prime);
@@ -283,8 +284,8 @@ fn what_is_no_key_is_refused_without_a_command() {
     other[40] ^= 1;
     wrong.extend([with_p(&other), with_p(&[]), with_p(&[0; 128]), with_p(&n[..128])]);
     wrong.extend([with_e(&[]), with_e(&[1]), with_e(&[2]), with_e(&[0; 4])]);
-    let prime = &rsa_key().primes()[0];
-    let square = (prime * prime).to_bytes_be();
+    let prime = rsa_key().primes()[0].clone().get();
+    let square = prime.concatenating_mul(&prime).to_be_bytes_trimmed_vartime().into_vec();
     wrong.push(KeyMaterial::Rsa { n: square, e: e.clone(), p: p.clone() });
     let mut n_plus_two = n.clone();
     n_plus_two[100] ^= 2;
@@ -314,10 +315,13 @@ fn what_is_no_key_is_refused_without_a_command() {
     }
 
     // Keys, but none for a TPM.
-    let prime = |bits: usize| RsaPrivateKey::new(&mut rand_core::OsRng, bits).unwrap().primes()[0].clone();
+    let prime = |bits: usize| RsaPrivateKey::new(&mut getrandom::SysRng, bits).unwrap().primes()[0].clone().get();
     let (long, short) = (prime(1536), prime(512));
-    let n = (&long * &short).to_bytes_be();
-    let unequal = |p: &BigUint| KeyMaterial::Rsa { n: n.clone(), e: vec![1, 0, 1], p: Secret::new(p.to_bytes_be()) };
+    let n = long.concatenating_mul(&short).to_be_bytes_trimmed_vartime().into_vec();
+    let unequal = |p: &BoxedUint| {
+        let p = Secret::new(p.to_be_bytes_trimmed_vartime().into_vec());
+        KeyMaterial::Rsa { n: n.clone(), e: vec![1, 0, 1], p }
+    };
     let mut unsupported = vec![unequal(&long), unequal(&short), with_e(&[1, 0, 0, 0, 1])];
     unsupported.push(KeyMaterial::Hmac { hash: None, key: Secret::zeroed(129) });
     unsupported.push(KeyMaterial::Hmac { hash: Some(Hash::Sha224), key: Secret::zeroed(20) });
@@ -348,8 +352,8 @@ fn what_the_tpm_refuses_is_told_apart() {
     assert!(matches!(refused, Err(Error::Response(_))), "{refused:?}");
     assert!(proxy.pending_faults().is_empty());
     // A size of RSA keys, and an exponent, that this TPM has not.
-    let long = RsaPrivateKey::new(&mut rand_core::OsRng, 1536).unwrap();
-    let tiny = RsaPrivateKey::new_with_exp(&mut rand_core::OsRng, 1024, &BigUint::from(3u8)).unwrap();
+    let long = RsaPrivateKey::new(&mut getrandom::SysRng, 1536).unwrap();
+    let tiny = RsaPrivateKey::new_with_exp(&mut getrandom::SysRng, 1024, BoxedUint::from(3u8)).unwrap();
     for key in [&long, &tiny] {
         let refused = tpm.import_key(&stage.primary, &rsa_material(key, 0), &secret(5), None);
         assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");

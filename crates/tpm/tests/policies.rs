@@ -174,7 +174,7 @@ fn an_authority_that_the_tpm_cannot_check_is_known_before() {
         tpm.check_authority(&authority.key()).unwrap();
         assert_sent(&proxy.mark(), "LoadExternal FlushContext");
     }
-    let odd = Authority::Rsa(rsa::RsaPrivateKey::new(&mut rand_core::OsRng, 1536).unwrap());
+    let odd = Authority::Rsa(rsa::PrivateKey::new(&mut getrandom::SysRng, 1536).unwrap());
     assert!(matches!(tpm.check_authority(&odd.key()), Err(Error::Unsupported(_))));
     tpm.release();
     assert!(leftovers(&swtpm).is_clean());

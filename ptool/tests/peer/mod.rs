@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use aes_gcm::aead::{AeadInPlace, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce};
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInOut, KeyInit};
 use base::Secret;
 use base::curve::Curve;
 use base::digest::Hash;
@@ -91,7 +91,7 @@ fn authorization(pin: &str, salt: &str) -> Secret {
 fn wrapped(secret: &[u8]) -> String {
     let (mut body, iv) = (secret.to_vec(), [7; 12]);
     let cipher = Aes256Gcm::new(&WRAPPING_KEY.into());
-    let tag = cipher.encrypt_in_place_detached(Nonce::from_slice(&iv), b"", &mut body).unwrap();
+    let tag = cipher.encrypt_inout_detached(&iv.into(), b"", body.as_mut_slice().into()).unwrap();
     hex(format!("{}:{}:{}", hex(&iv), hex(&tag), hex(&body)).as_bytes())
 }
 

@@ -19,7 +19,7 @@ struct Desk {
     _world: World,
     probe: Probe,
     session: u64,
-    rsa: rsa::RsaPrivateKey,
+    rsa: rsa::PrivateKey,
     certificate: Vec<u8>,
     /// What is not as the table says: all of it is told.
     wrong: RefCell<Vec<String>>,
@@ -39,7 +39,7 @@ impl Desk {
         let world = World::new();
         let probe = world.probe().initialized();
         let session = probe.user_session(&ALPHA);
-        let rsa = rsa::RsaPrivateKey::new(&mut p256::elliptic_curve::rand_core::OsRng, 1024).unwrap();
+        let rsa = rsa::PrivateKey::new(&mut getrandom::SysRng, 1024).unwrap();
         let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -subj /CN=reader -days 2 -outform DER";
         let made = tests::openssl::openssl(&world.path(""), &request.split(' ').collect::<Vec<_>>(), b"");
         assert!(made.status.success(), "{made:?}");
@@ -48,7 +48,7 @@ impl Desk {
 
     /// What must be in a template of `C_CreateObject`.
     fn needed(&self, class: char) -> Vec<Attribute> {
-        let part = |number: &rsa::BigUint| number.to_bytes_be();
+        let part = |number: &rsa::BoxedUint| number.to_be_bytes_trimmed_vartime();
         let key = |class: u64, key_type: u64| vec![number(CKA_CLASS, class), number(CKA_KEY_TYPE, key_type)];
         let rsa = [bytes(CKA_MODULUS, &part(self.rsa.n())), bytes(CKA_PUBLIC_EXPONENT, &part(self.rsa.e()))];
         let curve = p256(false)[0].clone();
@@ -79,15 +79,15 @@ impl Desk {
         if let Some(needed) = needed {
             return needed;
         }
-        let part = |index: usize| self.rsa.primes()[index].to_bytes_be();
+        let part = |index: usize| self.rsa.primes()[index].to_be_bytes_trimmed_vartime().into_vec();
         let value = match rule.ty {
             CKA_CLASS => CKO_DATA.to_ne_bytes().to_vec(),
             CKA_CERTIFICATE_CATEGORY | CKA_JAVA_MIDP_SECURITY_DOMAIN => 2_u64.to_ne_bytes().to_vec(),
             CKA_MODULUS_BITS => 1024_u64.to_ne_bytes().to_vec(),
             CKA_VALUE_LEN => 32_u64.to_ne_bytes().to_vec(),
             CKA_PRIME_2 => part(1),
-            CKA_EXPONENT_1 => (self.rsa.d() % (&self.rsa.primes()[0] - 1_u8)).to_bytes_be(),
-            CKA_EXPONENT_2 => (self.rsa.d() % (&self.rsa.primes()[1] - 1_u8)).to_bytes_be(),
+            CKA_EXPONENT_1 => self.rsa.dp().unwrap().to_be_bytes_trimmed_vartime().into_vec(),
+            CKA_EXPONENT_2 => self.rsa.dq().unwrap().to_be_bytes_trimmed_vartime().into_vec(),
             CKA_PUBLIC_EXPONENT => vec![1, 0, 1],
             CKA_EC_PARAMS => p256(false)[0].1.clone(),
             CKA_EC_POINT => self.public_point(),
@@ -109,9 +109,9 @@ impl Desk {
 
     /// The point that belongs to the private key of [`Desk::needed`].
     fn public_point(&self) -> Vec<u8> {
-        use p256::elliptic_curve::sec1::ToEncodedPoint;
+        use p256::elliptic_curve::sec1::ToSec1Point;
         let key = p256::SecretKey::from_slice(&[0x11; 32]).unwrap().public_key();
-        [&[4, 65][..], key.to_encoded_point(false).as_bytes()].concat()
+        [&[4, 65][..], key.to_sec1_point(false).as_bytes()].concat()
     }
 
     fn create(&self, template: &[Attribute]) -> Outcome<u64> {

@@ -17,7 +17,7 @@ pub(crate) struct Bench {
     pub(crate) probe: Probe,
     pub(crate) session: u64,
     /// An RSA key that is also outside.
-    pub(crate) rsa: rsa::RsaPrivateKey,
+    pub(crate) rsa: rsa::PrivateKey,
     /// How signatures are made and verified.
     pub(crate) by: Cell<By>,
     /// The TPM decrypts AES in none of the modes that need the inverse of the block function.
@@ -52,7 +52,7 @@ impl Bench {
     fn of(world: World) -> Bench {
         let probe = world.probe().initialized();
         let session = probe.user_session(&ALPHA);
-        let rsa = rsa::RsaPrivateKey::new(&mut rng(), 2048).unwrap();
+        let rsa = rsa::PrivateKey::new(&mut rng(), 2048).unwrap();
         Bench { world, probe, session, rsa, by: Cell::new(By::Operation), lacks_inverse: Cell::new(false) }
     }
 
@@ -101,8 +101,8 @@ impl Bench {
         let mut template = vec![
             number(CKA_CLASS, CKO_PUBLIC_KEY),
             number(CKA_KEY_TYPE, CKK_RSA),
-            bytes(CKA_MODULUS, &self.rsa.n().to_bytes_be()),
-            bytes(CKA_PUBLIC_EXPONENT, &self.rsa.e().to_bytes_be()),
+            bytes(CKA_MODULUS, &self.rsa.n_bytes()),
+            bytes(CKA_PUBLIC_EXPONENT, &self.rsa.e_bytes()),
         ];
         template.extend(more.iter().cloned());
         self.create(&template)
@@ -113,11 +113,11 @@ impl Bench {
         let mut template = vec![
             number(CKA_CLASS, CKO_PRIVATE_KEY),
             number(CKA_KEY_TYPE, CKK_RSA),
-            bytes(CKA_MODULUS, &self.rsa.n().to_bytes_be()),
-            bytes(CKA_PUBLIC_EXPONENT, &self.rsa.e().to_bytes_be()),
-            bytes(CKA_PRIVATE_EXPONENT, &self.rsa.d().to_bytes_be()),
-            bytes(CKA_PRIME_1, &self.rsa.primes()[0].to_bytes_be()),
-            bytes(CKA_PRIME_2, &self.rsa.primes()[1].to_bytes_be()),
+            bytes(CKA_MODULUS, &self.rsa.n_bytes()),
+            bytes(CKA_PUBLIC_EXPONENT, &self.rsa.e_bytes()),
+            bytes(CKA_PRIVATE_EXPONENT, &self.rsa.d().to_be_bytes_trimmed_vartime()),
+            bytes(CKA_PRIME_1, &self.rsa.primes()[0].to_be_bytes_trimmed_vartime()),
+            bytes(CKA_PRIME_2, &self.rsa.primes()[1].to_be_bytes_trimmed_vartime()),
         ];
         template.extend(more.iter().cloned());
         self.create(&template)
@@ -257,8 +257,8 @@ pub(crate) fn shown(key_type: u64) -> Vec<Attribute> {
     ]
 }
 
-pub(crate) fn rng() -> p256::elliptic_curve::rand_core::OsRng {
-    p256::elliptic_curve::rand_core::OsRng
+pub(crate) fn rng() -> getrandom::SysRng {
+    getrandom::SysRng
 }
 
 pub(crate) fn unhex(text: &str) -> Vec<u8> {

@@ -50,8 +50,10 @@ struct Hash {
     mgf: u64,
     run: fn(&[u8]) -> Vec<u8>,
     pkcs1: fn() -> rsa::Pkcs1v15Sign,
-    pss: fn() -> rsa::Pss,
-    oaep: fn() -> rsa::Oaep,
+    pss_sign: fn(&rsa::PrivateKey, &[u8]) -> Vec<u8>,
+    pss_verify: fn(&rsa::PublicKey, &[u8], &[u8]),
+    oaep_encrypt: fn(&rsa::PublicKey, &[u8]) -> Vec<u8>,
+    oaep_decrypt: fn(&rsa::PrivateKey, &[u8]) -> Vec<u8>,
     rsa: u64,
     rsa_pss: u64,
     ecdsa: u64,
@@ -64,8 +66,10 @@ macro_rules! hash {
             mgf: $mgf,
             run: |data| <$ty>::digest(data).to_vec(),
             pkcs1: rsa::Pkcs1v15Sign::new::<$ty>,
-            pss: rsa::Pss::new::<$ty>,
-            oaep: rsa::Oaep::new::<$ty>,
+            pss_sign: |key, digest| key.sign_with_rng(&mut rng(), rsa::Pss::<$ty>::new(), digest).unwrap(),
+            pss_verify: |key, digest, signature| key.verify(rsa::Pss::<$ty>::new(), digest, signature).unwrap(),
+            oaep_encrypt: |key, data| key.encrypt(&mut rng(), rsa::Oaep::<$ty>::new(), data).unwrap(),
+            oaep_decrypt: |key, cipher| key.decrypt(rsa::Oaep::<$ty>::new(), cipher).unwrap(),
             rsa: $rsa,
             rsa_pss: $pss,
             ecdsa: $ecdsa,
@@ -113,16 +117,16 @@ impl Bench {
     }
 
     fn modulus(&self) -> Vec<u8> {
-        self.rsa.n().to_bytes_be()
+        self.rsa.n_bytes().into_vec()
     }
 
     /// The operation of the private key, from the textbook.
     fn private_power(&self, block: &[u8]) -> Vec<u8> {
-        math::rsa_public(&self.modulus(), &self.rsa.d().to_bytes_be(), block)
+        math::rsa_public(&self.modulus(), &self.rsa.d().to_be_bytes_trimmed_vartime(), block)
     }
 
     fn public_power(&self, block: &[u8]) -> Vec<u8> {
-        math::rsa_public(&self.modulus(), &self.rsa.e().to_bytes_be(), block)
+        math::rsa_public(&self.modulus(), &self.rsa.e_bytes(), block)
     }
 
     /// A signature from elsewhere verifies, and another one does not.
@@ -152,8 +156,8 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
         let template = [number(CKA_MODULUS_BITS, 1024)];
         let (public, private) = b.generate_pair(&CKM_RSA_PKCS_KEY_PAIR_GEN.into(), &template).unwrap();
         let signature = b.sign(&CKM_SHA256_RSA_PKCS.into(), private, MESSAGE);
-        let part = |ty| rsa::BigUint::from_bytes_be(&b.probe.attribute(b.session, public, ty).unwrap());
-        let key = rsa::RsaPublicKey::new(part(CKA_MODULUS), part(CKA_PUBLIC_EXPONENT)).unwrap();
+        let part = |ty| rsa::BoxedUint::from_be_slice_vartime(&b.probe.attribute(b.session, public, ty).unwrap());
+        let key = rsa::PublicKey::new(part(CKA_MODULUS), part(CKA_PUBLIC_EXPONENT)).unwrap();
         assert_eq!(key.size(), 128);
         key.verify(rsa::Pkcs1v15Sign::new::<sha2::Sha256>(), &sha2::Sha256::digest(MESSAGE), &signature).unwrap();
     })];
@@ -213,14 +217,14 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
                 let digest = (hash.run)(MESSAGE);
                 let mechanism = Mechanism::pss(CKM_RSA_PKCS_PSS, hash.digest, hash.mgf, digest.len() as u64);
                 let signature = b.sign(&mechanism, b.rsa_private(&[]), &digest);
-                b.rsa.to_public_key().verify((hash.pss)(), &digest, &signature).unwrap();
+                (hash.pss_verify)(b.rsa.as_public_key(), &digest, &signature);
             }
         }),
         row(CKM_RSA_PKCS_PSS, CKF_VERIFY, |b| {
             for hash in b.hashes() {
                 let digest = (hash.run)(MESSAGE);
                 let mechanism = Mechanism::pss(CKM_RSA_PKCS_PSS, hash.digest, hash.mgf, digest.len() as u64);
-                let signature = b.rsa.sign_with_rng(&mut rng(), (hash.pss)(), &digest).unwrap();
+                let signature = (hash.pss_sign)(&b.rsa, &digest);
                 b.verifies(&mechanism, b.rsa_public(&[]), &digest, &signature);
             }
         }),
@@ -238,10 +242,10 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
             }),
             row(hash.rsa_pss, CKF_SIGN, move |b| {
                 let signature = b.sign(&pss(), b.rsa_private(&[]), MESSAGE);
-                b.rsa.to_public_key().verify((hash.pss)(), &(hash.run)(MESSAGE), &signature).unwrap();
+                (hash.pss_verify)(b.rsa.as_public_key(), &(hash.run)(MESSAGE), &signature);
             }),
             row(hash.rsa_pss, CKF_VERIFY, move |b| {
-                let signature = b.rsa.sign_with_rng(&mut rng(), (hash.pss)(), &(hash.run)(MESSAGE)).unwrap();
+                let signature = (hash.pss_sign)(&b.rsa, &(hash.run)(MESSAGE));
                 b.verifies(&pss(), b.rsa_public(&[]), MESSAGE, &signature);
             }),
         ]);
@@ -257,8 +261,8 @@ fn oaep(b: &Bench, op: u64) {
     // With SHA-512 there is room for 126 bytes.
     for hash in b.hashes() {
         let mechanism = Mechanism::oaep(hash.digest, hash.mgf, b"");
-        let sealed = |data: &[u8]| b.rsa.to_public_key().encrypt(&mut rng(), (hash.oaep)(), data).unwrap();
-        let opened = |cipher: &[u8]| b.rsa.decrypt((hash.oaep)(), cipher).unwrap();
+        let sealed = |data: &[u8]| (hash.oaep_encrypt)(b.rsa.as_public_key(), data);
+        let opened = |cipher: &[u8]| (hash.oaep_decrypt)(&b.rsa, cipher);
         match op {
             CKF_ENCRYPT => assert_eq!(opened(&b.encrypts(&mechanism, public, MESSAGE)), MESSAGE),
             CKF_DECRYPT => assert_eq!(b.decrypts(&mechanism, private, &sealed(MESSAGE)), MESSAGE),
@@ -316,7 +320,7 @@ pub(crate) fn ec_rows() -> Vec<Row> {
             own().verifying_key().verify_prehash(&digest(data), &signature).unwrap();
         }));
         rows.push(row(ty, CKF_VERIFY, move |b| {
-            let public = b.ec_public(CDH[0].0, own().verifying_key().to_encoded_point(false).as_bytes(), &[]);
+            let public = b.ec_public(CDH[0].0, own().verifying_key().to_sec1_point(false).as_bytes(), &[]);
             let signature: p256::ecdsa::Signature = own().sign_prehash(&digest(data)).unwrap();
             b.verifies(&ty.into(), public, data, &signature.to_bytes());
         }));

@@ -1,6 +1,6 @@
 //! The rows of digests and of secret keys.
 
-use aes_gcm::aes::cipher::{BlockEncrypt, KeyInit};
+use aes_gcm::aes::cipher::{BlockCipherEncrypt, KeyInit};
 use pkcs11_sys::*;
 use tests::probe::{Attribute, Mechanism, bytes, flag, number};
 use tests::{Argument, Ck, Memory, Piece};

@@ -10,13 +10,14 @@ mod verify;
 use std::time::{Duration, SystemTime};
 
 use base::curve::{Curve, EcPublic};
+use base::der::{bit_string, sequence};
 use base::digest::Hash;
 use x509_cert::attr::Attributes;
-use x509_cert::certificate::{Certificate as StrictCertificate, CertificateInner, Raw, TbsCertificate, Version};
-use x509_cert::der::asn1::{BitString, GeneralizedTime, UtcTime};
+use x509_cert::certificate::{CertificateInner, Raw, Version};
+use x509_cert::der::asn1::{Any, BitString, ContextSpecific, GeneralizedTime, UtcTime};
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::pem::{self, LineEnding};
-use x509_cert::der::{Decode, Encode, EncodePem};
+use x509_cert::der::{Decode, Encode, EncodePem, TagMode, TagNumber};
 use x509_cert::ext::Extension;
 use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq};
 use x509_cert::serial_number::SerialNumber;
@@ -100,25 +101,26 @@ pub(crate) fn self_signed(
     let end = now
         .checked_add(Duration::from_secs(u64::from(days) * 24 * 60 * 60))
         .ok_or_else(|| Error::General("the certificate would be valid for too long".to_owned()))?;
-    let tbs_certificate = TbsCertificate {
-        version: Version::V3,
-        serial_number: serial_number()?,
-        signature: algorithm.identifier()?,
-        issuer: profile.subject.name().clone(),
-        validity: Validity { not_before: time(now)?, not_after: time(end)? },
-        subject: profile.subject.name().clone(),
-        subject_public_key_info,
-        issuer_unique_id: None,
-        subject_unique_id: None,
-        extensions: Some(extensions),
+    let validity = Validity::<Raw>::new(time(now)?, time(end)?);
+    let explicit = |number, value: Vec<u8>| {
+        let value = Any::from_der(&value)?;
+        ContextSpecific { tag_number: TagNumber(number), tag_mode: TagMode::Explicit, value }.to_der()
     };
-    let signature = sign(&tbs_certificate.to_der().map_err(unencodable)?)?;
-    let certificate = StrictCertificate {
-        tbs_certificate,
-        signature_algorithm: algorithm.identifier()?,
-        signature: bits(&signature)?,
-    };
-    certificate.to_der().map_err(unencodable)
+    let name = profile.subject.name().to_der().map_err(unencodable)?;
+    let signed_with = algorithm.identifier()?.to_der().map_err(unencodable)?;
+    // TBSCertificate (RFC 5280, 4.1).
+    let tbs_certificate = sequence(&[
+        &explicit(0, Version::V3.to_der().map_err(unencodable)?).map_err(unencodable)?,
+        &serial_number()?.to_der().map_err(unencodable)?,
+        &signed_with,
+        &name,
+        &validity.to_der().map_err(unencodable)?,
+        &name,
+        &subject_public_key_info.to_der().map_err(unencodable)?,
+        &explicit(3, extensions.to_der().map_err(unencodable)?).map_err(unencodable)?,
+    ]);
+    let signature = sign(&tbs_certificate)?;
+    Ok(sequence(&[&tbs_certificate, &signed_with, &bit_string(&signature)]))
 }
 
 /// A certificate as it came: what is only passed on need not keep to RFC 5280, and real ones have serial numbers longer than it allows.
@@ -153,7 +155,7 @@ pub(crate) fn date(time: &Time) -> Vec<u8> {
 
 /// Days until a certificate in DER ends, negative if it has; `None` for what is no certificate.
 pub(crate) fn days_left(der: &[u8]) -> Option<i64> {
-    let end = Certificate::from_der(der).ok()?.tbs_certificate.validity.not_after.to_unix_duration();
+    let end = Certificate::from_der(der).ok()?.tbs_certificate().validity().not_after.to_unix_duration();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let seconds = |time: Duration| i64::try_from(time.as_secs()).ok();
     Some((seconds(end)? - seconds(now)?).div_euclid(24 * 60 * 60))
@@ -161,7 +163,7 @@ pub(crate) fn days_left(der: &[u8]) -> Option<i64> {
 
 /// Is a certificate for this key? Keys are compared, and not how they are written.
 pub(crate) fn is_for(certificate: &Certificate, key: &PublicKey) -> bool {
-    is_key(&certificate.tbs_certificate.subject_public_key_info, key)
+    is_key(certificate.tbs_certificate().subject_public_key_info(), key)
 }
 
 /// Is a SubjectPublicKeyInfo in DER that of the key?

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::der::asn1::{Any, ObjectIdentifier, SetOfVec};
+use x509_cert::der::asn1::{Any, ObjectIdentifier};
 use x509_cert::der::{Tag, Tagged};
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 
@@ -73,7 +73,12 @@ impl FromStr for Subject {
         if reversed {
             names.reverse();
         }
-        Ok(Self(RdnSequence(names)))
+        let mut sequence = RdnSequence::default();
+        for name in names {
+            sequence.push(name);
+        }
+        // The checks of RFC 5280 (no attribute twice, known ones alone) are not ours to make: the name is the caller's.
+        Ok(Self(Name::hazmat_from_rdn_sequence(sequence)))
     }
 }
 
@@ -86,7 +91,7 @@ impl fmt::Display for Subject {
 /// The common name in a name, if there is one.
 pub(crate) fn common_name(name: &Name) -> Option<String> {
     let oid = ObjectIdentifier::new_unwrap("2.5.4.3");
-    let found = name.0.iter().rev().flat_map(|part| part.0.iter()).find(|part| part.oid == oid)?;
+    let found = name.iter().filter(|part| part.oid == oid).last()?;
     match found.value.tag() {
         Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString => {
             String::from_utf8(found.value.value().to_vec()).ok().filter(|text| !text.is_empty())
@@ -97,11 +102,11 @@ pub(crate) fn common_name(name: &Name) -> Option<String> {
 
 /// One or, joined by `+`, several attributes.
 fn relative(text: &str) -> Result<RelativeDistinguishedName, String> {
-    let mut set = SetOfVec::new();
+    let mut set = RelativeDistinguishedName::default();
     for part in split(text, '+') {
         set.insert(attribute(part)?).map_err(|_| format!("{text:?} has the same part twice"))?;
     }
-    Ok(RelativeDistinguishedName(set))
+    Ok(set)
 }
 
 fn attribute(text: &str) -> Result<AttributeTypeAndValue, String> {
@@ -221,7 +226,7 @@ mod tests {
 
     #[test]
     fn strings_have_the_kinds_that_are_prescribed() {
-        let tag = |text: &str| text.parse::<Subject>().unwrap().0.0[0].0.get(0).unwrap().value.tag();
+        let tag = |text: &str| text.parse::<Subject>().unwrap().0.iter().next().unwrap().value.tag();
         assert_eq!(tag("C=DE"), Tag::PrintableString);
         assert_eq!(tag("emailAddress=a@b.example"), Tag::Ia5String);
         assert_eq!(tag("DC=example"), Tag::Ia5String);

@@ -9,7 +9,7 @@ use base::pad::{pkcs1_sign_check, pss_verify};
 use base::rsa::RsaPublic;
 use pkcs1::RsaPssParams;
 use token::manage::PublicKey;
-use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
+use x509_cert::der::asn1::{Any, AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
@@ -45,15 +45,15 @@ const HASHES: [(&str, Hash); 5] = [
 /// Whether `issuer` has the name and, as far as its key is of a kind known here, the key that `certificate` (with its DER) says it
 /// was signed by.
 pub(crate) fn issued_by(certificate: &Certificate, der: &[u8], issuer: &Certificate) -> bool {
-    certificate.tbs_certificate.issuer == issuer.tbs_certificate.subject
+    certificate.tbs_certificate().issuer() == issuer.tbs_certificate().subject()
         && signature_is_good(certificate, der, issuer) != Some(false)
 }
 
 /// `None` for keys and algorithms that are not known here.
 fn signature_is_good(certificate: &Certificate, der: &[u8], issuer: &Certificate) -> Option<bool> {
     let message = signed_part(der)?;
-    let signature = certificate.signature.as_bytes()?;
-    let algorithm = &certificate.signature_algorithm;
+    let signature = certificate.signature().as_bytes()?;
+    let algorithm = certificate.signature_algorithm();
     match public_key(issuer)? {
         PublicKey::Rsa(key) => match hash_of(&PKCS1, &algorithm.oid) {
             Some(hash) => Some(pkcs1(&key, hash, message, signature)),
@@ -76,10 +76,10 @@ fn signed_part(der: &[u8]) -> Option<&[u8]> {
 }
 
 fn public_key(issuer: &Certificate) -> Option<PublicKey> {
-    let info = &issuer.tbs_certificate.subject_public_key_info;
+    let info = issuer.tbs_certificate().subject_public_key_info();
     let bits = info.subject_public_key.as_bytes()?;
     if info.algorithm.oid == ObjectIdentifier::new_unwrap(RSA_ENCRYPTION) {
-        let key = pkcs1::RsaPublicKey::from_der(bits).ok()?;
+        let key = pkcs1::RsaPublicKeyRef::from_der(bits).ok()?;
         return RsaPublic::new(key.modulus.as_bytes(), key.public_exponent.as_bytes()).ok().map(PublicKey::Rsa);
     }
     if info.algorithm.oid != ObjectIdentifier::new_unwrap(EC_PUBLIC_KEY) {
@@ -96,7 +96,7 @@ fn pkcs1(key: &RsaPublic, hash: Hash, message: &[u8], signature: &[u8]) -> bool 
 
 fn pss(key: &RsaPublic, algorithm: &AlgorithmIdentifierOwned, message: &[u8], signature: &[u8]) -> Option<bool> {
     let parameters = algorithm.parameters.as_ref()?.to_der().ok()?;
-    let parameters = RsaPssParams::from_der(&parameters).ok()?;
+    let parameters = RsaPssParams::<Any>::from_der(&parameters).ok()?;
     let hash = hash_of(&HASHES, &parameters.hash.oid)?;
     let mgf = hash_of(&HASHES, &parameters.mask_gen.parameters.as_ref()?.oid)?;
     let bits = key.modulus_bits() - 1;

@@ -3,7 +3,7 @@
 
 use base::rsa::RsaPublic;
 use num_bigint::BigUint;
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey as RsaPrivateKey;
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 
 /// A key pair.
@@ -15,8 +15,8 @@ pub(crate) struct Pair {
 impl Pair {
     /// A new pair with a modulus of exactly `bits` bits.
     pub(crate) fn new(bits: usize) -> Pair {
-        let private = RsaPrivateKey::new(&mut rand_core::OsRng, bits).expect("a key");
-        let (n, e) = (private.n().to_bytes_be(), private.e().to_bytes_be());
+        let private = RsaPrivateKey::new(&mut getrandom::SysRng, bits).expect("a key");
+        let (n, e) = (private.n_bytes(), private.e_bytes());
         let public = RsaPublic::new(n, e).expect("a usable key");
         assert_eq!(public.modulus_bits(), bits);
         Pair { private, public }
@@ -25,7 +25,7 @@ impl Pair {
     /// RSADP and RSASP1: what the TPM does with a block, padded on the left to the modulus.
     pub(crate) fn raw_private(&self, block: &[u8]) -> Vec<u8> {
         let n = BigUint::from_bytes_be(self.public.n());
-        let d = BigUint::from_bytes_be(&self.private.d().to_bytes_be());
+        let d = BigUint::from_bytes_be(&self.private.d().to_be_bytes_trimmed_vartime());
         let power = BigUint::from_bytes_be(block).modpow(&d, &n).to_bytes_be();
         left_pad(&power, self.public.modulus_len())
     }

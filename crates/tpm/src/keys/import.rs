@@ -1,15 +1,15 @@
 //! Keys that were made elsewhere: checked here, wrapped to the primary here, and taken over by one command (TPM 2.0 Part 1, 23.3;
 //! Part 3, 13.3).
 
-use aes::cipher::{BlockCipher, BlockEncryptMut, KeyInit, KeySizeUser};
+use aes::cipher::{BlockCipherEncrypt, KeyInit, KeySizeUser};
 use aes::{Aes128, Aes192, Aes256};
 use base::Secret;
 use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
 use base::private::PrivateKey;
 use base::rsa::RsaPublic;
-use cfb_mode::cipher::{AsyncStreamCipher, InnerIvInit};
-use p256::elliptic_curve::sec1::{FromEncodedPoint, ModulusSize, ToEncodedPoint};
+use cfb_mode::cipher::InnerIvInit;
+use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
 use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, SecretKey};
 use zeroize::Zeroizing;
 
@@ -159,12 +159,12 @@ fn check_ecc(curve: Curve, x: &[u8], y: &[u8], d: &Secret, auth: &Secret) -> Res
 fn public_point<C>(scalar: &Secret) -> Result<Vec<u8>>
 where
     C: CurveArithmetic,
-    AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
     let key = SecretKey::<C>::from_slice(scalar.expose())
         .map_err(|_| Error::Invalid("the private scalar is zero, or not below the order of the curve"))?;
-    Ok(key.public_key().to_encoded_point(false).as_bytes().to_vec())
+    Ok(key.public_key().to_sec1_point(false).as_bytes().to_vec())
 }
 
 fn check_hmac(hash: Option<Hash>, key: &Secret, auth: &Secret) -> Result<Object> {
@@ -300,7 +300,7 @@ impl WrappingKeys {
 /// CFB with an initialisation vector of zeros: the key serves once.
 fn cfb<C>(key: &Secret, data: &mut [u8], direction: Direction) -> Result<()>
 where
-    C: BlockEncryptMut + BlockCipher + KeyInit + KeySizeUser,
+    C: BlockCipherEncrypt + KeyInit + KeySizeUser,
 {
     let cipher = C::new_from_slice(key.expose()).map_err(|_| Error::Invalid("key material"))?;
     let iv = &Default::default();

@@ -3,7 +3,7 @@
 use aes::Aes128;
 use base::Secret;
 use base::digest::Hash;
-use cfb_mode::cipher::{AsyncStreamCipher, KeyIvInit};
+use cfb_mode::cipher::KeyIvInit;
 
 use crate::error::{Error, Result};
 use crate::wire::constants::alg;

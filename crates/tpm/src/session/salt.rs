@@ -6,7 +6,9 @@ use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
 use base::pad::oaep_encode;
 use base::rsa::RsaPublic;
-use p256::elliptic_curve::rand_core::{self, CryptoRng, RngCore};
+use p256::elliptic_curve::ecdh::EphemeralSecret;
+use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
+use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, Generate, PublicKey};
 
 use crate::error::{Error, Result};
 use crate::session::crypto::kdfe;
@@ -48,8 +50,8 @@ fn ecc_secret(hash: Hash, label: &str, curve: Curve, x: &[u8], y: &[u8]) -> Resu
     let peer =
         EcPublic::new(curve, x, y).map_err(|_| Error::Malformed("the ECC public key of the primary is not valid"))?;
     let (point, z) = match curve {
-        Curve::P256 => ephemeral_p256(&peer)?,
-        Curve::P384 => ephemeral_p384(&peer)?,
+        Curve::P256 => ephemeral::<p256::NistP256>(&peer)?,
+        Curve::P384 => ephemeral::<p384::NistP384>(&peer)?,
         Curve::P224 | Curve::P521 => return Err(Error::Unsupported(format!("a storage key on {}", curve.name()))),
     };
     let len = curve.field_len();
@@ -64,59 +66,16 @@ fn ecc_secret(hash: Hash, label: &str, curve: Curve, x: &[u8], y: &[u8]) -> Resu
 }
 
 /// The ephemeral public point, uncompressed, and the shared x coordinate.
-fn ephemeral_p256(peer: &EcPublic) -> Result<(Vec<u8>, Secret)> {
-    let peer = p256::PublicKey::from_sec1_bytes(&peer.point()).map_err(|_| Error::Malformed("not a point of P-256"))?;
-    let mut random = OsRandom::default();
-    let ours = p256::ecdh::EphemeralSecret::random(&mut random);
-    random.check()?;
-    let point = p256::EncodedPoint::from(ours.public_key()).as_bytes().to_vec();
+fn ephemeral<C>(peer: &EcPublic) -> Result<(Vec<u8>, Secret)>
+where
+    C: CurveArithmetic,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    FieldBytesSize<C>: ModulusSize,
+{
+    let peer =
+        PublicKey::<C>::from_sec1_bytes(&peer.point()).map_err(|_| Error::Malformed("not a point of its curve"))?;
+    let ours = EphemeralSecret::<C>::try_generate().map_err(|_| Error::Random)?;
+    let point = ours.public_key().to_sec1_point(false).as_bytes().to_vec();
     let z = Secret::copy_from(ours.diffie_hellman(&peer).raw_secret_bytes());
     Ok((point, z))
 }
-
-fn ephemeral_p384(peer: &EcPublic) -> Result<(Vec<u8>, Secret)> {
-    let peer = p384::PublicKey::from_sec1_bytes(&peer.point()).map_err(|_| Error::Malformed("not a point of P-384"))?;
-    let mut random = OsRandom::default();
-    let ours = p384::ecdh::EphemeralSecret::random(&mut random);
-    random.check()?;
-    let point = p384::EncodedPoint::from(ours.public_key()).as_bytes().to_vec();
-    let z = Secret::copy_from(ours.diffie_hellman(&peer).raw_secret_bytes());
-    Ok((point, z))
-}
-
-/// The operating system's generator for an interface that cannot fail: a failure is remembered, and must be asked for.
-#[derive(Debug, Default)]
-struct OsRandom {
-    failed: bool,
-}
-
-impl OsRandom {
-    fn check(&self) -> Result<()> {
-        if self.failed { Err(Error::Random) } else { Ok(()) }
-    }
-}
-
-impl RngCore for OsRandom {
-    fn next_u32(&mut self) -> u32 {
-        rand_core::impls::next_u32_via_fill(self)
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        rand_core::impls::next_u64_via_fill(self)
-    }
-
-    fn fill_bytes(&mut self, dest: &mut [u8]) {
-        if base::random::fill(dest).is_err() {
-            self.failed = true;
-            // Rejection sampling of a scalar must end: any non-zero scalar will do, since the result is thrown away.
-            dest.fill(1);
-        }
-    }
-
-    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> std::result::Result<(), rand_core::Error> {
-        self.fill_bytes(dest);
-        Ok(())
-    }
-}
-
-impl CryptoRng for OsRandom {}

@@ -21,30 +21,30 @@ use crate::common::{Stage, at, check_ecdsa, counted, p256, secret};
 
 /// Someone who approves of states.
 pub(crate) enum Authority {
-    Rsa(rsa::RsaPrivateKey),
+    Rsa(rsa::PrivateKey),
     Ec(p256::ecdsa::SigningKey),
 }
 
 impl Authority {
     /// The same key in all tests of a process: making one takes a while.
     pub(crate) fn rsa() -> Authority {
-        static KEY: OnceLock<rsa::RsaPrivateKey> = OnceLock::new();
-        let key = KEY.get_or_init(|| rsa::RsaPrivateKey::new(&mut rand_core::OsRng, 2048).unwrap());
+        static KEY: OnceLock<rsa::PrivateKey> = OnceLock::new();
+        let key = KEY.get_or_init(|| rsa::PrivateKey::new(&mut getrandom::SysRng, 2048).unwrap());
         Authority::Rsa(key.clone())
     }
 
     pub(crate) fn ec() -> Authority {
-        Authority::Ec(p256::ecdsa::SigningKey::random(&mut rand_core::OsRng))
+        Authority::Ec(<p256::ecdsa::SigningKey as p256::elliptic_curve::Generate>::generate())
     }
 
     pub(crate) fn key(&self) -> AuthorityKey {
         match self {
             Authority::Rsa(key) => {
-                let public = RsaPublic::new(key.n().to_bytes_be(), key.e().to_bytes_be()).unwrap();
+                let public = RsaPublic::new(key.n_bytes(), key.e_bytes()).unwrap();
                 AuthorityKey::from_rsa(&public).unwrap()
             }
             Authority::Ec(key) => {
-                let point = key.verifying_key().to_encoded_point(false);
+                let point = key.verifying_key().to_sec1_point(false);
                 AuthorityKey::from_ec(&EcPublic::from_point(Curve::P256, point.as_bytes()).unwrap()).unwrap()
             }
         }
