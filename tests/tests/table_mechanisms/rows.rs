@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use cryptoki_sys::{CKA_DECAPSULATE, CKA_ENCAPSULATE, CKF_DECAPSULATE, CKF_ENCAPSULATE, CKM_PUB_KEY_FROM_PRIV_KEY};
-use p256::elliptic_curve::sec1::ToEncodedPoint;
+use p256::elliptic_curve::sec1::ToSec1Point;
 use pkcs11_sys::*;
 use rsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
@@ -267,8 +267,8 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
         }));
         rows.push(row(CKM_RSA_PKCS_OAEP, op, move |b| {
             for hash in b.hashes() {
-                let sealed = || b.rsa.to_public_key().encrypt(&mut rng(), (hash.oaep)(), &TARGET).unwrap();
-                let opened = |cipher: &[u8]| b.rsa.decrypt((hash.oaep)(), cipher).unwrap();
+                let sealed = || (hash.oaep_encrypt)(b.rsa.as_public_key(), &TARGET);
+                let opened = |cipher: &[u8]| (hash.oaep_decrypt)(&b.rsa, cipher);
                 rsa_kem(b, op, &Mechanism::oaep(hash.digest, hash.mgf, b""), sealed, opened);
             }
         }));
@@ -385,7 +385,7 @@ pub(crate) fn ec_rows() -> Vec<Row> {
 /// What is sent to a key that RustCrypto has.
 fn encapsulates(b: &Bench, ty: u64) {
     let theirs = p256::SecretKey::from_slice(&unhex(CDH[0].2)).unwrap();
-    let point = theirs.public_key().to_encoded_point(false);
+    let point = theirs.public_key().to_sec1_point(false);
     let public = b.ec_public(CDH[0].0, point.as_bytes(), &[]);
     let common = |cipher: &[u8]| {
         let ours = p256::PublicKey::from_sec1_bytes(cipher).unwrap();

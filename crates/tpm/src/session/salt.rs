@@ -6,9 +6,6 @@ use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
 use base::pad::oaep_encode;
 use base::rsa::RsaPublic;
-use p256::elliptic_curve::ecdh::EphemeralSecret;
-use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
-use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, Generate, PublicKey};
 
 use crate::error::{Error, Result};
 use crate::session::crypto::kdfe;
@@ -49,33 +46,12 @@ fn ecc_secret(hash: Hash, label: &str, curve: Curve, x: &[u8], y: &[u8]) -> Resu
     // Checks that the point is on the curve: a crafted one would tell about nothing of ours, but costs nothing to refuse.
     let peer =
         EcPublic::new(curve, x, y).map_err(|_| Error::Malformed("the ECC public key of the primary is not valid"))?;
-    let (point, z) = match curve {
-        Curve::P256 => ephemeral::<p256::NistP256>(&peer)?,
-        Curve::P384 => ephemeral::<p384::NistP384>(&peer)?,
-        Curve::P224 | Curve::P521 => return Err(Error::Unsupported(format!("a storage key on {}", curve.name()))),
-    };
-    let len = curve.field_len();
-    let (ours_x, ours_y) = point
-        .get(1..)
-        .and_then(|coordinates| coordinates.split_at_checked(len))
-        .ok_or(Error::Invalid("the point is not uncompressed"))?;
+    if !matches!(curve, Curve::P256 | Curve::P384) {
+        return Err(Error::Unsupported(format!("a storage key on {}", curve.name())));
+    }
+    let (ours, z) = base::ecdh::with_ephemeral(&peer)?;
     let bits = u32::try_from(hash.len() * 8).unwrap_or_default();
-    let secret = kdfe(hash, z.expose(), label, ours_x, peer.x(), bits);
-    let encrypted = Writer::new().tpm2b(ours_x).tpm2b(ours_y).finish()?.to_vec();
+    let secret = kdfe(hash, z.expose(), label, ours.x(), peer.x(), bits);
+    let encrypted = Writer::new().tpm2b(ours.x()).tpm2b(ours.y()).finish()?.to_vec();
     Ok((secret, encrypted))
-}
-
-/// The ephemeral public point, uncompressed, and the shared x coordinate.
-fn ephemeral<C>(peer: &EcPublic) -> Result<(Vec<u8>, Secret)>
-where
-    C: CurveArithmetic,
-    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
-    FieldBytesSize<C>: ModulusSize,
-{
-    let peer =
-        PublicKey::<C>::from_sec1_bytes(&peer.point()).map_err(|_| Error::Malformed("not a point of its curve"))?;
-    let ours = EphemeralSecret::<C>::try_generate().map_err(|_| Error::Random)?;
-    let point = ours.public_key().to_sec1_point(false).as_bytes().to_vec();
-    let z = Secret::copy_from(ours.diffie_hellman(&peer).raw_secret_bytes());
-    Ok((point, z))
 }
