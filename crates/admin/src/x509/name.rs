@@ -104,7 +104,12 @@ pub(crate) fn common_name(name: &Name) -> Option<String> {
 fn relative(text: &str) -> Result<RelativeDistinguishedName, String> {
     let mut set = RelativeDistinguishedName::default();
     for part in split(text, '+') {
-        set.insert(attribute(part)?).map_err(|_| format!("{text:?} has the same part twice"))?;
+        let attribute = attribute(part)?;
+        // The crate sorts them and takes one twice, which DER does not allow.
+        if set.iter().any(|other| *other == attribute) {
+            return Err(format!("{text:?} has the same part twice"));
+        }
+        set.insert(attribute).map_err(|error| format!("{text:?}: {error}"))?;
     }
     Ok(set)
 }
