@@ -7,3 +7,5 @@ pub(crate) mod codes;
 pub mod parent;
 pub(crate) mod policy;
 pub(crate) mod rows;
+pub(crate) mod sealed;
+pub(crate) mod tries;
