@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod curve;
 pub mod der;
 pub mod digest;
+pub mod ecdh;
 pub mod hex;
 pub mod kdf;
 pub mod pad;
