@@ -20,7 +20,12 @@ pub(crate) struct Finding {
     /// What may be found, and whether that is sure. What is not is read when its turn comes: who takes the first few does not wait
     /// for the last.
     places: VecDeque<(ObjectHandle, bool)>,
+    /// How many were read at once last: who goes on gets more each time.
+    part: usize,
 }
+
+/// So many are read at once at most. What reads them keeps more than that.
+const MOST_AT_ONCE: usize = 128;
 
 impl Finding {
     fn next(&mut self, token: &Token, max: usize) -> Result<Vec<ObjectHandle>> {
@@ -29,7 +34,7 @@ impl Finding {
             && let Some((handle, sure)) = self.places.pop_front()
         {
             let is_found = sure
-                || self.is_found(token, handle).inspect_err(|_| {
+                || self.is_found(token, handle, max - found.len()).inspect_err(|_| {
                     // None is lost: they are found by the next call.
                     self.places.push_front((handle, false));
                     found.iter().rev().for_each(|handle| self.places.push_front((*handle, true)));
@@ -41,7 +46,12 @@ impl Finding {
         Ok(found)
     }
 
-    fn is_found(&self, token: &Token, handle: ObjectHandle) -> Result<bool> {
+    fn is_found(&mut self, token: &Token, handle: ObjectHandle, wanted: usize) -> Result<bool> {
+        if !token.shelf().has(handle) {
+            self.part = self.part.saturating_mul(2).max(wanted).min(MOST_AT_ONCE);
+            let unsure = self.places.iter().filter(|(_, sure)| !sure).map(|(handle, _)| *handle);
+            token.shelf().read_ahead(std::iter::once(handle).chain(unsure).take(self.part))?;
+        }
         let Some(object) = token.object(handle)? else { return Ok(false) };
         token.shelf().note(&object);
         Ok(object.matches(&self.template))
@@ -79,7 +89,7 @@ impl Library {
                 let others = [token.session_objects(), token.profiles_for(template)?];
                 let others = others.iter().flatten().filter(|object| object.matches(template));
                 places.extend(others.map(|object| (object.handle, true)));
-                Ok(Finding { template: template.clone(), places })
+                Ok(Finding { template: template.clone(), places, part: 0 })
             },
         )
     }

@@ -16,6 +16,13 @@ use crate::slots::session::Session;
 use crate::template;
 use crate::{Error, Result};
 
+/// A new key pair, and who vouches for its rows.
+pub(crate) struct Pair {
+    pub(crate) public: Draft,
+    pub(crate) private: Draft,
+    pub(crate) signer: Signer,
+}
+
 impl Library {
     /// `C_GenerateKeyPair`: handles of the public and the private key. At most 2 TPM commands.
     ///
@@ -45,6 +52,29 @@ impl Library {
         recovery: Option<&tpm::PublicArea>,
     ) -> Result<(ObjectHandle, ObjectHandle)> {
         let session = self.session(session)?;
+        let Pair { public, private, signer } = self.make_pair(&session, mechanism, public, private, recovery)?;
+        if public.on_token() && private.on_token() {
+            let id = session.token.id;
+            let rows = [public.to_row(id, &signer)?, private.to_row(id, &signer)?];
+            let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
+            self.changed()?;
+            return Ok((handle_of(public), handle_of(private)));
+        }
+        // The private key first: a public key alone would be of no use.
+        let private = self.settle(&session, private, &signer)?;
+        let public = self.settle(&session, public, &signer)?;
+        Ok((public, private))
+    }
+
+    /// A pair that the TPM has just made, and that has no home yet.
+    pub(crate) fn make_pair(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism,
+        public: &Template,
+        private: &Template,
+        recovery: Option<&tpm::PublicArea>,
+    ) -> Result<Pair> {
         let token = &session.token;
         let row = mechanism.ty.row().filter(|row| token.chip.ops(row).contains(Ops::GENERATE_KEY_PAIR));
         let row = row.ok_or(Error::MechanismInvalid)?;
@@ -63,10 +93,10 @@ impl Library {
         settle_public(&mut public, key_type)?;
         settle_private(&mut private, key_type, self.config().strict_templates)?;
         let request = match key_type {
-            KeyType::RSA => self.rsa_request(&session, &public)?,
-            _ => ec_request(&session, &public, &private)?,
+            KeyType::RSA => self.rsa_request(session, &public)?,
+            _ => ec_request(session, &public, &private)?,
         };
-        check_access(&session, &public, &private)?;
+        check_access(session, &public, &private)?;
         let signer = Signer::User(self.keys(token)?);
 
         let policy = session.policy_of_new_keys();
@@ -103,16 +133,7 @@ impl Library {
         }
         let public = Draft::new(public, None, None)?;
         let private = Draft::new(private, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy);
-        if public.on_token() && private.on_token() {
-            let rows = [public.to_row(token.id, &signer)?, private.to_row(token.id, &signer)?];
-            let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
-            self.changed()?;
-            return Ok((handle_of(public), handle_of(private)));
-        }
-        // The private key first: a public key alone would be of no use.
-        let private = self.settle(&session, private, &signer)?;
-        let public = self.settle(&session, public, &signer)?;
-        Ok((public, private))
+        Ok(Pair { public, private, signer })
     }
 
     /// Gives a new object its home.
@@ -232,6 +253,6 @@ fn check_access(session: &Session, public: &Attributes, private: &Attributes) ->
     Ok(())
 }
 
-fn handle_of(row: i64) -> ObjectHandle {
+pub(crate) fn handle_of(row: i64) -> ObjectHandle {
     ObjectHandle(row.unsigned_abs())
 }
