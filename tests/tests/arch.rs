@@ -73,8 +73,13 @@ const ROOMS: &[Room] = &[
 const WORKSHOP: &[&str] = &["swtpm-fixtures", "tests"];
 
 /// The files in which `unsafe` may stand.
-const UNSAFE: &[&str] =
-    &["cryptoki-module/src/published.rs", "cryptoki-module/src/raw.rs", "crates/tpm/src/transport/tcti.rs"];
+const UNSAFE: &[&str] = &[
+    "cryptoki-module/src/published.rs",
+    "cryptoki-module/src/raw.rs",
+    "crates/base/src/descriptors.rs",
+    "crates/store/src/descriptors.rs",
+    "crates/tpm/src/transport/tcti.rs",
+];
 
 /// The file in which return values are assigned.
 const RETURN_VALUES: &str = "cryptoki-module/src/rv.rs";
@@ -160,7 +165,7 @@ fn imports_run_downwards() {
 }
 
 #[test]
-fn unsafe_stands_in_three_files() {
+fn unsafe_stands_in_five_files() {
     let mut faults = Vec::new();
     let mut found = BTreeSet::new();
     for (path, source) in sources() {

@@ -3,8 +3,8 @@
 
 use pkcs11_sys::*;
 use tests::Argument;
-use tests::call::{Memory, Piece};
-use tests::probe::{Mechanism, bytes, fails, flag, number, p256};
+use tests::call::{Memory, Piece, Usurper};
+use tests::probe::{Mechanism, Probe, bytes, fails, flag, number, p256};
 use tests::product;
 use tests::world::{Run, World, client};
 
@@ -257,4 +257,52 @@ fn the_slot_without_a_token_has_mechanisms() {
     let mechanisms = probe.mechanisms(empty).unwrap();
     assert!(mechanisms.contains(&CKM_ECDSA), "{mechanisms:x?}");
     assert_eq!(mechanisms, probe.mechanisms(probe.slot_of("alpha")).unwrap());
+}
+
+/// A program that closes what it knows nothing of, as daemons do, and opens its own under the same numbers: what is under them is not
+/// used, not shut down and not closed, and everything works, in a child and in the same process.
+#[test]
+fn descriptors_of_the_host_are_left_alone() {
+    for by in [Usurper::Files, Usurper::Listeners, Usurper::Sockets] {
+        for in_child in [true, false] {
+            let case = format!("{by:?}, in a child: {in_child}");
+            let world = World::new();
+            // The child wants the TPM while its parent has it.
+            let world = if in_child { world.managed() } else { world };
+            let world = world.configured("idle-ms = 60000\n");
+            let sign = Mechanism::plain(CKM_ECDSA_SHA256);
+            let at_work = |probe: &Probe| {
+                let session = probe.open_rw(probe.slot_of("alpha"));
+                probe.login(session, CKU_USER, "user-alpha").unwrap();
+                let key = probe
+                    .find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY), number(CKA_KEY_TYPE, CKK_EC)])
+                    .unwrap()[0];
+                assert_eq!(probe.sign(session, sign.clone(), key, b"data").unwrap().len(), 64, "{case}");
+                (session, key)
+            };
+            let parent = world.probe().initialized();
+            let (mut session, mut key) = at_work(&parent);
+            let host = if in_child { parent.fork() } else { parent.thread() };
+            let numbers = host.usurp(by);
+            assert!(numbers.iter().any(|name| name.contains("socket:")), "{case}: {numbers:?}");
+            assert!(numbers.iter().any(|name| name.contains("store")), "{case}: {numbers:?}");
+            if in_child {
+                host.rv("C_Initialize", vec![Argument::NULL]).unwrap();
+                (session, key) = at_work(&host);
+            }
+            let before = host.find(session, &[]).unwrap().len();
+            let made = host.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(true), &[flag(CKA_TOKEN, true)]);
+            assert_eq!(host.find(session, &[]).unwrap().len(), before + 2, "{case}: {made:?}");
+            for key in [key, made.unwrap().1] {
+                assert_eq!(host.sign(session, sign.clone(), key, b"data").unwrap().len(), 64, "{case}");
+            }
+            host.rv("C_Finalize", vec![Argument::NULL]).unwrap();
+            assert_eq!(host.damage(), [""; 0], "{case}");
+            if in_child {
+                // What the child did is nothing to its parent.
+                let (session, key) = (parent.open_ro(parent.slot_of("alpha")), key);
+                assert_eq!(parent.sign(session, sign.clone(), key, b"data").unwrap().len(), 64, "{case}");
+            }
+        }
+    }
 }

@@ -333,13 +333,13 @@ impl Library {
         Ok(())
     }
 
-    /// After a change of our own: the next look must see it.
-    ///
-    /// # Errors
-    /// Those of [`Library::refresh`].
-    pub fn changed(&self) -> Result<()> {
+    /// After a change of our own: the next look must see it. What was written is there whatever a look says now, so that an error of it
+    /// is nobody's answer; it comes again with the next look.
+    pub fn changed(&self) {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).version = None;
-        self.refresh()
+        if let Err(error) = self.refresh() {
+            log::warn!("what was written to the store could not be read back yet: {error}");
+        }
     }
 
     fn reload(&self, changes: &store::Changes) -> Result<()> {

@@ -79,7 +79,8 @@ impl Library {
                     store.set_token_config(token.id, &config)
                 })?;
                 drop(store);
-                self.changed()
+                self.changed();
+                Ok(())
             }
         }
     }
@@ -275,7 +276,7 @@ impl Library {
             })
         })?;
         drop(store);
-        self.changed()?;
+        self.changed();
         Ok(id)
     }
 
@@ -413,7 +414,8 @@ impl Library {
             Ok(())
         })?;
         drop(store);
-        self.changed()
+        self.changed();
+        Ok(())
     }
 
     fn wrong_pin(&self, token: &Token, error: tpm::Error, so: bool) -> Error {

@@ -116,7 +116,7 @@ impl Library {
         let handles = self.writer()?.transaction(|store| -> Result<Vec<ObjectHandle>> {
             rows.iter().map(|row| Ok(ObjectHandle(store.add_object(row)?.unsigned_abs()))).collect()
         })?;
-        self.changed()?;
+        self.changed();
         Ok(handles)
     }
 }

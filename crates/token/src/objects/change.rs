@@ -53,7 +53,7 @@ impl Library {
                     }
                     Ok(store.replace_object(&row)?)
                 })?;
-                self.changed()?;
+                self.changed();
             }
         }
         Ok(())

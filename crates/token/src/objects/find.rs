@@ -141,7 +141,7 @@ impl Library {
                         _ => Err(Error::ObjectHandleInvalid),
                     }
                 })?;
-                self.changed()?;
+                self.changed();
             }
         }
         if let (Some(key), Ok(tpm)) = (&object.key, self.tpm()) {

@@ -104,20 +104,23 @@ impl Library {
         if public.on_token() && private.on_token() {
             let rows = [public.to_row(token.id, &signer)?, private.to_row(token.id, &signer)?];
             let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
-            self.changed()?;
+            self.changed();
             return Ok((handle_of(public), handle_of(private)));
         }
-        // The private key first: a public key alone would be of no use.
-        let private = self.settle(&session, private, &signer)?;
-        let public = self.settle(&session, public, &signer)?;
-        Ok((public, private))
+        // What is in memory first: it can be taken back when the other half finds no place.
+        let (first, second, swapped) =
+            if private.on_token() { (public, private, false) } else { (private, public, true) };
+        let first = self.settle(&session, first, &signer)?;
+        let second =
+            self.settle(&session, second, &signer).inspect_err(|_| session.token.remove_session_object(first))?;
+        Ok(if swapped { (second, first) } else { (first, second) })
     }
 
     /// Gives a new object its home.
     pub(crate) fn settle(&self, session: &Session, draft: Draft, signer: &Signer) -> Result<ObjectHandle> {
         if draft.on_token() {
             let id = self.writer()?.add_object(&draft.to_row(session.token.id, signer)?)?;
-            self.changed()?;
+            self.changed();
             Ok(handle_of(id))
         } else {
             self.settle_in_session(session, draft)
