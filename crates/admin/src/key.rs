@@ -143,7 +143,7 @@ impl Admin {
         }
         // Who need not log in to use a key must not need to log in to see it.
         let summary = |handle: ObjectHandle| {
-            token.object(handle)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
+            token.meant(handle)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
         };
         if let Some((mechanism, mut template)) = secret_key(request)? {
             if request.backup.is_some() {

@@ -29,6 +29,8 @@ const APPROVALS: [&str; 5] = [
 
 /// Sessions of a process with one token, by default: more than servers have, and some megabytes.
 const MAX_SESSIONS: u32 = 4096;
+/// MiB for objects of sessions and for searches, by default: tens of thousands of keys, or millions of handles found.
+const SESSION_MEMORY: u32 = 64;
 
 /// All that a process can choose.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub empty_slot: bool,
     /// Most sessions that a process may have open with one token; at least 1.
     pub max_sessions: u32,
+    /// MiB that objects of sessions may take in a process, and as much again for searches held open; at least 1.
+    pub session_memory: u32,
     /// Refuse a template that asks for less protection than the TPM gives, in the place of making the key as it can be made.
     pub strict_templates: bool,
     /// Files with approvals of machine states, and directories of such files.
@@ -66,6 +70,7 @@ struct File {
     wait_ms: Option<u64>,
     empty_slot: Option<Switch>,
     max_sessions: Option<u32>,
+    session_memory_mib: Option<u32>,
     strict_templates: Option<Switch>,
     approvals: Option<Vec<PathBuf>>,
 }
@@ -135,6 +140,7 @@ impl Config {
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
             max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
+            session_memory: file.session_memory_mib.unwrap_or(SESSION_MEMORY).max(1),
             strict_templates: file.strict_templates == Some(Switch::On),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })

@@ -426,35 +426,42 @@ impl Own {
 
 /// What the module has open: files, and its connection to the TPM. This program's own are sockets with a name.
 fn usurp(by: Usurper) -> Reply {
-    let numbers: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
+    let numbers = std::fs::read_dir("/proc/self/fd")
         .expect("/proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| *fd > 2)
-        .collect();
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // All are looked at before the first of this program's own is opened.
+    let theirs: Vec<(RawFd, String)> =
+        numbers.filter(|fd| *fd > 2 && is_the_modules(*fd)).map(|fd| (fd, target(fd))).collect();
     let mut usurped = USURPED.lock().unwrap();
-    let mut names = Vec::new();
-    for fd in numbers {
-        let link = format!("/proc/self/fd/{fd}");
-        let is_file = std::fs::metadata(&link).is_ok_and(|metadata| metadata.is_file());
-        let name = getsockname::<SockaddrStorage>(fd).ok();
-        let is_anonymous = |name: &SockaddrStorage| {
+    for (fd, _) in &theirs {
+        let own = Own::new(by);
+        // SAFETY: the number is not used by what this program knows of.
+        let place = unsafe { nix::unistd::dup2_raw(own.as_fd(), *fd) }.expect("the number");
+        std::mem::forget(place);
+        usurped.push((*fd, own));
+    }
+    Reply::Descriptors(theirs.into_iter().map(|(_, target)| target).collect())
+}
+
+fn is_the_modules(fd: RawFd) -> bool {
+    let is_file = std::fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|metadata| metadata.is_file());
+    let name = getsockname::<SockaddrStorage>(fd).ok();
+    is_file
+        || name.is_some_and(|name| {
             name.as_unix_addr().is_some_and(|name| name.path().is_none())
                 || matches!(name.family(), Some(AddressFamily::Inet | AddressFamily::Inet6))
-        };
-        if is_file || name.as_ref().is_some_and(is_anonymous) {
-            names.push(std::fs::read_link(&link).expect("a link").display().to_string());
-            let own = Own::new(by);
-            // SAFETY: the number is not used by what this program knows of.
-            let place = unsafe { nix::unistd::dup2_raw(own.as_fd(), fd) }.expect("the number");
-            std::mem::forget(place);
-            usurped.push((fd, own));
-        }
-    }
-    Reply::Descriptors(names)
+        })
+}
+
+fn target(fd: RawFd) -> String {
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    link.map_or_else(|error| error.to_string(), |target| target.display().to_string())
 }
 
 fn damage() -> Reply {
     let mut usurped = USURPED.lock().unwrap();
-    let damage = usurped.iter_mut().filter_map(|(fd, own)| own.damage(*fd).map(|what| format!("{fd}: {what}")));
+    let damage = usurped
+        .iter_mut()
+        .filter_map(|(fd, own)| own.damage(*fd).map(|what| format!("{fd} ({}): {what}", target(*fd))));
     Reply::Descriptors(damage.collect())
 }

@@ -93,7 +93,7 @@ pub(crate) fn key_for(
     usage: AttributeType,
     row: &MechanismRow,
 ) -> Result<Arc<Object>> {
-    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
+    let key = session.token.meant(handle)?.ok_or(Error::KeyHandleInvalid)?;
     if !matches!(key.class(), ObjectClass::PRIVATE_KEY | ObjectClass::PUBLIC_KEY | ObjectClass::SECRET_KEY) {
         return Err(Error::KeyHandleInvalid);
     }
