@@ -32,6 +32,9 @@ const MAX_SESSIONS: u32 = 4096;
 /// MiB for objects of sessions and for searches, by default: tens of thousands of keys, or millions of handles found.
 const SESSION_MEMORY: u32 = 64;
 
+/// Wrong PINs in a row, by default: more than a person needs to find the right one.
+const WRONG_PINS: u32 = 5;
+
 /// All that a process can choose.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -53,6 +56,8 @@ pub struct Config {
     pub max_sessions: u32,
     /// MiB that objects of sessions may take in a process, and as much again for searches held open; at least 1.
     pub session_memory: u32,
+    /// Wrong PINs in a row of one user of a token that go to the TPM; fewer where the TPM would have no reserve left. 0: all.
+    pub wrong_pins: u32,
     /// Refuse a template that asks for less protection than the TPM gives, in the place of making the key as it can be made.
     pub strict_templates: bool,
     /// Files with approvals of machine states, and directories of such files.
@@ -71,6 +76,7 @@ struct File {
     empty_slot: Option<Switch>,
     max_sessions: Option<u32>,
     session_memory_mib: Option<u32>,
+    wrong_pins: Option<u32>,
     strict_templates: Option<Switch>,
     approvals: Option<Vec<PathBuf>>,
 }
@@ -141,6 +147,7 @@ impl Config {
             empty_slot: file.empty_slot != Some(Switch::Off),
             max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
             session_memory: file.session_memory_mib.unwrap_or(SESSION_MEMORY).max(1),
+            wrong_pins: file.wrong_pins.unwrap_or(WRONG_PINS),
             strict_templates: file.strict_templates == Some(Switch::On),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })
