@@ -178,6 +178,7 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::SessionHandleInvalid
         | Error::SessionReadOnly
         | Error::SessionParallelNotSupported
+        | Error::SessionAsyncNotSupported
         | Error::SessionExists
         | Error::SessionCount
         | Error::SessionReadOnlyExists

@@ -60,6 +60,8 @@ pub enum Via {
     List240,
     /// `C_GetInterface`, version 3.0.
     List300,
+    /// `C_GetInterface`, version 3.2.
+    List320,
 }
 
 /// What the probe answers.

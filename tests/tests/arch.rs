@@ -105,6 +105,9 @@ const ALLOCATE_FOR_US: &[&str] = &[
 /// The file in which return values are assigned.
 const RETURN_VALUES: &str = "cryptoki-module/src/rv.rs";
 
+/// The file in which those are declared that the C header does not have.
+const NEW_RETURN_VALUES: &str = "crates/model/src/v3_2.rs";
+
 const MOST_LINES: usize = 600;
 
 fn root() -> PathBuf {
@@ -225,7 +228,7 @@ fn the_compiler_forbids_unsafe_elsewhere() {
 fn return_values_are_assigned_in_one_file() {
     for (path, source) in sources() {
         let assigned = words(&code(without_unit_tests(&source))).any(|word| word.starts_with("CKR_"));
-        assert_eq!(assigned, path == RETURN_VALUES, "{path}");
+        assert_eq!(assigned, [RETURN_VALUES, NEW_RETURN_VALUES].contains(&path.as_str()), "{path}");
     }
 }
 

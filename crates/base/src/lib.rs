@@ -13,6 +13,7 @@ pub mod curve;
 pub mod der;
 pub mod descriptors;
 pub mod digest;
+pub mod ecdh;
 pub mod hex;
 pub mod kdf;
 pub mod pad;

@@ -29,6 +29,9 @@ pub enum Error {
     /// `CKR_SESSION_PARALLEL_NOT_SUPPORTED`
     #[error("CKF_SERIAL_SESSION is missing")]
     SessionParallelNotSupported,
+    /// An asynchronous session was asked for.
+    #[error("sessions are synchronous: calls return when they are done")]
+    SessionAsyncNotSupported,
     /// `CKR_SESSION_EXISTS`
     #[error("a session is open on this token")]
     SessionExists,

@@ -13,6 +13,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::ptr::{NonNull, null_mut};
 use std::sync::{Arc, Mutex};
 
+use cryptoki_sys::CK_FUNCTION_LIST_3_2;
 use libloading::Library;
 use libloading::os::unix::{Library as UnixLibrary, RTLD_LOCAL, RTLD_NOW};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -107,7 +108,7 @@ impl Module {
     fn address(&self, name: &str, via: Via) -> Result<usize, String> {
         match via {
             Via::Symbol => self.symbol(name),
-            Via::List240 | Via::List300 => self
+            Via::List240 | Via::List300 | Via::List320 => self
                 .addresses()?
                 .get(&via)
                 .and_then(|list| list.get(name))
@@ -125,7 +126,7 @@ impl Module {
 
     fn addresses(&self) -> Result<BTreeMap<Via, BTreeMap<String, u64>>, String> {
         // SAFETY: the symbols are the functions that PKCS#11 says, and the lists are the module's own, for ever.
-        let (list_240, list_300) = unsafe {
+        let (list_240, list_300, list_320) = unsafe {
             let function: Function = std::mem::transmute(self.symbol("C_GetFunctionList")?);
             let mut list: *const CK_FUNCTION_LIST = null_mut();
             let rv = function((&raw mut list) as usize, 0, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -133,29 +134,33 @@ impl Module {
                 return Err(format!("C_GetFunctionList: {rv:#x}"));
             }
             let function: Function = std::mem::transmute(self.symbol("C_GetInterface")?);
-            let mut interface: *const CK_INTERFACE = null_mut();
-            let version: [u8; 2] = [3, 0];
-            let rv = function(0, version.as_ptr() as usize, (&raw mut interface) as usize, 0, 0, 0, 0, 0, 0, 0);
-            if rv != 0 || interface.is_null() {
-                return Err(format!("C_GetInterface: {rv:#x}"));
-            }
-            (&*list, &*(*interface).pFunctionList.cast::<CK_FUNCTION_LIST_3_0>())
+            let find = |version: [u8; 2]| {
+                let mut interface: *const CK_INTERFACE = null_mut();
+                let rv = function(0, version.as_ptr() as usize, (&raw mut interface) as usize, 0, 0, 0, 0, 0, 0, 0);
+                if rv != 0 || interface.is_null() {
+                    return Err(format!("C_GetInterface: {rv:#x}"));
+                }
+                Ok((*interface).pFunctionList)
+            };
+            let list_300 = &*find([3, 0])?.cast::<CK_FUNCTION_LIST_3_0>();
+            (&*list, list_300, &*find([3, 2])?.cast::<CK_FUNCTION_LIST_3_2>())
         };
         macro_rules! addresses {
             ($list:expr, $($name:ident)*) => {
                 BTreeMap::from([$((stringify!($name).to_owned(), $list.$name.map_or(0, |function| function as usize as u64))),*])
             };
         }
-        macro_rules! both {
-            ($($old:ident)* | $($new:ident)*) => {{
+        macro_rules! all {
+            ($($old:ident)* | $($new:ident)* | $($newest:ident)*) => {{
                 let old = addresses!(list_240, $($old)*);
                 let new = addresses!(list_300, $($old)* $($new)*);
-                let names = new.keys().cloned();
+                let newest = addresses!(list_320, $($old)* $($new)* $($newest)*);
+                let names = newest.keys().cloned();
                 let symbols = names.map(|name| { let word = self.symbol(&name).unwrap_or(0) as u64; (name, word) }).collect();
-                BTreeMap::from([(Via::List240, old), (Via::List300, new), (Via::Symbol, symbols)])
+                BTreeMap::from([(Via::List240, old), (Via::List300, new), (Via::List320, newest), (Via::Symbol, symbols)])
             }};
         }
-        Ok(both!(
+        Ok(all!(
             C_Initialize C_Finalize C_GetInfo C_GetFunctionList C_GetSlotList C_GetSlotInfo C_GetTokenInfo C_GetMechanismList
             C_GetMechanismInfo C_InitToken C_InitPIN C_SetPIN C_OpenSession C_CloseSession C_CloseAllSessions C_GetSessionInfo
             C_GetOperationState C_SetOperationState C_Login C_Logout C_CreateObject C_CopyObject C_DestroyObject C_GetObjectSize
@@ -171,6 +176,10 @@ impl Module {
             C_MessageDecryptInit C_DecryptMessage C_DecryptMessageBegin C_DecryptMessageNext C_MessageDecryptFinal
             C_MessageSignInit C_SignMessage C_SignMessageBegin C_SignMessageNext C_MessageSignFinal
             C_MessageVerifyInit C_VerifyMessage C_VerifyMessageBegin C_VerifyMessageNext C_MessageVerifyFinal
+            |
+            C_EncapsulateKey C_DecapsulateKey C_VerifySignatureInit C_VerifySignature C_VerifySignatureUpdate
+            C_VerifySignatureFinal C_GetSessionValidationFlags C_AsyncComplete C_AsyncGetID C_AsyncJoin
+            C_WrapKeyAuthenticated C_UnwrapKeyAuthenticated
         ))
     }
 }

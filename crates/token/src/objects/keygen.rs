@@ -59,7 +59,9 @@ impl Library {
         let (key_type, public_scope, private_scope) = match row.key {
             KeyKind::Rsa => (KeyType::RSA, Scope::RSA_PUBLIC, Scope::RSA_PRIVATE),
             KeyKind::Ec => (KeyType::EC, Scope::EC_PUBLIC, Scope::EC_PRIVATE),
-            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => return Err(Error::MechanismInvalid),
+            KeyKind::None | KeyKind::Pair | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => {
+                return Err(Error::MechanismInvalid);
+            }
         };
         let mut public = template::start(public_scope, Rule::GENERATE, public)?;
         let mut private = template::start(private_scope, Rule::GENERATE, private)?;

@@ -126,7 +126,7 @@ impl Library {
     }
 }
 
-fn delivered(delivery: Delivery) -> Result<usize> {
+pub(super) fn delivered(delivery: Delivery) -> Result<usize> {
     match delivery {
         Delivery::Length(len) | Delivery::Written(len) => Ok(len),
         Delivery::TooSmall { needed } => Err(Error::BufferTooSmall { needed }),
@@ -134,14 +134,14 @@ fn delivered(delivery: Delivery) -> Result<usize> {
 }
 
 /// What is wrong with data is here wrong with a key.
-fn range_of_key(error: Error) -> Error {
+pub(super) fn range_of_key(error: Error) -> Error {
     match error {
         Error::DataLenRange => Error::KeySizeRange,
         error => error,
     }
 }
 
-fn wrapping_error(error: Error, wraps: bool) -> Error {
+pub(super) fn wrapping_error(error: Error, wraps: bool) -> Error {
     match (error, wraps) {
         (Error::KeyHandleInvalid, true) => Error::WrappingKeyHandleInvalid,
         (Error::KeyHandleInvalid, false) => Error::UnwrappingKeyHandleInvalid,
@@ -151,7 +151,7 @@ fn wrapping_error(error: Error, wraps: bool) -> Error {
     }
 }
 
-fn wrapped_error(error: Error) -> Error {
+pub(super) fn wrapped_error(error: Error) -> Error {
     match error {
         Error::EncryptedDataInvalid => Error::WrappedKeyInvalid,
         Error::EncryptedDataLenRange => Error::WrappedKeyLenRange,
