@@ -21,6 +21,8 @@ pub(crate) struct Finding {
     /// What may be found, and whether that is sure. What is not is read when its turn comes: who takes the first few does not wait
     /// for the last.
     places: VecDeque<(ObjectHandle, bool)>,
+    /// How many were read at once last: who goes on gets more each time.
+    part: usize,
     /// What it takes of the memory for sessions.
     _share: Share,
 }
@@ -34,6 +36,9 @@ fn size(template: &Template, places: &VecDeque<(ObjectHandle, bool)>) -> usize {
     SEARCH + values + places.len() * size_of::<(ObjectHandle, bool)>()
 }
 
+/// So many are read at once at most. What reads them keeps more than that.
+const MOST_AT_ONCE: usize = 128;
+
 impl Finding {
     fn next(&mut self, token: &Token, max: usize) -> Result<Vec<ObjectHandle>> {
         let mut found = Vec::new();
@@ -44,7 +49,7 @@ impl Finding {
                 found.push(handle);
                 continue;
             }
-            let object = self.found(token, row_of(handle)).inspect_err(|_| {
+            let object = self.found(token, row_of(handle), max - found.len()).inspect_err(|_| {
                 // None is lost: they are found by the next call.
                 self.places.push_front((handle, false));
                 found.iter().rev().for_each(|handle| self.places.push_front((*handle, true)));
@@ -54,7 +59,12 @@ impl Finding {
         Ok(found)
     }
 
-    fn found(&self, token: &Token, row: ObjectHandle) -> Result<Option<Arc<Object>>> {
+    fn found(&mut self, token: &Token, row: ObjectHandle, wanted: usize) -> Result<Option<Arc<Object>>> {
+        if !token.shelf().has(row) {
+            self.part = self.part.saturating_mul(2).max(wanted).min(MOST_AT_ONCE);
+            let unsure = self.places.iter().filter(|(_, sure)| !sure).map(|(handle, _)| row_of(*handle));
+            token.shelf().read_ahead(std::iter::once(row).chain(unsure).take(self.part))?;
+        }
         let Some(object) = token.object(row)? else { return Ok(None) };
         token.shelf().note(&object);
         Ok(Some(object).filter(|object| object.matches(&self.template)))
@@ -95,7 +105,7 @@ impl Library {
                 places.extend(others.map(|object| (object.handle, true)));
                 // The only one is not refused, however much there is.
                 let share = self.search_memory.take_or_all(size(template, &places)).ok_or(Error::Searches)?;
-                Ok(Finding { template: template.clone(), places, _share: share })
+                Ok(Finding { template: template.clone(), places, part: 0, _share: share })
             },
         )
     }

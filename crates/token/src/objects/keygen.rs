@@ -21,6 +21,13 @@ use crate::{Error, Result};
 /// What an object takes besides its values, about.
 const OBJECT: usize = 1024;
 
+/// A new key pair, and who vouches for its rows.
+pub(crate) struct Pair {
+    pub(crate) public: Draft,
+    pub(crate) private: Draft,
+    pub(crate) signer: Signer,
+}
+
 impl Library {
     /// `C_GenerateKeyPair`: handles of the public and the private key. At most 2 TPM commands.
     ///
@@ -50,6 +57,33 @@ impl Library {
         recovery: Option<&tpm::PublicArea>,
     ) -> Result<(ObjectHandle, ObjectHandle)> {
         let session = self.session(session)?;
+        let Pair { public, private, signer } = self.make_pair(&session, mechanism, public, private, recovery)?;
+        if public.on_token() && private.on_token() {
+            let id = session.token.id;
+            let rows = [public.to_row(id, &signer)?, private.to_row(id, &signer)?];
+            let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
+            self.changed();
+            let token = &session.token;
+            return Ok((handle_of(token, public, &rows[0]), handle_of(token, private, &rows[1])));
+        }
+        // What is in memory first: it can be taken back when the other half finds no place.
+        let (first, second, swapped) =
+            if private.on_token() { (public, private, false) } else { (private, public, true) };
+        let first = self.settle(&session, first, &signer)?;
+        let second =
+            self.settle(&session, second, &signer).inspect_err(|_| session.token.remove_session_object(first))?;
+        Ok(if swapped { (second, first) } else { (first, second) })
+    }
+
+    /// A pair that the TPM has just made, and that has no home yet.
+    pub(crate) fn make_pair(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism,
+        public: &Template,
+        private: &Template,
+        recovery: Option<&tpm::PublicArea>,
+    ) -> Result<Pair> {
         let token = &session.token;
         let row = mechanism.ty.row().filter(|row| token.chip.ops(row).contains(Ops::GENERATE_KEY_PAIR));
         let row = row.ok_or(Error::MechanismInvalid)?;
@@ -68,10 +102,10 @@ impl Library {
         settle_public(&mut public, key_type)?;
         settle_private(&mut private, key_type, self.config().strict_templates)?;
         let request = match key_type {
-            KeyType::RSA => self.rsa_request(&session, &public)?,
-            _ => ec_request(&session, &public, &private)?,
+            KeyType::RSA => self.rsa_request(session, &public)?,
+            _ => ec_request(session, &public, &private)?,
         };
-        check_access(&session, &public, &private)?;
+        check_access(session, &public, &private)?;
         let signer = Signer::User(self.keys(token)?);
 
         let policy = session.policy_of_new_keys();
@@ -108,19 +142,7 @@ impl Library {
         }
         let public = Draft::new(public, None, None)?;
         let private = Draft::new(private, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy);
-        if public.on_token() && private.on_token() {
-            let rows = [public.to_row(token.id, &signer)?, private.to_row(token.id, &signer)?];
-            let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
-            self.changed();
-            return Ok((handle_of(token, public, &rows[0]), handle_of(token, private, &rows[1])));
-        }
-        // What is in memory first: it can be taken back when the other half finds no place.
-        let (first, second, swapped) =
-            if private.on_token() { (public, private, false) } else { (private, public, true) };
-        let first = self.settle(&session, first, &signer)?;
-        let second =
-            self.settle(&session, second, &signer).inspect_err(|_| session.token.remove_session_object(first))?;
-        Ok(if swapped { (second, first) } else { (first, second) })
+        Ok(Pair { public, private, signer })
     }
 
     /// Gives a new object its home.
@@ -250,6 +272,6 @@ fn check_access(session: &Session, public: &Attributes, private: &Attributes) ->
 }
 
 /// The handle of a new object.
-fn handle_of(token: &Token, id: i64, row: &NewObject) -> ObjectHandle {
+pub(crate) fn handle_of(token: &Token, id: i64, row: &NewObject) -> ObjectHandle {
     token.handle_of(ObjectHandle(id.unsigned_abs()), row.private)
 }

@@ -213,6 +213,36 @@ impl Shelf {
         Ok(object)
     }
 
+    /// Need the object not be read?
+    pub(crate) fn has(&self, handle: ObjectHandle) -> bool {
+        self.lock().kept.contains_key(&handle)
+    }
+
+    /// Reads those of these objects that are not here, all at once: [`Shelf::object`] has them then. They are fewer than are kept.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn read_ahead(&self, handles: impl Iterator<Item = ObjectHandle>) -> Result<()> {
+        let (generation, missing) = {
+            let state = self.lock();
+            let missing = handles.filter(|handle| !state.kept.contains_key(handle));
+            let missing: Vec<i64> = missing.map(|handle| handle.0.cast_signed()).collect();
+            (state.generation, missing)
+        };
+        if missing.len() < 2 {
+            return Ok(());
+        }
+        let rows = self.source.read(|store| store.objects_by_ids(&missing))?;
+        let read = rows.iter().filter(|row| row.token_id == self.token);
+        let read: Vec<_> = read.map(|row| (ObjectHandle(row.id.cast_unsigned()), decode(row))).collect();
+        let mut state = self.lock();
+        state.clock += 1;
+        if state.generation == generation {
+            read.into_iter().for_each(|(handle, object)| state.keep(handle, object));
+        }
+        Ok(())
+    }
+
     /// All objects whose rows make sense. Nothing is kept.
     ///
     /// # Errors

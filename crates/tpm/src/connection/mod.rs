@@ -23,6 +23,7 @@ use crate::keys::primary;
 use crate::policy::Memory;
 use crate::session::authorization::Session;
 use crate::session::command::{Authorization, SessionUse};
+use crate::session::nonces::Nonces;
 use crate::tpm::Options;
 use crate::transport::conf::TctiConf;
 use crate::transport::descriptors::Descriptors;
@@ -99,7 +100,10 @@ pub(crate) struct Connection {
     close_after_use: bool,
     /// Behind a resource manager: keeps its key, but no session.
     end_sessions_after_use: bool,
+    /// Whether the end of the connection was just looked for.
+    looked: bool,
     last_used: Instant,
+    nonces: Nonces,
 }
 
 impl Connection {
@@ -138,7 +142,9 @@ impl Connection {
             startup_sent: false,
             close_after_use: false,
             end_sessions_after_use: false,
+            looked: false,
             last_used: Instant::now(),
+            nonces: Nonces::default(),
         }
     }
 
@@ -184,6 +190,7 @@ impl Connection {
             debug!("the other side ended the connection between two operations");
             self.forsake();
         }
+        self.looked = true;
         let first = operation(self);
         let first = self.settle(first);
         let Err(error) = &first else { return first };
@@ -244,8 +251,9 @@ impl Connection {
     /// is still there unless the TPM was restarted in that moment, and then nobody has got its handles yet.
     fn reconnect_if_ended(&mut self) -> Result<()> {
         let used_up = self.one_command_each && self.commands > 0;
+        let looked = std::mem::take(&mut self.looked);
         let managed = self.transport.as_deref().is_some_and(|transport| transport.resource_managed());
-        if managed || !(used_up || self.has_ended()) {
+        if managed || !(used_up || (!looked && self.has_ended())) {
             return Ok(());
         }
         if self.commands == 1 && !self.one_command_each {
