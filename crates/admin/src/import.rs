@@ -330,7 +330,7 @@ impl Admin {
         let mut public = None;
         let mut certificates = Vec::new();
         for handle in handles {
-            let object = token.object(*handle)?.ok_or(Error::ObjectHandleInvalid)?;
+            let object = token.meant(*handle)?.ok_or(Error::ObjectHandleInvalid)?;
             let summary = object.summary();
             match (object.key.is_some(), object.attributes.find(AttributeType::CERTIFICATE_TYPE)) {
                 (true, _) => key = Some(summary),

@@ -208,7 +208,7 @@ impl Admin {
 fn key_info(token: &Token, handles: &[ObjectHandle]) -> Result<KeyInfo> {
     // Who need not log in to use a key must not need to log in to see it.
     let summary =
-        |handle: &ObjectHandle| token.object(*handle)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid);
+        |handle: &ObjectHandle| token.meant(*handle)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid);
     match handles {
         [public, private] => Ok(KeyInfo { private: summary(private)?, public: Some(summary(public)?) }),
         [secret] => Ok(KeyInfo { private: summary(secret)?, public: None }),

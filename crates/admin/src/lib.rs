@@ -102,7 +102,7 @@ impl Admin {
         let token = self.token(label)?;
         let summary = self.summary(&token)?;
         self.library.writer()?.remove_token(token.id)?;
-        self.library.changed()?;
+        self.library.changed();
         Ok(summary)
     }
 
@@ -136,7 +136,7 @@ impl Admin {
         }
         store.remove_object(id)?;
         drop(store);
-        self.library.changed()?;
+        self.library.changed();
         Ok(vec![id])
     }
 

@@ -99,9 +99,9 @@ impl Library {
         let session = self.session(session)?;
         let rows = self.rows_of_arrival(&session, arrival, look, certificates)?;
         let handles = self.writer()?.transaction(|store| -> Result<Vec<ObjectHandle>> {
-            rows.iter().map(|row| Ok(handle_of(store.add_object(row)?))).collect()
+            rows.iter().map(|row| Ok(handle_of(&session.token, store.add_object(row)?, row))).collect()
         })?;
-        self.changed()?;
+        self.changed();
         Ok(handles)
     }
 

@@ -95,11 +95,11 @@ impl Batch<'_> {
             return Ok(Vec::new());
         }
         let stored = self.library.writer()?.transaction(|store| -> Result<Vec<Vec<ObjectHandle>>> {
-            let add = |row: &NewObject| Ok(handle_of(store.add_object(row)?));
+            let add = |row: &NewObject| Ok(handle_of(&self.session.token, store.add_object(row)?, row));
             self.waiting.iter().map(|rows| rows.iter().map(add).collect()).collect()
         })?;
         self.waiting.clear();
-        self.library.changed()?;
+        self.library.changed();
         Ok(stored)
     }
 

@@ -5,16 +5,21 @@ use model::{
     AttributeType, Attributes, KeyKind, KeyType, Mechanism, ObjectClass, ObjectHandle, Ops, Params, Rule, Scope,
     SessionHandle, Template, Value,
 };
+use store::NewObject;
 
 use crate::library::Library;
-use crate::object::TpmKey;
+use crate::object::{Object, TpmKey};
 use crate::objects::draft::Draft;
 use crate::protect::codes::Signer;
 use crate::protect::policy;
 use crate::public_key::PublicKey;
 use crate::slots::session::Session;
+use crate::slots::token::Token;
 use crate::template;
 use crate::{Error, Result};
+
+/// What an object takes besides its values, about.
+const OBJECT: usize = 1024;
 
 /// A new key pair, and who vouches for its rows.
 pub(crate) struct Pair {
@@ -57,13 +62,17 @@ impl Library {
             let id = session.token.id;
             let rows = [public.to_row(id, &signer)?, private.to_row(id, &signer)?];
             let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
-            self.changed()?;
-            return Ok((handle_of(public), handle_of(private)));
+            self.changed();
+            let token = &session.token;
+            return Ok((handle_of(token, public, &rows[0]), handle_of(token, private, &rows[1])));
         }
-        // The private key first: a public key alone would be of no use.
-        let private = self.settle(&session, private, &signer)?;
-        let public = self.settle(&session, public, &signer)?;
-        Ok((public, private))
+        // What is in memory first: it can be taken back when the other half finds no place.
+        let (first, second, swapped) =
+            if private.on_token() { (public, private, false) } else { (private, public, true) };
+        let first = self.settle(&session, first, &signer)?;
+        let second =
+            self.settle(&session, second, &signer).inspect_err(|_| session.token.remove_session_object(first))?;
+        Ok(if swapped { (second, first) } else { (first, second) })
     }
 
     /// A pair that the TPM has just made, and that has no home yet.
@@ -139,18 +148,27 @@ impl Library {
     /// Gives a new object its home.
     pub(crate) fn settle(&self, session: &Session, draft: Draft, signer: &Signer) -> Result<ObjectHandle> {
         if draft.on_token() {
-            let id = self.writer()?.add_object(&draft.to_row(session.token.id, signer)?)?;
-            self.changed()?;
-            Ok(handle_of(id))
+            let row = draft.to_row(session.token.id, signer)?;
+            let id = self.writer()?.add_object(&row)?;
+            self.changed();
+            Ok(handle_of(&session.token, id, &row))
         } else {
             self.settle_in_session(session, draft)
         }
     }
 
+    /// Keeps an object in memory, if there is room.
+    pub(crate) fn keep(&self, token: &Token, object: Object) -> Result<()> {
+        let size = usize::try_from(object.size()).unwrap_or(usize::MAX).saturating_add(OBJECT);
+        let share = self.memory.take(size).ok_or(Error::SessionObjects)?;
+        token.add_session_object(object, share);
+        Ok(())
+    }
+
     /// Keeps a new object in memory, as long as its session lives.
     pub(crate) fn settle_in_session(&self, session: &Session, draft: Draft) -> Result<ObjectHandle> {
         let handle = self.next_object_handle();
-        session.token.add_session_object(draft.into_session(handle, session.handle));
+        self.keep(&session.token, draft.into_session(handle, session.handle))?;
         // Closed while the object was made: nothing of it is left behind.
         self.sessions.find(session.handle).inspect_err(|_| session.token.remove_objects_of(session.handle))?;
         Ok(handle)
@@ -253,6 +271,7 @@ fn check_access(session: &Session, public: &Attributes, private: &Attributes) ->
     Ok(())
 }
 
-pub(crate) fn handle_of(row: i64) -> ObjectHandle {
-    ObjectHandle(row.unsigned_abs())
+/// The handle of a new object.
+pub(crate) fn handle_of(token: &Token, id: i64, row: &NewObject) -> ObjectHandle {
+    token.handle_of(ObjectHandle(id.unsigned_abs()), row.private)
 }

@@ -103,7 +103,7 @@ pub(crate) fn key_for(
 
 /// The key, if it is one that the mechanism works with.
 pub(crate) fn key_of(session: &Session, handle: ObjectHandle, half: Half, row: &MechanismRow) -> Result<Arc<Object>> {
-    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
+    let key = session.token.meant(handle)?.ok_or(Error::KeyHandleInvalid)?;
     if !matches!(key.class(), ObjectClass::PRIVATE_KEY | ObjectClass::PUBLIC_KEY | ObjectClass::SECRET_KEY) {
         return Err(Error::KeyHandleInvalid);
     }

@@ -51,8 +51,10 @@ impl Source {
         let mut open = self.lock();
         let Some(store) = &open.store else { return Err(Error::Store("the store is not there".to_owned())) };
         match query(store) {
-            // Somebody was killed while writing. What only reads cannot take that back; opening anew can.
-            Err(store::Error::Interrupted) => {
+            // Somebody was killed while writing: what only reads cannot take that back, opening anew can. Or the program has closed
+            // the connection's descriptor, as daemons do with what they know nothing of.
+            Err(store::Error::Interrupted | store::Error::Io(_)) => {
+                // Gone before there is another, which may get the same number.
                 open.store = None;
                 let store = Store::open(&self.file, OpenMode::ReadOnly)?;
                 open.times += 1;

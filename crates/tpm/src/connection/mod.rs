@@ -12,10 +12,10 @@ pub(crate) use claims::{Claims, Owns};
 pub(crate) use crowd::{Crowd, Pauses};
 pub(crate) use sessions::Protection;
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::descriptors::Known;
 use log::{debug, warn};
 
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ pub(crate) struct Connection {
     crowd: Arc<Crowd>,
     transport: Option<Box<dyn Transport>>,
     /// The transport's descriptor, when it is among `descriptors`.
-    registered: Option<RawFd>,
+    registered: Option<Known>,
     /// How many commands the transport served.
     commands: u64,
     /// Whether the end of a connection after its first command was looked for.
@@ -239,7 +239,7 @@ impl Connection {
     /// Opens the transport, and says whether a resource manager is there.
     fn open(&mut self) -> Result<bool> {
         let opened = transport::open(&self.conf)?;
-        self.registered = opened.raw_fd().filter(|fd| self.descriptors.add(*fd));
+        self.registered = opened.descriptor().filter(|known| self.descriptors.add(*known));
         debug!("connected to {}", self.conf);
         let managed = opened.resource_managed();
         self.commands = 0;
@@ -279,7 +279,7 @@ impl Connection {
 
     fn close_transport(&mut self) {
         let Some(mut transport) = self.transport.take() else { return };
-        if self.registered.take().is_some_and(|fd| !self.descriptors.remove(fd)) {
+        if self.registered.take().is_some_and(|known| !self.descriptors.remove(known)) {
             // Abandoned: the descriptor is closed, and its number may be another file's by now.
             std::mem::forget(transport);
         } else {
