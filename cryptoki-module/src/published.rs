@@ -2,7 +2,7 @@
 //! of version 3.2, for which the header of `pkcs11-sys` has no type.
 //!
 //! A lock that another thread held when the process forked stays locked for ever in the child, and a process id says
-//! little: the child may have its parent's, in a PID namespace of its own.
+//! little: the child may have its parent's, in a PID namespace of its own. Asking for it is a system call, too.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -88,42 +88,49 @@ impl<T: Send + Sync> Published<T> {
 /// A mark in the memory of this process that is not in the memory of its children, however they were forked: neither
 /// `pthread_atfork` nor a handler of the host is involved.
 #[derive(Debug)]
-pub(crate) struct ForkMark(Option<&'static AtomicU32>);
+pub(crate) enum ForkMark {
+    Page(&'static AtomicU32),
+    /// Where the kernel knows no such memory (before Linux 4.14): the process id.
+    Id(u32),
+}
 
 impl ForkMark {
     const SET: u32 = 0x6d61_726b;
     /// The kernel makes whole pages of it.
     const LEN: usize = size_of::<AtomicU32>();
 
-    /// Sets a mark. Where the kernel knows no such memory (before Linux 4.14) it is one that always stands.
+    /// Sets a mark.
     pub(crate) fn set() -> Self {
         // SAFETY: a new mapping at an address that the kernel chooses; nothing else lies there.
         let page =
             unsafe { mmap_anonymous(null_mut(), Self::LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
-        let Ok(page) = page else { return Self(None) };
+        let Ok(page) = page else { return Self::Id(std::process::id()) };
         // SAFETY: the mapping made above, which nobody else knows yet.
         if unsafe { madvise(page, Self::LEN, Advice::LinuxWipeOnFork) }.is_err() {
             // SAFETY: as above; it is not used again.
             let _ = unsafe { munmap(page, Self::LEN) };
-            return Self(None);
+            return Self::Id(std::process::id());
         }
         // SAFETY: a page is aligned for it, is zero, which is a value, and lives until `drop` of the only owner.
         let mark = unsafe { &*page.cast::<AtomicU32>() };
         mark.store(Self::SET, Ordering::Relaxed);
-        Self(Some(mark))
+        Self::Page(mark)
     }
 
     /// Whether this is the process that set it.
     pub(crate) fn stands(&self) -> bool {
-        self.0.is_none_or(|mark| mark.load(Ordering::Relaxed) == Self::SET)
+        match self {
+            Self::Page(mark) => mark.load(Ordering::Relaxed) == Self::SET,
+            Self::Id(id) => *id == std::process::id(),
+        }
     }
 }
 
 impl Drop for ForkMark {
     fn drop(&mut self) {
-        if let Some(mark) = self.0.take() {
-            // SAFETY: the mapping of `set`; the reference to it is gone with this.
-            let _ = unsafe { munmap(std::ptr::from_ref(mark).cast_mut().cast(), Self::LEN) };
+        if let Self::Page(mark) = self {
+            // SAFETY: the mapping of `set`; the only reference to it is gone with this.
+            let _ = unsafe { munmap(std::ptr::from_ref(*mark).cast_mut().cast(), Self::LEN) };
         }
     }
 }
@@ -163,6 +170,7 @@ mod tests {
     #[test]
     fn a_mark_stands_in_the_process_that_set_it() {
         let mark = ForkMark::set();
-        assert!(mark.0.is_some() && mark.stands());
+        assert!(matches!(mark, ForkMark::Page(_)) && mark.stands());
+        assert!(ForkMark::Id(std::process::id()).stands() && !ForkMark::Id(0).stands());
     }
 }

@@ -190,6 +190,10 @@ errors! {
         "the TPM, or what stands between, failed or answered nonsense", "the log has its answer";
     DeviceMemory => CKR_DEVICE_MEMORY,
         "the TPM has no room left", "use `/dev/tpmrm0`, the resource manager; end programs that hold TPM objects";
+    SessionObjects => CKR_DEVICE_MEMORY,
+        "objects of sessions take all the memory that they may", "destroy some, close their sessions, or raise `session-memory-mib` in the configuration";
+    Searches => CKR_HOST_MEMORY,
+        "searches held open take all the memory that they may", "end them with `C_FindObjectsFinal`, or raise `session-memory-mib` in the configuration";
     WrongTpm => CKR_TOKEN_NOT_RECOGNIZED,
         "the store belongs to another TPM, or this one was cleared", "a cleared TPM's keys are gone: restore a backup";
     Tampered => CKR_DEVICE_ERROR,

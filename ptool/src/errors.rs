@@ -226,6 +226,8 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::FunctionRejected(_)
         | Error::RandomSeedNotSupported
         | Error::HostMemory
+        | Error::SessionObjects
+        | Error::Searches
         | Error::General(_) => (Status::Failed, ""),
     }
 }

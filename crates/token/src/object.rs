@@ -119,14 +119,19 @@ impl Object {
         let key = match (&row.tpm_public, &row.tpm_private, &row.tpm_name) {
             (Some(public), Some(private), Some(name)) => {
                 let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
-                let computed = wrapped.name().map_err(|_| damaged("the public area does not parse"))?;
+                let area = wrapped.public_area().map_err(|_| damaged("the public area does not parse"))?;
+                let computed = area.name().map_err(|_| damaged("the public area does not parse"))?;
                 let free = policy.as_ref().is_some_and(|policy| policy.is_free());
                 if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() && !free {
                     return Err(damaged("the public area is not that of the key's name"));
                 }
-                let area = wrapped.public_area().map_err(|_| damaged("the public area does not parse"))?;
                 if policy.as_ref().is_some_and(|policy| policy.policy().digest() != area.auth_policy()) {
                     return Err(damaged("the policy is not that of the TPM's key"));
+                }
+                // The public key that the row shows must be the one inside the TPM's public area.
+                let is_pair = u64::from(row.class) != ObjectClass::SECRET_KEY.0;
+                if is_pair && !PublicKey::is_told_by(&attributes, &area) {
+                    return Err(damaged("the public key is not that of the TPM's key"));
                 }
                 Some(TpmKey { wrapped, name: computed })
             }
@@ -152,7 +157,6 @@ impl Object {
         {
             return Err(damaged("the value of a private data object is in clear"));
         }
-        object.check_halves().map_err(|_| damaged("the public key is not that of the TPM's key"))?;
         Ok(object)
     }
 
@@ -214,7 +218,8 @@ impl Object {
                 Some(Value::Bool(has_power(&self.attributes, ty)))
             }
             AttributeType::PUBLIC_KEY_INFO => self.certified_key().map(Value::Bytes),
-            // The certificate is older than the attribute's row.
+            // The object is older than the attribute's row.
+            AttributeType::ALWAYS_AUTHENTICATE => row.default(),
             _ if row.scope == Scope::CERTIFICATE => row.default(),
             _ => None,
         }
@@ -394,15 +399,5 @@ impl Object {
                 Hidden::Nothing | Hidden::Clear(_) => None,
             },
         }
-    }
-
-    /// The public key that the row shows must be the one inside the TPM's public area.
-    fn check_halves(&self) -> Result<()> {
-        let Some(key) = &self.key else { return Ok(()) };
-        if self.class() == ObjectClass::SECRET_KEY {
-            return Ok(());
-        }
-        let area = key.wrapped.public_area()?;
-        if self.public_key()? == PublicKey::from_area(&area)? { Ok(()) } else { Err(Error::KeyTypeInconsistent) }
     }
 }

@@ -35,12 +35,12 @@ impl Library {
         match object.home {
             Home::Session(owner) => {
                 let draft = self.draft_of(&session, &object, attributes)?;
-                session.token.add_session_object(draft.into_session(object.handle, owner));
+                self.keep(&session.token, draft.into_session(object.handle, owner))?;
             }
             Home::Token => {
                 let signer = self.may_write(&session, object.is_private() || object.key.is_some() || object.hides())?;
                 // The first change of a token that was taken over writes its rows anew.
-                let object = self.object(&session, object.handle)?;
+                let object = session.token.object(object.handle)?.ok_or(Error::ObjectHandleInvalid)?;
                 let attributes = changed(&session, &object, template, Way::Set)?;
                 let draft = self.draft_of(&session, &object, attributes)?;
                 let row = with_id(draft.to_row(session.token.id, &signer)?, object.handle.0.cast_signed());
@@ -53,7 +53,7 @@ impl Library {
                     }
                     Ok(store.replace_object(&row)?)
                 })?;
-                self.changed()?;
+                self.changed();
             }
         }
         Ok(())
@@ -147,10 +147,26 @@ fn changed(session: &Session, object: &Object, template: &Template, way: Way) ->
         if ty == AttributeType::VALUE && object.hides() {
             return Err(Error::AttributeReadOnly(ty));
         }
+        // Of a certificate that was written with other words than its own, the right ones can be set.
+        if let (ObjectClass::CERTIFICATE, Some(part)) = (object.class(), certified_part(object, ty))
+            && value != Value::Bytes(part)
+        {
+            return Err(Error::TemplateInconsistent("issuer or serial number are not the certificate's"));
+        }
         attributes.set(ty, value);
     }
     separation::check_change(&object.attributes, &attributes)?;
     Ok(attributes)
+}
+
+/// What the certificate itself says where an attribute repeats it.
+fn certified_part(object: &Object, ty: AttributeType) -> Option<Vec<u8>> {
+    let parts = base::certificate::parts(object.attributes.bytes(AttributeType::VALUE)?)?;
+    match ty {
+        AttributeType::ISSUER => Some(parts.issuer.to_vec()),
+        AttributeType::SERIAL_NUMBER => Some(parts.serial.to_vec()),
+        _ => None,
+    }
 }
 
 /// A certificate is what its value says: only what helps to find it may change (PKCS#11 v3.1 4.6.2).

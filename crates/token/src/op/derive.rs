@@ -53,7 +53,7 @@ impl Library {
         let wanted = wanted_len(&attributes)?;
         let second = match (row.scheme, &mechanism.params) {
             (Scheme::BaseAndKey, Params::Key(other)) => Some(second_key(&session, *other, row)?),
-            (Scheme::Hkdf, Params::Hkdf { salt: HkdfSalt::Key(salt), .. }) => session.token.object(*salt)?,
+            (Scheme::Hkdf, Params::Hkdf { salt: HkdfSalt::Key(salt), .. }) => session.token.meant(*salt)?,
             _ => None,
         };
         let sources: Vec<&Object> = [Some(&base), second.as_ref()].into_iter().flatten().map(Arc::as_ref).collect();
@@ -189,7 +189,7 @@ pub(super) fn wanted_len(attributes: &Attributes) -> Result<Option<usize>> {
 
 /// The other key of a concatenation: it gives its value away as the base does, and must be one to derive from, too.
 fn second_key(session: &Session, handle: ObjectHandle, row: &MechanismRow) -> Result<Arc<Object>> {
-    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
+    let key = session.token.meant(handle)?.ok_or(Error::KeyHandleInvalid)?;
     if key.class() != ObjectClass::SECRET_KEY {
         return Err(Error::KeyHandleInvalid);
     }

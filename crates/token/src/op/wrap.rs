@@ -37,7 +37,7 @@ impl Library {
         let row = op::row(&session, mechanism, Ops::WRAP)?;
         let wrapping = op::key_for(&session, wrapping, Half::Public, AttributeType::WRAP, row)
             .map_err(|e| wrapping_error(e, true))?;
-        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.meant(key)?.ok_or(Error::KeyHandleInvalid)?;
         if !matches!(key.class(), ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY) {
             return Err(Error::KeyNotWrappable);
         }
