@@ -6,7 +6,7 @@ use base::private::PrivateKey;
 use model::{AttributeType, Attributes, SessionHandle};
 use store::{Derivation, NewObject, OpenMode, PinRow, Store};
 
-pub use crate::library::open_tpm;
+pub use crate::library::{holder_of_primary, open_tpm};
 pub use crate::login::pins::{UserPin, new_primary};
 pub use crate::object::{Object, TpmKey};
 pub use crate::objects::arrival::{Arrival, Companion, Look};

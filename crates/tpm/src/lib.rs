@@ -36,7 +36,7 @@ pub use session::crypto::Direction;
 pub use state::capabilities::{Capabilities, Lockout};
 pub use state::counter::{Counter, CounterLimit};
 pub use tpm::{Options, Tpm};
-pub use transport::conf::{ParseTctiError, TctiConf};
+pub use transport::conf::{ParseTctiError, TctiConf, devices_in};
 pub use wire::public::{Attributes, Name, PublicArea, Wrapped};
 pub use wire::rc::ResponseCode;
 pub use wire::template::{KeyTemplate, PrimaryTemplate};
