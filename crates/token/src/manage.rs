@@ -17,6 +17,7 @@ pub use crate::protect::rows::{primary_of, seal_of};
 pub use crate::protect::tries::{Guard, most as most_wrong_pins};
 pub use crate::public_key::PublicKey;
 pub use crate::slots::chip::ChipFacts;
+pub use crate::slots::firmware::{KnownFault, known_fault, spare};
 pub use crate::slots::shelf::Catalog;
 pub use crate::slots::token::Token;
 

@@ -67,7 +67,7 @@ fn examine_nodes(report: &mut Report, examination: &Examination, wanted: Option<
                     "The kernel knows a TPM, but udev made no device node: in a container, pass it in (/dev/tpmrm0)."
                 }
             };
-            report.fail("device", "there is neither /dev/tpmrm0 nor /dev/tpm0", advice);
+            report.fail("device", "there is neither /dev/tpmrm0 nor /dev/tpm0, nor one with another number", advice);
             return;
         }
     };

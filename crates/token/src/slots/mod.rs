@@ -4,6 +4,7 @@
 
 pub(crate) mod chip;
 pub(crate) mod digests;
+pub(crate) mod firmware;
 pub(crate) mod profile;
 pub(crate) mod session;
 pub(crate) mod shelf;

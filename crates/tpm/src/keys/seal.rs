@@ -395,7 +395,7 @@ pub(crate) fn reset_user_auth(
 }
 
 /// The session, if it has a key, shows that the TPM has the same; its nonce is then one that no other session ever has. GetRandom.
-fn prove(connection: &mut Connection, protection: &mut Protection) -> Result<()> {
+pub(crate) fn prove(connection: &mut Connection, protection: &mut Protection) -> Result<()> {
     let keep = protection.keep;
     let Some(session) = protection.session.as_mut().filter(|session| session.has_key()) else { return Ok(()) };
     let command = connection.command(cc::GET_RANDOM, Vec::new(), Writer::new().u16(1))?;
