@@ -359,6 +359,8 @@ fn a_lockout_is_shown_and_ended() {
         serde_json::from_slice::<Value>(&run.stdout).unwrap()
     };
     world.tpm.set_lockout(3, 1000);
+    // All wrong ones go to the TPM.
+    world.configure("wrong-pins = 0\n");
     let before = state(&["status"]);
     assert_eq!((&before["locked"], &before["tries_left"]), (&false.into(), &3.into()), "{before}");
     world.ptool(&["verify", "--label=alpha", "--userpin=wrong"]);
