@@ -80,7 +80,8 @@ impl Library {
                     store.set_token_config(token.id, &config)
                 })?;
                 drop(store);
-                self.changed()
+                self.changed();
+                Ok(())
             }
         }
     }
@@ -283,7 +284,7 @@ impl Library {
             })
         })?;
         drop(store);
-        self.changed()?;
+        self.changed();
         Ok(id)
     }
 
@@ -421,7 +422,8 @@ impl Library {
             Ok(())
         })?;
         drop(store);
-        self.changed()
+        self.changed();
+        Ok(())
     }
 }
 
