@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod approvals;
+mod attestation;
 mod error;
 mod files;
 mod objects;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use approvals::{ApprovalRow, NewApproval};
+pub use attestation::{AttestationKeyRow, NewAttestationKey};
 pub use error::Error;
 pub use objects::{NewObject, ObjectRow};
 pub use open::OpenMode;

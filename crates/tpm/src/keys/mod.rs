@@ -1,8 +1,10 @@
 //! keys
 
+pub(crate) mod attest;
 pub(crate) mod cipher;
 pub(crate) mod duplicate;
 pub(crate) mod ecdh;
+pub(crate) mod endorsement;
 pub(crate) mod external;
 pub(crate) mod hmac;
 pub(crate) mod import;
@@ -11,3 +13,4 @@ pub(crate) mod primary;
 pub(crate) mod recovery;
 pub(crate) mod seal;
 pub(crate) mod sign;
+pub(crate) mod statement;
