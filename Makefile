@@ -16,6 +16,7 @@ help:
 	@echo 'make demo      a key in a software TPM, from its creation to an SSH login'
 	@echo 'make check     packages, build, lints and all tests'
 	@echo 'make check-clients  other programs, all scenarios: a table in docs/CLIENTS.md; MODULE=FILE tests another module'
+	@echo 'make check-tpms  every mechanism on a newer software TPM, with each profile; PROFILE=NAME takes one'
 	@echo 'make build     the module and ptool, optimised'
 	@echo 'make install   them, manual pages, completions and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
 	@echo 'make deb       a Debian package of them; make check-deb installs and tries it on two releases, in trees'
@@ -55,6 +56,12 @@ check-clients:
 	@tests/scripts/packages.sh clients
 	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
 	@MODULE='$(MODULE)' CARGO='$(CARGO)' tests/scripts/clients.sh $(ONLY)
+
+# A software TPM of a newer Debian, in a tree. Needs root.
+check-tpms:
+	@tests/scripts/packages.sh check
+	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
+	@CARGO='$(CARGO)' tests/scripts/tpms.sh $(PROFILE)
 
 lint:
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo '$(CARGO) fmt --all --check'; $(CARGO) fmt --all --check; \
@@ -131,4 +138,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check check-clients check-deb deb static lint build install bench fuzz soak docs fmt clean
+.PHONY: help demo check check-clients check-tpms check-deb deb static lint build install bench fuzz soak docs fmt clean

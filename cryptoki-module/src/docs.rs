@@ -5,13 +5,12 @@ use std::fmt::Write;
 use crate::{rv, table};
 
 /// What the specification leaves to a token, and what this one makes of it.
-const REMARKS: [(&str, &str); 10] = [
+const REMARKS: [(&str, &str); 9] = [
     (
         "C_InitToken",
         "programs find a token by its label: one that another token here has is refused, `CKR_ARGUMENTS_BAD`, as the specification has no other value for it",
     ),
     ("C_GetOperationState", "of digests; with a key in use, `CKR_STATE_UNSAVEABLE`"),
-    ("C_SeedRandom", "`CKR_RANDOM_SEED_NOT_SUPPORTED`: the generator takes no seed from outside"),
     ("C_GetFunctionStatus", "`CKR_FUNCTION_NOT_PARALLEL`, as the specification has it"),
     ("C_CancelFunction", "`CKR_FUNCTION_NOT_PARALLEL`, as the specification has it"),
     (

@@ -2,7 +2,6 @@
 
 use pkcs11_sys::{
     CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_FUNCTION_LIST_PTR, CK_INTERFACE, CK_INTERFACE_PTR, CK_VERSION,
-    CKF_INTERFACE_FORK_SAFE,
 };
 
 use crate::entry;
@@ -127,8 +126,8 @@ pub(crate) fn interfaces() -> Vec<CK_INTERFACE> {
 pub(crate) fn find_interface(name: Option<&[u8]>, version: Option<CK_VERSION>, flags: u64) -> Option<CK_INTERFACE_PTR> {
     let versions = [LIST_3_0.version, LIST_2_40.version];
     let name_fits = name.is_none_or(|name| INTERFACE_NAME.strip_suffix(b"\0") == Some(name));
-    // No flag but this one is defined, and no interface has it.
-    let flags_fit = flags & CKF_INTERFACE_FORK_SAFE == 0;
+    // No interface has the one flag that is defined (CKF_INTERFACE_FORK_SAFE), nor any that is not.
+    let flags_fit = flags == 0;
     let fits = |own: &CK_VERSION| version.is_none_or(|wanted| (wanted.major, wanted.minor) == (own.major, own.minor));
     let index = versions.iter().position(fits).filter(|_| name_fits && flags_fit)?;
     INTERFACES.0.get(index).map(|interface| std::ptr::from_ref(interface).cast_mut())
@@ -156,6 +155,7 @@ mod tests {
         assert_eq!(find_interface(Some(b"PKCS 12"), None, 0), None);
         assert_eq!(find_interface(Some(b"PKCS 11\0"), None, 0), None);
         assert_eq!(find_interface(None, Some(CK_VERSION { major: 3, minor: 2 }), 0), None);
-        assert_eq!(find_interface(None, None, CKF_INTERFACE_FORK_SAFE), None);
+        assert_eq!(find_interface(None, None, pkcs11_sys::CKF_INTERFACE_FORK_SAFE), None);
+        assert_eq!(find_interface(None, None, 1 << 20), None, "a flag that is not defined");
     }
 }

@@ -45,6 +45,13 @@ pub enum Fault {
         /// Which byte.
         offset_from_end: usize,
     },
+    /// One bit of the response is turned.
+    FlipResponseBit {
+        /// The command code.
+        code: u32,
+        /// Which bit, from the first; the count goes on at the first after the last.
+        bit: usize,
+    },
     /// The lowest bit of one byte of the command is turned before the TPM gets it; the last byte has the offset 0.
     FlipCommandByte {
         /// The command code.
@@ -105,6 +112,7 @@ impl Fault {
             | Fault::CutAfterCommand { code }
             | Fault::TruncateResponse { code, .. }
             | Fault::FlipResponseByte { code, .. }
+            | Fault::FlipResponseBit { code, .. }
             | Fault::FlipCommandByte { code, .. }
             | Fault::Replace { code, .. }
             | Fault::Pieces { code, .. }

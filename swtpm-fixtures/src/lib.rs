@@ -18,6 +18,7 @@
     reason = "a fixture that fails must fail its test, loudly"
 )]
 
+mod chip;
 mod commands;
 mod fault;
 mod interposer;
@@ -31,6 +32,7 @@ mod server;
 mod swtpm;
 mod wire;
 
+pub use chip::Chip;
 pub use commands::{Command, Commands, NO_RESPONSE, command_code, command_name};
 pub use fault::{ANY, Fault};
 pub use interposer::{Upstream, raw_command};

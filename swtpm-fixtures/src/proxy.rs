@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::chip::Chip;
 use crate::commands::{Command, Commands, NO_RESPONSE, command_name};
 use crate::fault::{Fault, take};
 use crate::interposer::{Interposer, Upstream};
@@ -37,6 +38,8 @@ struct State {
     connections: usize,
     faults: Vec<Fault>,
     delay: Duration,
+    chip: Chip,
+    one_command_each: bool,
 }
 
 impl Proxy {
@@ -114,6 +117,16 @@ impl Proxy {
         self.shared.lock().delay = delay;
     }
 
+    /// From now on the TPM looks like this chip.
+    pub fn play(&self, chip: Chip) {
+        self.shared.lock().chip = chip;
+    }
+
+    /// From now on each connection ends after one command, as those of `swtpm` do with `disconnect`.
+    pub fn one_command_each(&self) {
+        self.shared.lock().one_command_each = true;
+    }
+
     /// Ends every open connection now, as a TPM that goes away between two commands; new ones are served.
     pub fn cut(&self) {
         self.server.cut();
@@ -153,6 +166,7 @@ impl Shared {
                 return;
             };
             match self.exchange(command, &mut client, &mut tpm) {
+                Ok(Next::Open) if self.lock().one_command_each => return,
                 Ok(Next::Open) => {}
                 Ok(Next::Closed) | Err(_) => return,
             }
@@ -162,9 +176,9 @@ impl Shared {
     fn exchange(&self, mut command: Vec<u8>, client: &mut TcpStream, tpm: &mut TcpStream) -> std::io::Result<Next> {
         let code = be32(&command, 6);
         let size = command.len();
-        let (fault, delay) = {
+        let (fault, delay, chip) = {
             let mut state = self.lock();
-            (take(&mut state.faults, code), state.delay)
+            (take(&mut state.faults, code), state.delay + state.chip.delay(), state.chip.clone())
         };
         let count = |rc: u32, response_size: usize| {
             self.lock().commands.push(Command { code, name: command_name(code), rc, size, response_size });
@@ -204,11 +218,11 @@ impl Shared {
             (None, Some(Interposer(act))) => Some(act(&command, &mut Upstream(tpm))),
             _ => None,
         };
-        let answer = match interposed {
+        let answer = match interposed.or_else(|| chip.refuses(&command)) {
             Some(response) => Some(response),
             None => {
                 tpm.write_all(&command)?;
-                read_frame(tpm)?
+                read_frame(tpm)?.map(|response| chip.alters(&command, response))
             }
         };
         let Some(mut response) = answer else {
@@ -230,6 +244,10 @@ impl Shared {
             }
             Some(Fault::FlipResponseByte { offset_from_end, .. }) => {
                 flip(&mut response, offset_from_end);
+            }
+            Some(Fault::FlipResponseBit { bit, .. }) => {
+                let bit = bit % (8 * response.len());
+                response[bit / 8] ^= 1 << (bit % 8);
             }
             Some(Fault::Replace { bytes, .. }) => {
                 response = bytes;

@@ -23,6 +23,8 @@ const RH_LOCKOUT: u32 = 0x4000_000a;
 /// A software TPM: its own process, state directory and sockets; started up (`TPM2_Startup(CLEAR)`) and answering when
 /// a constructor returns; killed and removed when it is dropped, also by a panic. It dies with the test's process.
 ///
+/// The environment may name another program (`SWTPM`), and what it makes new TPMs of (`SWTPM_PROFILE`: its `--profile`).
+///
 /// `swtpm` serves one data connection at a time: who keeps one open keeps everybody else waiting.
 #[derive(Debug)]
 pub struct SwTpm {
@@ -278,11 +280,12 @@ fn launch(home: &Path, address: &Address) -> Result<Child, String> {
             format!("type=unixio,path={}", control_path(path).display()),
         ),
     };
-    let arguments = [
+    let state = home.join("state");
+    let mut arguments = vec![
         "socket".to_owned(),
         "--tpm2".to_owned(),
         "--tpmstate".to_owned(),
-        format!("dir={}", home.join("state").display()),
+        format!("dir={}", state.display()),
         "--server".to_owned(),
         data,
         "--ctrl".to_owned(),
@@ -290,10 +293,16 @@ fn launch(home: &Path, address: &Address) -> Result<Child, String> {
         "--flags".to_owned(),
         "not-need-init,startup-clear".to_owned(),
     ];
+    // A state keeps the profile that it was made with.
+    let is_new = || std::fs::read_dir(&state).is_ok_and(|mut entries| entries.next().is_none());
+    if let Some(profile) = std::env::var("SWTPM_PROFILE").ok().filter(|profile| !profile.is_empty() && is_new()) {
+        arguments.extend(["--profile".to_owned(), profile]);
+    }
+    let program = std::env::var("SWTPM").unwrap_or_else(|_| "swtpm".to_owned());
     let log = home.join("log");
     let file = File::create(&log).expect("a log file");
     let copy = file.try_clone().expect("a log file");
-    let mut child = keeper::spawn("swtpm", &arguments, |command| {
+    let mut child = keeper::spawn(&program, &arguments, |command| {
         command.stdin(Stdio::null()).stdout(file).stderr(copy);
     })
     .unwrap_or_else(|error| missing(&error.to_string()));

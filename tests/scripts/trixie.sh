@@ -7,6 +7,7 @@
 # minute and 500 MB; a second run says only that it is. Packages come from where this machine's apt gets its own. What is said
 # goes to standard error, the directory alone to standard output.
 #
+# With TPM2_CRYPTOKI_SUITE=forky, a small tree with the software TPM of that release (see swtpm.sh).
 # With TPM2_CRYPTOKI_SUITE=bookworm, a small tree of that release, in tests/.cache/bookworm-3: where packages are tried.
 #
 # Exit status 3: this machine cannot have one; the last line says why.
@@ -22,6 +23,10 @@ case $SUITE in
         packages+=,p11-kit,p11-kit-modules,libnss3-tools,git,passwd,procps
         # Of the module that ours is compared with.
         packages+=,libtpm2-pkcs11-1,libtss2-tcti-swtpm0t64,libtss2-tcti-cmd0t64,socat
+        ;;
+    forky)
+        given=${TPM2_CRYPTOKI_FORKY:-}
+        packages=swtpm
         ;;
     *)
         given=${TPM2_CRYPTOKI_BOOKWORM:-}
@@ -58,7 +63,10 @@ make_tree() {
     mirror=$(mirror) || cannot 'apt knows no source of Debian packages on this machine'
     proxy
     say "making a $SUITE tree in $tree, about a minute"
-    quietly debootstrap --variant=minbase --include="$packages" "$SUITE" "$draft" "$mirror"
+    # Of a release that is newer than debootstrap, it knows no script: all have had the same for years.
+    local script=()
+    [[ -e /usr/share/debootstrap/scripts/$SUITE ]] || script=(sid)
+    quietly debootstrap --variant=minbase --include="$packages" "$SUITE" "$draft" "$mirror" "${script[@]}"
     rm -rf "$draft"/var/cache/apt/archives/*.deb "$draft"/var/lib/apt/lists/* "$draft"/usr/share/{doc,locale,man}
     # Where tests put what programs in the tree are to see.
     mkdir "$draft/world"

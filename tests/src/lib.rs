@@ -9,6 +9,7 @@
 //! - [`migrant`]: tpm2-pkcs11 beside it, on the same TPM.
 //! - [`desk`]: where real programs work; [`sshd`]: one to log in to.
 //! - [`documents`]: the documents, block by block.
+//! - [`floors`]: what stands on what inside the crates.
 //! - [`fuzz`]: random input, random calls, and many processes at once.
 //! - [`openssl`]: the other opinion on signatures and ciphertexts; [`math`]: a third one, from the textbook.
 
@@ -18,6 +19,7 @@ pub mod call;
 pub mod crowd;
 pub mod desk;
 pub mod documents;
+pub mod floors;
 mod functions;
 pub mod fuzz;
 pub mod math;

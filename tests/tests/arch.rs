@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tests::floors::{HOUSES, imports};
+
 /// A shipped crate: its directory, which of the project's crates it may import, and what it may not import from anywhere.
 struct Room {
     package: &'static str,
@@ -84,7 +86,7 @@ fn root() -> PathBuf {
 }
 
 /// Direct dependencies of each member, without those of tests.
-fn imports() -> BTreeMap<String, BTreeSet<String>> {
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--format-version", "1"])
@@ -105,7 +107,7 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn every_member_has_its_room() {
-    let members: Vec<String> = imports().into_keys().collect();
+    let members: Vec<String> = dependencies().into_keys().collect();
     let mut known: Vec<&str> = ROOMS.iter().map(|room| room.package).chain(WORKSHOP.iter().copied()).collect();
     known.sort_unstable();
     assert_eq!(members, known);
@@ -113,7 +115,7 @@ fn every_member_has_its_room() {
 
 #[test]
 fn imports_keep_to_the_plan() {
-    let imports = imports();
+    let imports = dependencies();
     let ours: BTreeSet<&str> = imports.keys().map(String::as_str).collect();
     let mut faults = Vec::new();
     for room in ROOMS {
@@ -129,6 +131,32 @@ fn imports_keep_to_the_plan() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Inside a crate a floor imports those below it. What is listed as still to go must still be there, so that the list gets shorter.
+#[test]
+fn imports_run_downwards() {
+    for house in HOUSES {
+        let source = format!("crates/{}/src/", house.package);
+        let files: BTreeMap<String, String> = sources()
+            .into_iter()
+            .filter(|(path, _)| !path.ends_with("/tests.rs"))
+            .filter_map(|(path, text)| Some((path.strip_prefix(&source)?.to_owned(), code(without_unit_tests(&text)))))
+            .collect();
+        let floor = |name: &str| house.floors.iter().position(|(floor, _)| *floor == name);
+        let mut upwards = BTreeSet::new();
+        for (file, import) in imports(&files) {
+            let own = file.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+            let (Some(own), Some(other)) = (floor(own), floor(&import)) else {
+                panic!("{}: {file} imports {import}, and one of them has no floor", house.package);
+            };
+            if other > own {
+                upwards.insert((file, import));
+            }
+        }
+        let owed = house.owed.iter().map(|(file, floor)| ((*file).to_owned(), (*floor).to_owned())).collect();
+        assert_eq!(upwards, owed, "{}: imports upwards, and those that are known", house.package);
+    }
 }
 
 #[test]

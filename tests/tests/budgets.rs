@@ -340,6 +340,23 @@ fn random_numbers_are_one_whatever_their_length() {
 }
 
 #[test]
+fn a_seed_is_one_command_whatever_its_length() {
+    let world = world();
+    let probe = world.probe().initialized();
+    let session = probe.open_ro(probe.slot_of("alpha"));
+    probe.random(session, 1).unwrap();
+    cost(&world);
+    for (len, commands) in
+        [(0, &[][..]), (1, &["StirRandom"]), (128, &["StirRandom"]), (129, &["StirRandom"]), (100_000, &["StirRandom"])]
+    {
+        let seed = tests::Argument::bytes(&vec![7; len]);
+        probe.rv("C_SeedRandom", vec![session.into(), seed, (len as u64).into()]).unwrap();
+        assert_cost(&world, "a seed", commands);
+    }
+    assert_ne!(probe.random(session, 32).unwrap(), probe.random(session, 32).unwrap());
+}
+
+#[test]
 fn without_bus_protection() {
     let world = world().configured("idle-ms = 600000\nbus-protection = \"off\"\n");
     let probe = world.probe().initialized();

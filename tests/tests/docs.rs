@@ -21,6 +21,11 @@ fn attributes() {
 }
 
 #[test]
+fn structure() {
+    fresh("STRUCTURE.md", &tests::floors::markdown());
+}
+
+#[test]
 fn functions() {
     fresh("FUNCTIONS.md", &tpm2_cryptoki::docs::function_table_markdown());
 }
@@ -28,6 +33,24 @@ fn functions() {
 #[test]
 fn errors() {
     fresh("ERRORS.md", &tpm2_cryptoki::docs::error_table_markdown());
+}
+
+/// The package's configuration file has all settings in comments, and the page has a row for each.
+#[test]
+fn the_packaged_configuration_has_every_setting() {
+    let read = |file: &str| std::fs::read_to_string(documents::root().join(file)).unwrap();
+    let settings = |text: &str, mark: &str| -> BTreeSet<String> {
+        let names = text.lines().filter_map(|line| line.strip_prefix(mark)?.split_once(" = ").map(|(name, _)| name));
+        names.map(str::to_owned).collect()
+    };
+    let page = read("docs/CONFIGURATION.md");
+    let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let known = settings(example, "");
+    assert!(known.len() > 8, "{known:?}");
+    assert_eq!(settings(&read("cryptoki-module/packaging/config.toml"), "#"), known);
+    for name in &known {
+        assert!(page.contains(&format!("| `{name}` |")), "{name} has no row");
+    }
 }
 
 /// Every line of what attackers get names tests that show it, and these exist.

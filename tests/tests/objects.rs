@@ -208,7 +208,9 @@ fn templates_and_their_faults() {
     fails(ec(&[number(CKA_CLASS, CKO_PRIVATE_KEY)], &[]), CKR_TEMPLATE_INCONSISTENT);
     fails(ec(&[], &[number(CKA_CLASS, CKO_PUBLIC_KEY)]), CKR_TEMPLATE_INCONSISTENT);
     fails(ec(&[], &[flag(CKA_EXTRACTABLE, true)]), CKR_TEMPLATE_INCONSISTENT);
-    fails(ec(&[], &[flag(CKA_SENSITIVE, false)]), CKR_TEMPLATE_INCONSISTENT);
+    // Less protection than the TPM gives is not to be had, and asking for it does no harm.
+    let (_, sensitive) = ec(&[], &[flag(CKA_SENSITIVE, false)]).unwrap();
+    assert_eq!(probe.attribute(session, sensitive, CKA_SENSITIVE).unwrap(), [1]);
     fails(ec(&[bytes(CKA_LABEL, b"a"), bytes(CKA_LABEL, b"b")], &[]), CKR_TEMPLATE_INCONSISTENT);
     fails(ec(&[flag(CKA_SIGN, true)], &[]), CKR_ATTRIBUTE_TYPE_INVALID);
     fails(ec(&[bytes(0x8000_0001, b"x")], &[]), CKR_ATTRIBUTE_TYPE_INVALID);

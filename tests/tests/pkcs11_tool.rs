@@ -206,8 +206,10 @@ fn it_makes_secret_keys() {
         let made = user(&desk, &["--keygen", "--key-type", kind, "--id", id, "--label", "made", "--sensitive"]).text();
         assert!(made.contains(said) && made.contains("always sensitive, never extractable, local"), "{made}");
     }
-    // What is in the TPM does not show itself; without --sensitive the program asks for a key that does.
-    refused(&desk, &["--keygen", "--key-type", "AES:16", "--id", "a5"], "CKR_TEMPLATE_INCONSISTENT");
+    // What is in the TPM does not show itself, also where the program asks for a key that does, as it does without --sensitive.
+    let made = user(&desk, &["--keygen", "--key-type", "AES:16", "--id", "a6", "--label", "made"]).text();
+    assert!(made.contains("always sensitive, never extractable, local"), "{made}");
+    refused(&desk, &["--keygen", "--key-type", "AES:16", "--id", "a5", "--extractable"], "CKR_TEMPLATE_INCONSISTENT");
     refused(&desk, &["--keygen", "--key-type", "AES:17", "--id", "a5", "--sensitive"], "CKR_KEY_SIZE_RANGE");
     refused(&desk, &["--read-object", "--type", "secrkey", "--id", "a1"], "CKR_ATTRIBUTE_SENSITIVE");
 
@@ -225,8 +227,8 @@ fn it_makes_secret_keys() {
         let listing = user(&desk, &["--list-objects", "--type", "secrkey"]).text();
         paragraphs(&listing).iter().filter(|object| object.starts_with("Secret Key Object")).count()
     };
-    assert_eq!(count(), 4);
-    for id in ["a1", "a2", "a3", "a4"] {
+    assert_eq!(count(), 5);
+    for id in ["a1", "a2", "a3", "a4", "a6"] {
         user(&desk, &["--delete-object", "--type", "secrkey", "--id", id]);
     }
     assert_eq!(count(), 0);

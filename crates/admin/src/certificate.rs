@@ -141,7 +141,7 @@ impl Admin {
         profile: &Profile,
         how: SignatureChoice,
     ) -> Result<Issued> {
-        let algorithm = Algorithm::new(&key.public, how.hash, how.pss)?;
+        let algorithm = Algorithm::new(&key.public, how.hash, how.pss, |hash| key.token.can_sign(&key.public, hash))?;
         let session = self.log_in(&key.token, pin)?;
         let pem = x509::request(profile, &key.public, None, &algorithm, |message| {
             self.sign(&session, key, pin, &algorithm, message)
@@ -163,7 +163,7 @@ impl Admin {
         days: u32,
         store: bool,
     ) -> Result<Issued> {
-        let algorithm = Algorithm::new(&key.public, how.hash, how.pss)?;
+        let algorithm = Algorithm::new(&key.public, how.hash, how.pss, |hash| key.token.can_sign(&key.public, hash))?;
         let session = self.log_in(&key.token, pin)?;
         let der = x509::self_signed(profile, &key.public, days, &algorithm, |message| {
             self.sign(&session, key, pin, &algorithm, message)

@@ -4,11 +4,13 @@ use pkcs11_sys::{
     CKA_ALLOWED_MECHANISMS, CKA_ALWAYS_AUTHENTICATE, CKA_ALWAYS_SENSITIVE, CKA_APPLICATION, CKA_CERTIFICATE_CATEGORY,
     CKA_CERTIFICATE_TYPE, CKA_CHECK_VALUE, CKA_CLASS, CKA_COEFFICIENT, CKA_COPYABLE, CKA_DECRYPT, CKA_DERIVE,
     CKA_DESTROYABLE, CKA_EC_PARAMS, CKA_EC_POINT, CKA_ENCRYPT, CKA_END_DATE, CKA_EXPONENT_1, CKA_EXPONENT_2,
-    CKA_EXTRACTABLE, CKA_ID, CKA_ISSUER, CKA_KEY_GEN_MECHANISM, CKA_KEY_TYPE, CKA_LABEL, CKA_LOCAL, CKA_MODIFIABLE,
-    CKA_MODULUS, CKA_MODULUS_BITS, CKA_NEVER_EXTRACTABLE, CKA_OBJECT_ID, CKA_PRIME_1, CKA_PRIME_2, CKA_PRIVATE,
-    CKA_PRIVATE_EXPONENT, CKA_PROFILE_ID, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO, CKA_SENSITIVE, CKA_SERIAL_NUMBER,
-    CKA_SIGN, CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED, CKA_UNIQUE_ID, CKA_UNWRAP,
-    CKA_VALUE, CKA_VALUE_LEN, CKA_VENDOR_DEFINED, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
+    CKA_EXTRACTABLE, CKA_HASH_OF_ISSUER_PUBLIC_KEY, CKA_HASH_OF_SUBJECT_PUBLIC_KEY, CKA_ID, CKA_ISSUER,
+    CKA_JAVA_MIDP_SECURITY_DOMAIN, CKA_KEY_GEN_MECHANISM, CKA_KEY_TYPE, CKA_LABEL, CKA_LOCAL, CKA_MODIFIABLE,
+    CKA_MODULUS, CKA_MODULUS_BITS, CKA_NAME_HASH_ALGORITHM, CKA_NEVER_EXTRACTABLE, CKA_OBJECT_ID, CKA_PRIME_1,
+    CKA_PRIME_2, CKA_PRIVATE, CKA_PRIVATE_EXPONENT, CKA_PROFILE_ID, CKA_PUBLIC_EXPONENT, CKA_PUBLIC_KEY_INFO,
+    CKA_SENSITIVE, CKA_SERIAL_NUMBER, CKA_SIGN, CKA_SIGN_RECOVER, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_TRUSTED,
+    CKA_UNIQUE_ID, CKA_UNWRAP, CKA_URL, CKA_VALUE, CKA_VALUE_LEN, CKA_VENDOR_DEFINED, CKA_VERIFY, CKA_VERIFY_RECOVER,
+    CKA_WRAP, CKA_WRAP_WITH_TRUSTED,
 };
 
 use crate::names::named_type;
@@ -36,6 +38,11 @@ named_type! {
         SERIAL_NUMBER = CKA_SERIAL_NUMBER,
         TRUSTED = CKA_TRUSTED,
         CERTIFICATE_CATEGORY = CKA_CERTIFICATE_CATEGORY,
+        URL = CKA_URL,
+        HASH_OF_SUBJECT_PUBLIC_KEY = CKA_HASH_OF_SUBJECT_PUBLIC_KEY,
+        HASH_OF_ISSUER_PUBLIC_KEY = CKA_HASH_OF_ISSUER_PUBLIC_KEY,
+        NAME_HASH_ALGORITHM = CKA_NAME_HASH_ALGORITHM,
+        JAVA_MIDP_SECURITY_DOMAIN = CKA_JAVA_MIDP_SECURITY_DOMAIN,
         CHECK_VALUE = CKA_CHECK_VALUE,
         KEY_TYPE = CKA_KEY_TYPE,
         SUBJECT = CKA_SUBJECT,
@@ -197,6 +204,7 @@ enum Preset {
     False,
     True,
     Empty,
+    Zero,
 }
 
 impl AttributeRow {
@@ -208,6 +216,7 @@ impl AttributeRow {
             Preset::False => Some(Value::Bool(false)),
             Preset::True => Some(Value::Bool(true)),
             Preset::Empty => Some(Value::Bytes(Vec::new())),
+            Preset::Zero => Some(Value::Ulong(0)),
         }
     }
 }
@@ -224,7 +233,7 @@ const fn secret(ty: AttributeType, scope: Scope, secret: Scope, rule: Rule) -> A
 /// Every attribute that an object can have. An attribute without [`Rule::CREATE`] and [`Rule::GENERATE`] is computed.
 pub static ATTRIBUTES: &[AttributeRow] = {
     use AttributeType as A;
-    use Preset::{Empty, False, None, True};
+    use Preset::{Empty, False, None, True, Zero};
     use ValueKind::{Bool, Bytes, Date, Mechanisms, Ulong};
     const TEMPLATE: Rule = Rule::TEMPLATE;
     const NEEDED: Rule = Rule::CREATE.union(Rule::NEEDED_TO_CREATE);
@@ -252,6 +261,12 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::CERTIFICATE_CATEGORY, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
         row(A::ISSUER, Bytes, Scope::CERTIFICATE, Rule::CREATE.union(Rule::MODIFY), Empty),
         row(A::SERIAL_NUMBER, Bytes, Scope::CERTIFICATE, Rule::CREATE.union(Rule::MODIFY), Empty),
+        // 4.6.3: where the certificate is, and what it says of keys, in the caller's words.
+        row(A::URL, Bytes, Scope::CERTIFICATE, Rule::CREATE, Empty),
+        row(A::HASH_OF_SUBJECT_PUBLIC_KEY, Bytes, Scope::CERTIFICATE, Rule::CREATE, Empty),
+        row(A::HASH_OF_ISSUER_PUBLIC_KEY, Bytes, Scope::CERTIFICATE, Rule::CREATE, Empty),
+        row(A::NAME_HASH_ALGORITHM, Ulong, Scope::CERTIFICATE, Rule::CREATE, None),
+        row(A::JAVA_MIDP_SECURITY_DOMAIN, Ulong, Scope::CERTIFICATE, Rule::CREATE, Zero),
         row(
             A::TRUSTED,
             Bool,

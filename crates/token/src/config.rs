@@ -41,12 +41,16 @@ pub struct Config {
     pub bus_protection: bool,
     /// How long the TPM's memory is held by an idle process.
     pub idle: Duration,
+    /// How long to wait while other programs hold the TPM's places for sessions and objects.
+    pub wait: Duration,
     /// May threads be started in the process? (`CKF_LIBRARY_CANT_CREATE_OS_THREADS`)
     pub threads: bool,
     /// Show a slot with an uninitialised token, for `C_InitToken`.
     pub empty_slot: bool,
     /// Most sessions that a process may have open with one token; at least 1.
     pub max_sessions: u32,
+    /// Refuse a template that asks for less protection than the TPM gives, in the place of making the key as it can be made.
+    pub strict_templates: bool,
     /// Files with approvals of machine states, and directories of such files.
     pub approvals: Vec<PathBuf>,
 }
@@ -59,8 +63,10 @@ struct File {
     tcti: Option<String>,
     bus_protection: Option<Switch>,
     idle_ms: Option<u64>,
+    wait_ms: Option<u64>,
     empty_slot: Option<Switch>,
     max_sessions: Option<u32>,
+    strict_templates: Option<Switch>,
     approvals: Option<Vec<PathBuf>>,
 }
 
@@ -125,9 +131,11 @@ impl Config {
             tcti,
             bus_protection: file.bus_protection != Some(Switch::Off),
             idle: Duration::from_millis(file.idle_ms.unwrap_or(1000)),
+            wait: Duration::from_millis(file.wait_ms.unwrap_or(60_000)),
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
             max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
+            strict_templates: file.strict_templates == Some(Switch::On),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })
     }
@@ -188,28 +196,40 @@ fn machine_file() -> Result<File> {
 /// A configuration file that nobody named. Who may not look at it has nothing to do with it: for him there is none. So it is for a
 /// daemon that root started, and that has root's home in its environment still.
 fn read_optional(path: &Path) -> Result<Option<File>> {
-    use std::io::ErrorKind;
-    match std::fs::File::open(path) {
-        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+    match open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             log::warn!("{}: {error}; it is passed over", path.display());
             Ok(None)
         }
-        _ => read_file(path),
+        opened => read_opened(path, opened),
     }
 }
 
-/// Reads a configuration file; `None` if there is none. What is looked at is what is read, whoever changes the name meanwhile.
+/// Reads a configuration file; `None` if there is none.
 fn read_file(path: &Path) -> Result<Option<File>> {
-    use std::io::{ErrorKind, Read};
+    read_opened(path, open(path))
+}
+
+/// Whatever has the name, this does not wait: a pipe would, for somebody who writes.
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
     const O_NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    std::fs::File::options().read(true).custom_flags(O_NONBLOCK).open(path)
+}
+
+/// What is looked at is what is read, whoever changes the name meanwhile.
+fn read_opened(path: &Path, opened: std::io::Result<std::fs::File>) -> Result<Option<File>> {
+    use std::io::{ErrorKind, Read};
     let fail = |what: String| Error::Store(format!("{}: {what}", path.display()));
     let unreadable = |error: std::io::Error| fail(format!("cannot be read: {error}"));
-    let mut file = match std::fs::File::options().read(true).custom_flags(O_NONBLOCK).open(path) {
+    let mut file = match opened {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
     let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(fail("is not a plain file".to_owned()));
+    }
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != 0 && metadata.uid() != user {
         return Err(fail("belongs to another user; it must belong to root or to you".to_owned()));
@@ -293,5 +313,10 @@ mod tests {
         std::fs::write(&path, "bus-protektion = \"on\"\n").unwrap();
         assert!(matches!(read_file(&path), Err(Error::Store(_))));
         assert!(read_file(&dir.path().join("none")).unwrap().is_none());
+        assert!(matches!(read_file(dir.path()), Err(Error::Store(text)) if text.contains("not a plain file")));
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        // Nobody writes into it.
+        assert!(matches!(read_optional(&pipe), Err(Error::Store(text)) if text.contains("not a plain file")));
     }
 }

@@ -195,7 +195,7 @@ pub enum Error {
     #[error("{0}; `ptool pcr check` compares, and `ptool pcr approve` lets an authority approve of the present state")]
     FunctionRejected(String),
     /// `CKR_RANDOM_SEED_NOT_SUPPORTED`
-    #[error("the random generator takes no seed")]
+    #[error("the random generator of this TPM takes no seed")]
     RandomSeedNotSupported,
     /// `CKR_DEVICE_REMOVED`: there is no TPM to talk to.
     #[error("{0}")]

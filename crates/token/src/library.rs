@@ -12,10 +12,11 @@ use store::{OpenMode, Store};
 use crate::config::Config;
 use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 use crate::object::FIRST_SESSION_HANDLE;
-use crate::op::SavedDigests;
+use crate::protect::rows::primary_of;
+use crate::slots::digests::SavedDigests;
 use crate::slots::session::{Session, Sessions};
 use crate::slots::shelf::Source;
-use crate::slots::token::{Token, primary_of, version};
+use crate::slots::token::{Token, version};
 use crate::{Error, Result};
 
 /// The library of one process. Every method takes `&self` and may be called from any thread.
@@ -147,9 +148,9 @@ impl Library {
     /// `C_GetMechanismList`.
     ///
     /// # Errors
-    /// [`Error::SlotIdInvalid`]; an uninitialised token has no mechanisms.
+    /// [`Error::SlotIdInvalid`]. An uninitialised token has those of the others, since the TPM is the same; without others none are known.
     pub fn mechanism_list(&self, slot: SlotId) -> Result<Vec<MechanismType>> {
-        Ok(self.token_in(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
+        Ok(self.token_or_like(slot)?.map_or_else(Vec::new, |token| token.mechanism_list()))
     }
 
     /// `C_GetMechanismInfo`.
@@ -157,13 +158,13 @@ impl Library {
     /// # Errors
     /// [`Error::SlotIdInvalid`], [`Error::MechanismInvalid`].
     pub fn mechanism_info(&self, slot: SlotId, ty: MechanismType) -> Result<MechanismInfo> {
-        self.token_in(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
+        self.token_or_like(slot)?.ok_or(Error::MechanismInvalid)?.mechanism_info(ty)
     }
 
     /// `C_OpenSession`. As many as the configuration allows.
     ///
     /// # Errors
-    /// [`Error::SessionCount`] beyond that;     /// [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
+    /// [`Error::SessionCount`] beyond that; [`Error::SlotIdInvalid`], [`Error::TokenNotRecognized`] for an uninitialised token,
     /// [`Error::SessionReadWriteSoExists`]. A read/write session opens on a store that cannot be written, too: many programs
     /// ask for one only to sign.
     pub fn open_session(&self, slot: SlotId, read_write: bool) -> Result<SessionHandle> {
@@ -216,13 +217,19 @@ impl Library {
         if out.is_empty() { Ok(()) } else { Ok(self.tpm()?.random(out)?) }
     }
 
-    /// `C_SeedRandom`: the generator takes no seed from outside.
+    /// `C_SeedRandom`: stirs the TPM's generator, which keeps what it had. One TPM command.
     ///
     /// # Errors
-    /// [`Error::RandomSeedNotSupported`], always, for a valid session.
-    pub fn seed_random(&self, session: SessionHandle, _seed: &[u8]) -> Result<()> {
+    /// [`Error::RandomSeedNotSupported`] where the TPM does not have the command, and what it may answer.
+    pub fn seed_random(&self, session: SessionHandle, seed: &[u8]) -> Result<()> {
         self.session(session)?;
-        Err(Error::RandomSeedNotSupported)
+        if seed.is_empty() {
+            return Ok(());
+        }
+        self.tpm()?.stir_random(seed).map_err(|error| match error {
+            tpm::Error::Unsupported(_) => Error::RandomSeedNotSupported,
+            error => error.into(),
+        })
     }
 
     pub(crate) fn session(&self, handle: SessionHandle) -> Result<Arc<Session>> {
@@ -269,6 +276,11 @@ impl Library {
     pub fn writer(&self) -> Result<Store> {
         let store = Store::open(&self.config.store_file(), OpenMode::ReadWrite)?;
         if store.is_read_only() { Err(Error::TokenWriteProtected) } else { Ok(store) }
+    }
+
+    /// The token of a slot, or for one that is not initialised any other: clients take a slot without mechanisms for an error.
+    fn token_or_like(&self, slot: SlotId) -> Result<Option<Arc<Token>>> {
+        Ok(self.token_in(slot)?.or_else(|| self.tokens().into_iter().next()))
     }
 
     /// The primary that the store pins, whose TPM alone can prove its answers; of several, the first that is there. `None` without a store,
@@ -401,6 +413,7 @@ pub fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
     let options = tpm::Options {
         bus_protection: config.bus_protection,
         idle: config.idle,
+        patience: config.wait,
         threads: config.threads,
         ..tpm::Options::default()
     };

@@ -13,18 +13,19 @@ pub use crate::objects::arrival::{Arrival, Companion, Look};
 pub use crate::protect::approvals::{Origin, Statement, to_json};
 pub use crate::protect::parent;
 pub use crate::protect::policy::{BoundPolicy, new_auth};
+pub use crate::protect::rows::{primary_of, seal_of};
 pub use crate::public_key::PublicKey;
+pub use crate::slots::chip::ChipFacts;
 pub use crate::slots::shelf::Catalog;
-pub use crate::slots::token::{ChipFacts, Token, primary_of, seal_of};
+pub use crate::slots::token::Token;
 
 use crate::Result;
 use crate::library::Library;
 use crate::login::adopted::ONCE;
-use crate::login::unlock::token_policy;
 use crate::objects::change::with_id;
 use crate::objects::draft::COLUMNS;
 use crate::protect::policy;
-use crate::slots::token::TokenConfig;
+use crate::protect::rows::{TokenConfig, token_policy};
 
 impl Library {
     /// Gives the keys that are made in this session from now on a policy.
@@ -41,10 +42,12 @@ impl Library {
     /// [`crate::Error::SessionHandleInvalid`]; [`crate::Error::KeySizeRange`] and [`crate::Error::DeviceError`] for what this TPM does not take.
     pub fn bring_in(&self, session: SessionHandle, key: &PrivateKey) -> Result<Arrival> {
         let session = self.session(session)?;
+        let material = key.into();
+        session.token.chip.check_material(&material)?;
         let bound = session.policy_of_new_keys();
         let auth = new_auth(bound.as_deref())?;
         let primary = &session.token.primary;
-        let wrapped = self.tpm()?.import_key(primary, &key.into(), &auth, policy::of_tpm(&bound))?;
+        let wrapped = self.tpm()?.import_key(primary, &material, &auth, policy::of_tpm(&bound))?;
         Arrival::new(wrapped, auth)
     }
 

@@ -4,18 +4,17 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use base::Secret;
-pub(crate) use base::hex::{decode as unhex, encode as hex};
-use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
+use base::hex::encode as hex;
+use model::{
+    AttributeRow, AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value,
+};
 use store::ObjectRow;
 
 use crate::info::{AttributeValue, ObjectSummary};
-use crate::library::Library;
-use crate::objects::draft::Draft;
 use crate::protect::codes::{Binding, OfficerKey, TokenKeys};
 use crate::protect::parent;
 use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
-use crate::slots::session::Session;
 use crate::{Error, Result};
 
 /// Handles of session objects start here; those of token objects are their row numbers, far below.
@@ -40,8 +39,8 @@ pub struct Object {
     pub(crate) messages: Arc<AtomicU64>,
     /// What the TPM demands, besides the auth value or instead of it, before the key is used.
     pub policy: Option<Arc<BoundPolicy>>,
-    mac: Option<Vec<u8>>,
-    genuine: OnceLock<bool>,
+    pub(crate) mac: Option<Vec<u8>>,
+    pub(crate) genuine: OnceLock<bool>,
 }
 
 /// Where an object lives.
@@ -136,22 +135,6 @@ impl Object {
         Ok(object)
     }
 
-    /// An object that lives as long as its session.
-    pub(crate) fn of_session(draft: Draft, handle: ObjectHandle, session: SessionHandle) -> Self {
-        Self {
-            handle,
-            home: Home::Session(session),
-            uid: draft.uid,
-            attributes: draft.attributes,
-            key: draft.key,
-            hidden: draft.hidden.map_or(Hidden::Nothing, Hidden::Clear),
-            messages: draft.messages,
-            policy: draft.policy,
-            mac: None,
-            genuine: OnceLock::from(true),
-        }
-    }
-
     /// An object that is in no store and in no session, and the same for everybody.
     pub(crate) fn of_profile(handle: ObjectHandle, uid: [u8; 16], attributes: Attributes) -> Self {
         Self {
@@ -219,8 +202,18 @@ impl Object {
         if let Some(value) = self.attributes.find(ty) {
             return AttributeValue::Value(value.to_native());
         }
+        // A key without a list may serve with every mechanism. Clients take the attribute for unknown where it is not there at all.
+        let is_key = self.scope().is_some_and(|scope| scope.intersects(Scope::KEY));
+        if ty == AttributeType::ALLOWED_MECHANISMS && is_key {
+            return AttributeValue::Value(Vec::new());
+        }
         if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
             return AttributeValue::Value(spki);
+        }
+        let of_certificates = ty.row().filter(|row| row.scope == Scope::CERTIFICATE && self.scope() == Some(row.scope));
+        if let Some(default) = of_certificates.and_then(AttributeRow::default) {
+            // The certificate is older than the attribute's row.
+            return AttributeValue::Value(default.to_native());
         }
         let secret = ty.row().is_some_and(|row| self.scope().is_some_and(|scope| row.secret.intersects(scope)));
         if secret { AttributeValue::Sensitive } else { AttributeValue::Unknown }
@@ -301,20 +294,6 @@ impl Object {
             Hidden::Nothing => Ok(None),
             Hidden::Wrapped(wrapped) => keys.reveal(&self.binding(), wrapped).map(Some),
             Hidden::Clear(secret) => Ok(Some(secret.clone())),
-        }
-    }
-
-    /// The value of an object that keeps one here: a secret in memory, a private data object.
-    pub(crate) fn value(&self, library: &Library, session: &Session) -> Result<Option<Secret>> {
-        match &self.hidden {
-            Hidden::Wrapped(_) => {
-                let keys = library.keys(&session.token)?;
-                // The first use of a token that was taken over writes its rows anew.
-                let now = session.token.object(self.handle)?;
-                now.as_deref().unwrap_or(self).reveal(&keys)
-            }
-            Hidden::Clear(secret) => Ok(Some(secret.clone())),
-            Hidden::Nothing => Ok(None),
         }
     }
 

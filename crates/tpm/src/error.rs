@@ -143,12 +143,26 @@ impl fmt::Display for PolicyNotMet {
 /// What frees the "objects" or "sessions" of programs that are gone.
 fn remedy(what: &str) -> &'static str {
     match what {
-        "sessions" => "free them with tpm2_flushcontext --loaded-session, then --saved-session",
+        // Not the saved ones: those are of programs behind a resource manager, and in use.
+        "sessions" => "free them with tpm2_flushcontext --loaded-session",
         _ => "free them with tpm2_flushcontext --transient-object",
     }
 }
 
 impl Error {
+    /// Whether the TPM refused the scheme of an operation, whatever the key: raw RSA is forbidden on some.
+    pub fn refuses_scheme(&self) -> bool {
+        matches!(self, Error::Response(code) if code.is_parameter_fault(ResponseCode::SCHEME))
+    }
+
+    /// Whether the TPM says that the data of an operation are not what a key and scheme take: a padding that is wrong. Some have but
+    /// TPM_RC_FAILURE for it.
+    pub fn refuses_data(&self) -> bool {
+        let Error::Response(code) = self else { return false };
+        let faults = [ResponseCode::VALUE, ResponseCode::SIZE];
+        *code == ResponseCode::FAILURE || faults.into_iter().any(|fault| code.is_parameter_fault(fault))
+    }
+
     /// Whether the connection cannot be trusted to be in step any more.
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(

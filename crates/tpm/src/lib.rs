@@ -24,11 +24,13 @@ pub use keys::duplicate::{Opened, RecoveryPrivate};
 pub use keys::endorsement::{Endorsement, EndorsementCertificates, make_credential};
 pub use keys::external::Importable;
 pub use keys::import::KeyMaterial;
+pub use keys::modes::CipherModes;
 pub use keys::primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use keys::recovery::Occupancy;
 pub use keys::seal::{SealRequest, UserPolicy};
 pub use keys::sign::{DecryptScheme, Key, SignScheme, Signature};
 pub use keys::statement::{Attestation, AttestationSignature, Attested};
+pub use keys::trial::{RsaWays, SaltLen};
 pub use policy::{
     Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyCommand, PolicyStep, PolicyUse,
     approval_message, pcr_policy_digest,

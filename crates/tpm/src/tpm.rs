@@ -19,9 +19,11 @@ use crate::keys::ecdh;
 use crate::keys::hmac;
 use crate::keys::import::{self, KeyMaterial};
 use crate::keys::load;
+use crate::keys::modes::CipherModes;
 use crate::keys::primary::{self, Primary, PrimaryRequest};
 use crate::keys::seal::{self, SealRequest, UserPolicy};
 use crate::keys::sign::{self, DecryptScheme, Key, SignScheme, Signature};
+use crate::keys::trial::{self, RsaWays};
 use crate::policy::{self, AuthorityKey, PcrSelection, PcrValues, Policy, PolicyUse};
 use crate::session::crypto::Direction;
 use crate::state::capabilities::{self, Capabilities, Lockout};
@@ -44,6 +46,8 @@ pub struct Options {
     /// resource manager is kept until [`Tpm::release`], and without one everything is given back, and the connection closed,
     /// after each operation, which must then load its key anew each time.
     pub threads: bool,
+    /// How long a command is repeated while other programs hold the places that the TPM has for sessions and objects.
+    pub patience: Duration,
     /// How long an answer may take.
     pub deadline: Duration,
     /// How long the making of a key may take.
@@ -56,6 +60,7 @@ impl Default for Options {
             bus_protection: true,
             idle: Duration::from_secs(1),
             threads: true,
+            patience: Duration::from_secs(60),
             deadline: Duration::from_secs(60),
             keygen_deadline: Duration::from_secs(300),
         }
@@ -87,9 +92,20 @@ impl Tpm {
         self.general(Repeat::Safe, capabilities::capabilities)
     }
 
-    /// Sizes of the RSA keys that the TPM makes, in bits, ascending. Four commands.
+    /// Sizes of the RSA keys that the TPM makes, in bits, ascending. Four commands; up to eight where it has no TPM2_TestParms.
     pub fn rsa_sizes(&self) -> Result<Vec<u16>> {
-        self.general(Repeat::Safe, capabilities::rsa_sizes)
+        self.general(Repeat::Safe, trial::rsa_sizes)
+    }
+
+    /// Sizes of the AES keys that the TPM makes, in bits, ascending. Three commands; up to six where it has no TPM2_TestParms.
+    pub fn aes_sizes(&self) -> Result<Vec<u16>> {
+        self.general(Repeat::Safe, trial::aes_sizes)
+    }
+
+    /// How the TPM uses RSA keys, found by trying with a key of 2048 bits that is no secret; `None` where it does not take that. Three
+    /// commands; one more for each hash and scheme where raw RSA is refused.
+    pub fn rsa_ways(&self, capabilities: &Capabilities) -> Result<Option<RsaWays>> {
+        self.general(Repeat::Safe, |connection| trial::rsa_ways(connection, capabilities))
     }
 
     /// The state of the dictionary-attack protection. One command.
@@ -100,6 +116,14 @@ impl Tpm {
     /// Fills `out` with random bytes of TPM and operating system. One command.
     pub fn random(&self, out: &mut [u8]) -> Result<()> {
         self.general(Repeat::Safe, |connection| random::fill(connection, out))
+    }
+
+    /// Stirs the TPM's random generator by what the caller has. One command.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the TPM does not have the command.
+    pub fn stir_random(&self, seed: &[u8]) -> Result<()> {
+        self.general(Repeat::Safe, |connection| random::stir(connection, seed))
     }
 
     /// Finds or makes the storage primary. One command when it is there, else four: ReadPublic, CreatePrimary, EvictControl,
@@ -336,11 +360,30 @@ impl Tpm {
         direction: Direction,
         input_buffer: usize,
     ) -> Result<(Secret, Vec<u8>)> {
-        let step = cipher::check(key, mode, iv, data, direction, input_buffer)?;
+        self.encrypt_decrypt_among(CipherModes::ALL, key, mode, iv, data, direction, input_buffer)
+    }
+
+    /// The same on a TPM that has these modes as its own: others are made of them, at a block less for each buffer and, for chains,
+    /// twice the commands.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for what cannot be made ([`CipherModes::can`]).
+    #[allow(clippy::too_many_arguments, reason = "those of the mode, and what there is")]
+    pub fn encrypt_decrypt_among(
+        &self,
+        modes: CipherModes,
+        key: &Key<'_>,
+        mode: CipherMode,
+        iv: &[u8],
+        data: &[u8],
+        direction: Direction,
+        input_buffer: usize,
+    ) -> Result<(Secret, Vec<u8>)> {
+        let planned = cipher::check(key, (mode, modes), iv, data, direction, input_buffer)?;
         if data.is_empty() {
             return Ok((Secret::zeroed(0), iv.to_vec()));
         }
-        self.key(key.name, |connection| cipher::encrypt_decrypt(connection, key, mode, iv, data, direction, step))
+        self.key(key.name, |connection| cipher::encrypt_decrypt(connection, key, planned, iv, data, direction))
     }
 
     /// HMAC of `data` under a key of the TPM. Three commands the first time, then one; for more than
@@ -425,11 +468,7 @@ impl Tpm {
     }
 
     /// With a key whose authorisation value is right.
-    pub(crate) fn in_key<T>(
-        &self,
-        name: &Name,
-        operation: impl FnMut(&mut Connection) -> Result<T>,
-    ) -> Result<T> {
+    pub(crate) fn in_key<T>(&self, name: &Name, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         self.key(name, operation)
     }
 

@@ -219,3 +219,32 @@ fn one_cold_life_behind_a_resource_manager() {
     drop(tpm);
     assert_becomes_clean(&swtpm);
 }
+
+/// Each in turn, again and again: what the chip is asked for one signature, when there are so many keys.
+#[test]
+fn many_keys_in_turn_cost_no_more_than_one() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[p256(); 40]);
+    let manager = ResourceManager::start(proxy.port());
+    for keys in [3, 9, 19, 32] {
+        let tpm = at(&manager.tcti());
+        (0..keys).for_each(|index| stage.sign(&tpm, index));
+        for index in (0..keys).chain(0..keys) {
+            proxy.mark();
+            stage.sign(&tpm, index);
+            assert_eq!(proxy.mark().len(), 6, "key {index} of {keys}");
+        }
+        tpm.release();
+        assert_becomes_clean(&swtpm);
+    }
+    // Those for which there is no session to keep.
+    let tpm = at(&manager.tcti());
+    (0..40).for_each(|index| stage.sign(&tpm, index));
+    for index in 0..40 {
+        proxy.mark();
+        stage.sign(&tpm, index);
+        assert_eq!(proxy.mark().len(), if index < 32 { 6 } else { 11 }, "key {index} of 40");
+    }
+    tpm.release();
+    assert_becomes_clean(&swtpm);
+}

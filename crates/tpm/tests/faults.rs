@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base::Secret;
 use base::digest::Hash;
-use common::{Stage, at, code, counted, p256, secret, with};
+use common::{Stage, at, at_once, code, counted, p256, secret, with};
 use swtpm_fixtures::{ANY, Fault, RawClient, SwTpm, leftovers};
 use tpm::{Error, Key, Options, Primary, PrimaryRequest, SignScheme, Tpm};
 
@@ -22,7 +22,9 @@ fn live(stage: &Stage, tpm: &Tpm) {
 
 fn impatient(tcti: &str) -> Tpm {
     let deadline = Duration::from_millis(150);
-    with(tcti, Options { idle: Duration::from_secs(100), deadline, keygen_deadline: deadline, ..Options::default() })
+    let patience = Duration::ZERO;
+    let idle = Duration::from_secs(100);
+    with(tcti, Options { idle, deadline, keygen_deadline: deadline, patience, ..Options::default() })
 }
 
 #[test]
@@ -457,7 +459,7 @@ fn nonsense_is_not_sent() {
 fn what_others_hold_is_not_flushed() {
     let swtpm = SwTpm::start();
     let stage = Stage::set(&swtpm, &[p256()]);
-    let tpm = at(&swtpm.tcti());
+    let tpm = at_once(&swtpm.tcti());
     let sign = || tpm.sign(&stage.key(0), Hash::Sha256, &[7; 32], SignScheme::Ecdsa);
 
     let mut raw = swtpm.connect().unwrap();
@@ -517,4 +519,42 @@ fn abandoning_closes_and_never_blocks() {
     assert!(matches!(tpm.random(&mut [0; 8]), Err(Error::NotThere(_))));
     // Who was inside goes on by himself, and closes nothing twice.
     let _ = busy.join().unwrap();
+}
+
+/// As `swtpm --server …,disconnect` does.
+#[test]
+fn a_connection_for_each_command_serves_everything() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[p256(), p256()]);
+    proxy.one_command_each();
+    let tpm = at(&proxy.tcti());
+    let primary = tpm.storage_primary(&PrimaryRequest::default()).unwrap();
+    assert_eq!(primary.name(), stage.primary.name());
+    for _ in 0..3 {
+        live(&stage, &tpm);
+        tpm.random(&mut [0; 8]).unwrap();
+    }
+    // What is never done twice.
+    let so = tpm.change_auth(&stage.primary, &stage.so, &stage.so_auth, &secret(77)).unwrap();
+    let so = tpm::Wrapped { public: stage.so.public.clone(), private: so };
+    tpm.change_auth(&stage.primary, &so, &secret(77), &secret(78)).unwrap();
+    let (counter, _) = tpm.define_counter(Some(&stage.primary), &Secret::zeroed(0)).unwrap();
+    tpm.increment_counter(Some(&stage.primary), &counter, &Secret::zeroed(0)).unwrap();
+    tpm.remove_counter(Some(&stage.primary), &counter, &Secret::zeroed(0)).unwrap();
+    tpm.release();
+    let left = leftovers(&swtpm);
+    assert!(left.is_clean(), "{left:?}");
+}
+
+/// What was cut between two operations is found before the next one, which therefore may be one that is never repeated.
+#[test]
+fn a_connection_that_ended_between_two_operations_costs_nothing() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[p256()]);
+    let tpm = at(&proxy.tcti());
+    stage.sign(&tpm, 0);
+    proxy.cut();
+    tpm.change_auth(&stage.primary, &stage.so, &stage.so_auth, &secret(77)).unwrap();
+    tpm.release();
+    assert!(leftovers(&swtpm).is_clean());
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use base::digest::Hash;
-use common::{Stage, at, code, counted, p256};
+use common::{Stage, at, at_once, code, counted, p256};
 use swtpm_fixtures::{Fault, ResourceManager, SwTpm, leftovers};
 use tpm::{Error, Name, SignScheme, Tpm};
 
@@ -37,7 +37,7 @@ fn processes_that_end_without_a_word_do_not_fill_the_tpm() {
         live_and_die(&stage, tpm, round % 3);
     }
     assert!(!leftovers(&swtpm).transient.is_empty());
-    let unclaimed = at(&swtpm.tcti());
+    let unclaimed = at_once(&swtpm.tcti());
     assert_eq!(unclaimed.unseal(&stage.primary, &stage.user, &stage.user_auth, None), Err(Error::NoRoom("objects")));
     // The claim may come when the connection is open already.
     unclaimed.claim(names(&stage));
@@ -55,7 +55,7 @@ fn what_is_not_claimed_is_not_touched() {
     assert_eq!(theirs.len(), 1);
     live_and_die(&stage, at(&swtpm.tcti()), 0);
     assert_eq!(leftovers(&swtpm).transient.len(), 2);
-    let tpm = at(&swtpm.tcti());
+    let tpm = at_once(&swtpm.tcti());
     tpm.claim(names(&stage));
     stage.login(&tpm);
     stage.sign(&tpm, 0);
@@ -75,7 +75,7 @@ fn what_is_not_claimed_is_not_touched() {
 fn what_is_held_is_kept() {
     let (swtpm, proxy) = counted();
     let stage = Stage::set(&swtpm, &[p256()]);
-    let tpm = at(&proxy.tcti());
+    let tpm = at_once(&proxy.tcti());
     tpm.claim(names(&stage));
     stage.sign(&tpm, 0);
     proxy.mark();
@@ -113,7 +113,7 @@ fn a_search_for_room_that_fails_leaves_everything_in_order() {
             for index in [1, 2] {
                 live_and_die(&stage, at(&swtpm.tcti()), index);
             }
-            let tpm = at(&proxy.tcti());
+            let tpm = at_once(&proxy.tcti());
             tpm.claim(names(&stage));
             proxy.inject(fault.clone());
             // One object is enough room for a signature: a list that was refused is not asked for twice.
@@ -151,7 +151,7 @@ fn behind_a_resource_manager_nothing_is_searched_for() {
     let (swtpm, proxy) = counted();
     let stage = Stage::set(&swtpm, &[p256()]);
     let manager = ResourceManager::start(proxy.port());
-    let tpm = at(&manager.tcti());
+    let tpm = at_once(&manager.tcti());
     tpm.claim(names(&stage));
     proxy.inject(Fault::Respond { code: code("Load"), rc: 0x902, times: usize::MAX });
     assert_eq!(try_sign(&stage, &tpm, 0), Err(Error::NoRoom("objects")));

@@ -480,3 +480,29 @@ fn a_bank_that_is_not_there() {
         assert!(matches!(refused, Error::Unsupported(_)), "{refused}");
     }
 }
+
+/// Others extend PCRs that the policy does not look at, faster than it is run.
+#[test]
+fn other_pcrs_that_never_rest_are_waited_out() {
+    let (swtpm, proxy) = counted();
+    let stage = Stage::set(&swtpm, &[]);
+    let tpm = at(&proxy.tcti());
+    let key = Bound::make(&tpm, &stage.primary, vec![now(&tpm, "sha256:10"), PolicyStep::AuthValue]);
+    key.sign(&tpm, &stage.primary);
+    for _ in 0..20 {
+        extend_before(&proxy, "Sign", 11);
+    }
+    key.sign(&tpm, &stage.primary);
+    assert!(proxy.pending_faults().is_empty());
+    // For ever: it is not the key's state that is refused.
+    let hasty = with(&proxy.tcti(), Options { patience: std::time::Duration::from_millis(60), ..Options::default() });
+    tpm.release();
+    for _ in 0..500 {
+        extend_before(&proxy, "Sign", 11);
+    }
+    assert_eq!(key.try_sign(&hasty, &stage.primary), Err(Error::Busy));
+    proxy.clear_faults();
+    // Its own PCR is.
+    extend_before(&proxy, "Sign", 10);
+    assert!(matches!(key.try_sign(&hasty, &stage.primary), Err(Error::PolicyNotMet(_))));
+}

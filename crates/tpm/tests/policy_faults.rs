@@ -28,9 +28,8 @@ fn a_pcr_extended_between_policy_and_use() {
     for _ in 0..20 {
         extend_before(&proxy, "Sign", 11);
     }
-    assert_eq!(key.try_sign(&tpm, &stage.primary), Err(Error::PolicyFailed), "not for ever");
-    proxy.clear_faults();
     key.sign(&tpm, &stage.primary);
+    assert!(proxy.pending_faults().is_empty());
     // The PCR that counts.
     extend_before(&proxy, "Sign", 10);
     let why = key.not_met(&tpm, &stage.primary);

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         ("ERRORS.md", tpm2_cryptoki::docs::error_table_markdown()),
         ("FUNCTIONS.md", tpm2_cryptoki::docs::function_table_markdown()),
         ("MECHANISMS.md", model::docs::mechanisms()),
+        ("STRUCTURE.md", tests::floors::markdown()),
     ];
     for (name, text) in tables {
         if let Err(error) = std::fs::write(docs.join(name), text) {

@@ -206,6 +206,7 @@ fn at(socket: &Path, protected: bool, deadline: Duration) -> Tpm {
         bus_protection: protected,
         threads: false,
         idle: Duration::from_secs(1000),
+        patience: Duration::ZERO,
         deadline,
         keygen_deadline: deadline,
     };

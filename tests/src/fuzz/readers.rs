@@ -272,9 +272,11 @@ pub(super) fn config(place: &Path, approvals: &Path) -> Config {
         tcti: Some(format!("device:{}", place.join("none").display())),
         bus_protection: true,
         idle: std::time::Duration::from_secs(1),
+        wait: std::time::Duration::from_secs(1),
         threads: false,
         empty_slot: true,
         max_sessions: 4096,
+        strict_templates: false,
         approvals: vec![approvals.to_owned()],
     }
 }

@@ -82,7 +82,7 @@ impl Desk {
         let part = |index: usize| self.rsa.primes()[index].to_bytes_be();
         let value = match rule.ty {
             CKA_CLASS => CKO_DATA.to_ne_bytes().to_vec(),
-            CKA_CERTIFICATE_CATEGORY => 2_u64.to_ne_bytes().to_vec(),
+            CKA_CERTIFICATE_CATEGORY | CKA_JAVA_MIDP_SECURITY_DOMAIN => 2_u64.to_ne_bytes().to_vec(),
             CKA_MODULUS_BITS => 1024_u64.to_ne_bytes().to_vec(),
             CKA_VALUE_LEN => 32_u64.to_ne_bytes().to_vec(),
             CKA_PRIME_2 => part(1),
@@ -169,13 +169,14 @@ impl Desk {
     /// The outcome of a way to give an attribute is what the letter says, and so is the attribute afterwards.
     fn check(&self, what: &str, letter: char, given: &Attribute, hidden: bool, outcome: Outcome<u64>) {
         let expected = match letter {
-            'y' => {
+            'y' | 'd' => {
                 let seen = outcome.and_then(|object| {
                     let seen = self.get(object, given.0);
                     self.tidy(object);
                     seen
                 });
-                let expected = if hidden { Err(Ck(CKR_ATTRIBUTE_SENSITIVE)) } else { Ok(given.1.clone()) };
+                let (_, value) = if letter == 'd' { another(given) } else { given.clone() };
+                let expected = if hidden { Err(Ck(CKR_ATTRIBUTE_SENSITIVE)) } else { Ok(value) };
                 return self.same(what, &seen, &expected);
             }
             'r' => CKR_ATTRIBUTE_READ_ONLY,
@@ -442,10 +443,36 @@ fn what_goes_one_way_does_not_come_back() {
         }
     }
     fails(desk.copy(key, &[]), CKR_ACTION_PROHIBITED);
+    // What nobody may set is not set, whatever it is set to; the template of a copy may say what the original is.
+    let other = desk.made('s', &shown).unwrap();
+    for (ty, value) in
+        [CKA_CLASS, CKA_KEY_TYPE, CKA_LOCAL, CKA_PRIVATE, CKA_VALUE].map(|ty| (ty, desk.get(other, ty).unwrap()))
+    {
+        fails(desk.set(other, &[(ty, value)]), CKR_ATTRIBUTE_READ_ONLY);
+    }
+    let same = [CKA_CLASS, CKA_KEY_TYPE].map(|ty| (ty, desk.get(other, ty).unwrap()));
+    assert!(desk.copy(other, &same).is_ok());
     // All of a template or nothing.
     let label = desk.get(key, CKA_LABEL).unwrap();
     fails(desk.set(key, &[bytes(CKA_LABEL, b"new"), flag(CKA_SENSITIVE, false)]), CKR_ATTRIBUTE_READ_ONLY);
     assert_eq!(desk.get(key, CKA_LABEL).unwrap(), label);
+}
+
+#[test]
+fn a_public_secret_of_a_session_is_changed_without_login() {
+    let desk = Desk::new();
+    desk.probe.logout(desk.session).unwrap();
+    let key = desk.made('s', &[flag(CKA_PRIVATE, false), flag(CKA_EXTRACTABLE, true)]).unwrap();
+    desk.set(key, &[bytes(CKA_LABEL, b"new"), flag(CKA_EXTRACTABLE, false)]).unwrap();
+    assert_eq!(
+        (desk.get(key, CKA_LABEL).unwrap(), desk.get(key, CKA_EXTRACTABLE).unwrap()),
+        (b"new".to_vec(), vec![0])
+    );
+    // It is the same key still.
+    let copy = desk.copy(key, &[bytes(CKA_LABEL, b"copy")]).unwrap();
+    fails(desk.set(copy, &[flag(CKA_EXTRACTABLE, true)]), CKR_ATTRIBUTE_READ_ONLY);
+    fails(desk.get(copy, CKA_VALUE), CKR_ATTRIBUTE_SENSITIVE);
+    desk.probe.destroy(desk.session, key).unwrap();
 }
 
 #[test]

@@ -19,7 +19,8 @@ pub(crate) enum Kind {
 ///
 /// The cells have one letter for all kinds of objects in `of`, or one for each in their order:
 ///
-/// - of a way to give the attribute a value other than the default: `y` it is taken, `r` `CKR_ATTRIBUTE_READ_ONLY`,
+/// - of a way to give the attribute a value other than the default: `y` it is taken, `d` the object is made
+///   and has the default all the same, `r` `CKR_ATTRIBUTE_READ_ONLY`,
 ///   `i` `CKR_TEMPLATE_INCONSISTENT`, `v` `CKR_ATTRIBUTE_VALUE_INVALID`, `-` there is no such way (nobody generates a certificate);
 /// - of the value when nobody gives one: `0` false, `1` true, `e` empty, `v` some value, `n` there is none
 ///   (`CKR_ATTRIBUTE_TYPE_INVALID`), `s` there is one and it is hidden (`CKR_ATTRIBUTE_SENSITIVE`), `u` unavailable.
@@ -77,6 +78,12 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_CERTIFICATE_CATEGORY, Number, "c", ["y", "-", "r", "r"], ["v", "-"]),
     rule(CKA_ISSUER, Bytes, "c", ["y", "-", "y", "y"], ["e", "-"]),
     rule(CKA_SERIAL_NUMBER, Bytes, "c", ["y", "-", "y", "y"], ["e", "-"]),
+    // 4.6.3. Which hash is used is not told where nobody said it (SHA-1 then).
+    rule(CKA_URL, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
+    rule(CKA_HASH_OF_SUBJECT_PUBLIC_KEY, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
+    rule(CKA_HASH_OF_ISSUER_PUBLIC_KEY, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
+    rule(CKA_NAME_HASH_ALGORITHM, Number, "c", ["y", "-", "r", "r"], ["n", "-"]),
+    rule(CKA_JAVA_MIDP_SECURITY_DOMAIN, Number, "c", ["y", "-", "r", "r"], ["v", "-"]),
     // Only the security officer makes it true.
     rule(CKA_TRUSTED, Bool, "cREs", ["r", "-rrr", "r", "r"], ["0", "0"]),
     rule(CKA_CHECK_VALUE, Bytes, "cs", ["y", "-r", "r", "r"], ["n", "n"]),
@@ -88,7 +95,7 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_DERIVE, Bool, "REres", ["y", "y", "y", "y"], ["00011", "00011"]),
     rule(CKA_LOCAL, Bool, "REres", ["r", "r", "r", "r"], ["0", "1"]),
     rule(CKA_KEY_GEN_MECHANISM, Number, "REres", ["r", "r", "r", "r"], ["u", "v"]),
-    rule(CKA_ALLOWED_MECHANISMS, List, "REres", ["y", "y", "r", "r"], ["n", "n"]),
+    rule(CKA_ALLOWED_MECHANISMS, List, "REres", ["y", "y", "r", "r"], ["e", "e"]),
     // 4.8
     rule(CKA_SUBJECT, Bytes, "cREre", ["y", "-yyyy", "ryyyy", "ryyyy"], ["e", "e"]),
     rule(CKA_ENCRYPT, Bool, "REs", ["y", "y", "y", "y"], ["100", "100"]),
@@ -98,7 +105,7 @@ pub(crate) static RULES: &[Rule] = &[
     // It may be given, if it is what the other attributes say.
     rule(CKA_PUBLIC_KEY_INFO, Bytes, "cREre", ["v", "-rrrr", "r", "r"], ["vvvvv", "-vvvv"]),
     // 4.9. Private keys are in the TPM, and stay there.
-    rule(CKA_SENSITIVE, Bool, "res", ["iiy", "iiy", "r", "r"], ["1", "1"]),
+    rule(CKA_SENSITIVE, Bool, "res", ["ddy", "ddy", "r", "r"], ["1", "1"]),
     rule(CKA_DECRYPT, Bool, "res", ["y", "y", "y", "y"], ["100", "100"]),
     rule(CKA_SIGN, Bool, "res", ["y", "y", "y", "y"], ["1", "1"]),
     rule(CKA_SIGN_RECOVER, Bool, "re", ["y", "y", "y", "y"], ["10", "10"]),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use pkcs11_sys::*;
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
+use swtpm_fixtures::Chip;
 use tests::probe::{Attribute, Mechanism, Probe, attributes, bytes, flag, number};
 use tests::world::{ALPHA, World};
 use tests::{Argument, Ck, Memory, Piece};
@@ -19,6 +20,8 @@ pub(crate) struct Bench {
     pub(crate) rsa: rsa::RsaPrivateKey,
     /// How signatures are made and verified.
     pub(crate) by: Cell<By>,
+    /// The TPM decrypts AES in none of the modes that need the inverse of the block function.
+    pub(crate) lacks_inverse: Cell<bool>,
 }
 
 /// The functions for signatures.
@@ -34,11 +37,34 @@ pub(crate) enum By {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
-        let world = World::new().configured("idle-ms = 600000\n");
+        Bench::of(World::new().configured("idle-ms = 600000\n"))
+    }
+
+    /// The same with a token that was made on this chip.
+    pub(crate) fn on(chip: Chip) -> Bench {
+        let world = World::empty().configured("idle-ms = 600000\n");
+        world.proxy.play(chip);
+        world.ptool_ok(&["init"]);
+        world.ptool_ok(&["addtoken", "--pid=1", "--label=alpha", "--sopin=so-alpha", "--userpin=user-alpha"]);
+        Bench::of(world)
+    }
+
+    fn of(world: World) -> Bench {
         let probe = world.probe().initialized();
         let session = probe.user_session(&ALPHA);
         let rsa = rsa::RsaPrivateKey::new(&mut rng(), 2048).unwrap();
-        Bench { world, probe, session, rsa, by: Cell::new(By::Operation) }
+        Bench { world, probe, session, rsa, by: Cell::new(By::Operation), lacks_inverse: Cell::new(false) }
+    }
+
+    /// Does the token list this mechanism for this?
+    pub(crate) fn advertises(&self, ty: u64, op: u64) -> bool {
+        let slot = self.probe.slot_of("alpha");
+        self.probe.mechanism_info(slot, ty).is_ok_and(|(_, _, flags)| flags & op != 0)
+    }
+
+    /// Is RSA done by the schemes of the TPM, and not by the raw operation?
+    pub(crate) fn is_strict(&self) -> bool {
+        !self.advertises(CKM_RSA_X_509, CKF_SIGN)
     }
 
     /// `C_CreateObject` of a session object.

@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 use bench::Bench;
 use pkcs11_sys::*;
 use rows::Row;
+use swtpm_fixtures::Chip;
+use tests::Ck;
+use tests::probe::Mechanism;
 
 /// What a mechanism may do: the flags, and the functions they are about.
 const OPERATIONS: [(u64, &str); 17] = [
@@ -108,4 +111,56 @@ fn with_aes_keys() {
 #[test]
 fn with_generic_secrets() {
     run(rows_secret::secret_rows());
+}
+
+/// What this chip's token lists works, and what it does not list is refused.
+fn run_on(chip: Chip, lacks_inverse: bool) {
+    let bench = Bench::on(chip);
+    bench.lacks_inverse.set(lacks_inverse);
+    let mut refused = 0;
+    for row in all_rows() {
+        if bench.advertises(row.ty, row.op) {
+            (row.check)(&bench);
+            continue;
+        }
+        refused += 1;
+        let function = match row.op {
+            CKF_SIGN => "C_SignInit",
+            CKF_SIGN_RECOVER => "C_SignRecoverInit",
+            CKF_DECRYPT => "C_DecryptInit",
+            CKF_MESSAGE_SIGN => "C_MessageSignInit",
+            _ => continue,
+        };
+        let mechanism = match row.ty {
+            CKM_SHA1_RSA_PKCS_PSS | CKM_SHA224_RSA_PKCS_PSS => Mechanism::pss(row.ty, CKM_SHA256, CKG_MGF1_SHA256, 32),
+            ty => ty.into(),
+        };
+        let init = bench.probe.init(function, bench.session, mechanism, bench.rsa_private(&[]));
+        assert_eq!(init, Err(Ck(CKR_MECHANISM_INVALID)), "{:#x} {function}", row.ty);
+    }
+    assert_eq!(refused > 0, bench.is_strict());
+    bench.probe.finalize().unwrap();
+    bench.world.assert_clean();
+}
+
+#[test]
+fn on_a_chip_without_raw_rsa() {
+    run_on(Chip::fips_host(), false);
+}
+
+#[test]
+fn on_a_chip_with_cipher_feedback_alone() {
+    run_on(Chip::cfb_only(), true);
+}
+
+#[test]
+fn on_a_chip_that_cannot_be_asked_for_sizes() {
+    run_on(Chip::without_test_parms(), false);
+}
+
+/// The software TPM that the environment names (`SWTPM`, `SWTPM_PROFILE`), as it is: `make check-tpms`.
+#[test]
+#[ignore = "the other tests do it on the TPM of this machine"]
+fn on_the_tpm_of_the_environment() {
+    run_on(Chip::whole(), false);
 }

@@ -100,7 +100,18 @@ pub(crate) fn padded(data: &[u8]) -> Vec<u8> {
     [&[0, 1][..], &vec![0xff; 256 - 3 - data.len()], &[0], data].concat()
 }
 
+/// The DigestInfo of [`MESSAGE`] by SHA-256 (RFC 8017 9.2): what a TPM signs that pads itself.
+fn digest_info() -> Vec<u8> {
+    [unhex("3031300d060960864801650304020105000420"), sha2::Sha256::digest(MESSAGE).to_vec()].concat()
+}
+
 impl Bench {
+    /// The hashes that a token must take as a parameter.
+    fn hashes(&self) -> impl Iterator<Item = &'static Hash> {
+        let strict = self.is_strict();
+        HASHES.iter().filter(move |hash| !strict || [CKM_SHA256, CKM_SHA384, CKM_SHA512].contains(&hash.digest))
+    }
+
     fn modulus(&self) -> Vec<u8> {
         self.rsa.n().to_bytes_be()
     }
@@ -150,7 +161,10 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
         let data = if ty == CKM_RSA_PKCS { MESSAGE.to_vec() } else { block.clone() };
         let make = |op, check: fn(&Bench, u64, &[u8], &[u8])| {
             let (data, block) = (data.clone(), block.clone());
-            row(ty, op, move |b| check(b, ty, &data, &block))
+            row(ty, op, move |b| match b.is_strict() && ty == CKM_RSA_PKCS {
+                true => check(b, ty, &digest_info(), &padded(&digest_info())),
+                false => check(b, ty, &data, &block),
+            })
         };
         rows.extend([
             make(CKF_SIGN, |b, ty, data, block| {
@@ -195,7 +209,7 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
             assert_eq!(b.value(b.unwrap(&CKM_RSA_PKCS.into(), private, &wrapped, CKK_AES).unwrap()), TARGET);
         }),
         row(CKM_RSA_PKCS_PSS, CKF_SIGN, |b| {
-            for hash in &HASHES {
+            for hash in b.hashes() {
                 let digest = (hash.run)(MESSAGE);
                 let mechanism = Mechanism::pss(CKM_RSA_PKCS_PSS, hash.digest, hash.mgf, digest.len() as u64);
                 let signature = b.sign(&mechanism, b.rsa_private(&[]), &digest);
@@ -203,7 +217,7 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
             }
         }),
         row(CKM_RSA_PKCS_PSS, CKF_VERIFY, |b| {
-            for hash in &HASHES {
+            for hash in b.hashes() {
                 let digest = (hash.run)(MESSAGE);
                 let mechanism = Mechanism::pss(CKM_RSA_PKCS_PSS, hash.digest, hash.mgf, digest.len() as u64);
                 let signature = b.rsa.sign_with_rng(&mut rng(), (hash.pss)(), &digest).unwrap();
@@ -241,7 +255,7 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
 fn oaep(b: &Bench, op: u64) {
     let (public, private) = (b.rsa_public(&[flag(CKA_WRAP, true)]), b.rsa_private(&[flag(CKA_UNWRAP, true)]));
     // With SHA-512 there is room for 126 bytes.
-    for hash in &HASHES {
+    for hash in b.hashes() {
         let mechanism = Mechanism::oaep(hash.digest, hash.mgf, b"");
         let sealed = |data: &[u8]| b.rsa.to_public_key().encrypt(&mut rng(), (hash.oaep)(), data).unwrap();
         let opened = |cipher: &[u8]| b.rsa.decrypt((hash.oaep)(), cipher).unwrap();

@@ -61,7 +61,7 @@ pub fn issue(record: &Record, response: &Response, how: &AttesterCertificate<'_>
     }
     let area = area(&record.attester.0).map_err(|error| Error::General(reason(&error)))?;
     let key = PublicKey::from_area(&area)?;
-    let algorithm = Algorithm::new(&signer, Some(base::digest::Hash::Sha256), false)?;
+    let algorithm = Algorithm::new(&signer, Some(base::digest::Hash::Sha256), false, |_| true)?;
     let tbs_certificate = TbsCertificate {
         version: Version::V3,
         serial_number: x509::serial_number()?,

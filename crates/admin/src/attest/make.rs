@@ -126,7 +126,9 @@ impl Admin {
         proof: &Proof,
         request: &AttestedRequest<'_>,
     ) -> Result<Issued> {
-        let algorithm = Algorithm::new(&key.public, request.how.hash, request.how.pss)?;
+        let algorithm = Algorithm::new(&key.public, request.how.hash, request.how.pss, |hash| {
+            key.token.can_sign(&key.public, hash)
+        })?;
         let attester = self.attester(&key.token, &proof.authority, None)?;
         let session = self.log_in_as_user(&key.token, pin)?;
         let evidence = self.evidence(&session, key, &attester, proof)?;
@@ -147,7 +149,7 @@ impl Admin {
         if self.endorsement_chain(&key.token, None)?.1.is_empty() {
             return Err(no_certificate());
         }
-        let algorithm = Algorithm::new(&key.public, Some(base::digest::Hash::Sha256), false)?;
+        let algorithm = Algorithm::new(&key.public, Some(base::digest::Hash::Sha256), false, |_| true)?;
         let session = self.log_in_as_user(&key.token, pin)?;
         let evidence = self.evidence(&session, key, &attester, &proof)?;
         let contents = idevid::contents(&evidence, product)?;
@@ -256,7 +258,7 @@ impl Admin {
 
     fn info(&self, row: &AttestationKeyRow) -> Result<AttesterInfo> {
         let name = tpm::PublicArea::parse(&row.public).and_then(|area| area.name())?;
-        let issuers = x509::each(&row.chain).iter().filter_map(|der| x509::decode(der).ok());
+        let issuers = x509::each(&row.chain).into_iter().filter_map(|der| x509::decode(&der).ok());
         let issuers = issuers.map(|certificate| certificate.tbs_certificate.issuer.to_string()).collect();
         Ok(AttesterInfo { authority: row.authority.clone(), name: name.to_string(), issuers })
     }

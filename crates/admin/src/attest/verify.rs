@@ -101,7 +101,7 @@ fn attester(evidence: &Evidence, expected: &Expected, report: &mut Report) -> Op
     }
 }
 
-type Found = std::result::Result<(PublicKey, String), String>;
+type Found = Result<(PublicKey, String), String>;
 
 fn enrolled(evidence: &Evidence, expected: &Expected, record: &Record, response: &Response) -> Found {
     if !record.is_answered_by(response) {
@@ -133,7 +133,7 @@ fn certified(evidence: &Evidence, expected: &Expected) -> Found {
 }
 
 /// The public half of an attestation key that is one.
-fn restricted(public: &[u8]) -> std::result::Result<PublicKey, String> {
+fn restricted(public: &[u8]) -> Result<PublicKey, String> {
     let area = area(public).map_err(|error| reason(&error))?;
     if !area.is_attestation_key() {
         return Err("the key that signed is no attestation key: it signs what anybody gives it, or can leave its TPM"

@@ -1,5 +1,7 @@
 //! The TPM itself: is it there, is it enough, does it take PINs, has it room?
 
+use base::digest::Hash;
+
 use super::Report;
 use token::Config;
 use token::manage::open_tpm;
@@ -62,9 +64,38 @@ pub(super) fn examine(report: &mut Report, config: &Config) -> Option<tpm::Tpm> 
             report.ok("algorithms", sizes.chain(curves).collect::<Vec<_>>().join(" "));
         }
     }
+    examine_ways(report, &tpm, &capabilities);
     examine_lockout(report, &tpm);
     examine_room(report, &tpm, &capabilities);
     Some(tpm)
+}
+
+/// What keys cannot do here that they can do on most TPMs; nothing is said of a TPM that does it all.
+fn examine_ways(report: &mut Report, tpm: &tpm::Tpm, capabilities: &tpm::Capabilities) {
+    match tpm.rsa_ways(capabilities) {
+        Ok(Some(ways)) if !ways.raw => {
+            let named = |can: &dyn Fn(Hash) -> bool| {
+                let names: Vec<_> = Hash::ALL.into_iter().filter(|hash| can(*hash)).map(Hash::name).collect();
+                if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+            };
+            let text = format!(
+                "raw RSA is refused; what is left: RSASSA with {}, RSAPSS with {}, OAEP with {}, RSAES {}",
+                named(&|hash| ways.can_ssa(hash)),
+                named(&|hash| ways.can_pss(hash)),
+                named(&|hash| ways.can_oaep(hash)),
+                if ways.es { "too" } else { "not" },
+            );
+            report.ok("rsa", text);
+        }
+        Ok(_) => {}
+        Err(error) => report.fail("rsa", error, ""),
+    }
+    let modes = tpm::CipherModes::of(capabilities);
+    if !modes.any() {
+        report.ok("aes", "it does not encrypt for its users: AES keys are in memory, for as long as a session");
+    } else if !modes.can(tpm::CipherMode::Ecb, tpm::Direction::Decrypt) {
+        report.ok("aes", "AES keys of a token do not decrypt ECB and CBC, nor unwrap keys: it has neither mode");
+    }
 }
 
 fn examine_lockout(report: &mut Report, tpm: &tpm::Tpm) {

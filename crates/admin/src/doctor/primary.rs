@@ -115,22 +115,23 @@ fn repair(
 fn examine_facts(report: &mut Report, file: &Path, row: &PrimaryRow, examination: &Examination, tpm: &tpm::Tpm) {
     let known = ChipFacts::parse(&row.capabilities);
     let Ok(capabilities) = tpm.capabilities() else { return };
-    if known.is_some_and(|known| known.capabilities == capabilities) {
+    let is_current = known.as_ref().is_some_and(|known| known.capabilities == capabilities);
+    if is_current && known.is_some_and(|known| known.is_complete()) {
         return;
     }
     let subject = "firmware";
     if !examination.repair {
         report.warn(
             subject,
-            format!("what the store knows of the TPM (primary {}) is of another firmware", row.id),
+            match is_current {
+                true => format!("the store does not know all that there is to know of the TPM (primary {})", row.id),
+                false => format!("what the store knows of the TPM (primary {}) is of another firmware", row.id),
+            },
             "`ptool doctor --repair` asks it anew.",
         );
         return;
     }
-    let renewed = tpm.rsa_sizes().map_err(token::Error::from).and_then(|rsa_bits| {
-        let facts = ChipFacts { capabilities, rsa_bits };
-        facts.to_json()
-    });
+    let renewed = ChipFacts::of_more(tpm, capabilities).and_then(|facts| facts.to_json());
     let written =
         renewed.and_then(|facts| Ok(Store::open(file, OpenMode::ReadWrite)?.set_capabilities(row.id, &facts)?));
     match written {

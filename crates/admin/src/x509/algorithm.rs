@@ -67,15 +67,15 @@ const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.11354
 const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
 
 impl Algorithm {
-    /// For a key; by default with the hash that is as strong as the key.
+    /// For a key; by default with the hash that is as strong as the key, or the strongest below it that its TPM signs.
     ///
     /// # Errors
     /// A hash that certificates are not signed with, PSS for a key that is not RSA.
-    pub(crate) fn new(key: &PublicKey, hash: Option<Hash>, pss: bool) -> Result<Self> {
+    pub(crate) fn new(key: &PublicKey, hash: Option<Hash>, pss: bool, can_sign: impl Fn(Hash) -> bool) -> Result<Self> {
         let (scheme, usual) = match (key, pss) {
             (PublicKey::Rsa(_), false) => (Scheme::Pkcs1, Hash::Sha256),
             (PublicKey::Rsa(_), true) => (Scheme::Pss, Hash::Sha256),
-            (PublicKey::Ec(key), false) => (Scheme::Ecdsa, usual_hash(key.curve())),
+            (PublicKey::Ec(key), false) => (Scheme::Ecdsa, usual_hash(key.curve(), can_sign)),
             (PublicKey::Ec(_), true) => {
                 return Err(Error::General(
                     "PSS is a way to sign with RSA keys, and this is an EC key; leave --pss out".to_owned(),
@@ -138,12 +138,14 @@ impl Algorithm {
     }
 }
 
-fn usual_hash(curve: Curve) -> Hash {
-    match curve.order_bits() {
+fn usual_hash(curve: Curve, can_sign: impl Fn(Hash) -> bool) -> Hash {
+    let usual = match curve.order_bits() {
         ..=256 => Hash::Sha256,
         257..=384 => Hash::Sha384,
         _ => Hash::Sha512,
-    }
+    };
+    let mut weaker = [Hash::Sha512, Hash::Sha384, Hash::Sha256].into_iter().filter(|hash| hash.len() <= usual.len());
+    weaker.find(|hash| can_sign(*hash)).unwrap_or(usual)
 }
 
 /// RFC 8017, A.2.3: the salt is as long as the hash, which MGF1 uses too.

@@ -287,7 +287,7 @@ mod tests {
             alt_names: vec!["dns:x.example".parse().unwrap(), "ip:::1".parse().unwrap()],
             ..Profile::default()
         };
-        let algorithm = Algorithm::new(&key, None, false).unwrap();
+        let algorithm = Algorithm::new(&key, None, false, |_| true).unwrap();
         self_signed(&profile, &key, 1, &algorithm, |message| Ok(Hash::Sha256.digest(&[message]))).unwrap()
     }
 

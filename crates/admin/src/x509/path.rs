@@ -22,23 +22,18 @@ const WEAK: [&str; 2] = ["1.2.840.113549.1.1.5", "1.2.840.10045.4.1"];
 ///
 /// # Errors
 /// What is wrong.
-pub(crate) fn check_path(
-    leaf: &[u8],
-    others: &[&[u8]],
-    roots: &[Vec<u8>],
-    purpose: &str,
-) -> std::result::Result<String, String> {
+pub(crate) fn check_path(leaf: &[u8], others: &[&[u8]], roots: &[Vec<u8>], purpose: &str) -> Result<String, String> {
     let read =
         |der: &[u8]| decode(der).map(|certificate| (certificate, der.to_vec())).map_err(|error| error.to_string());
-    let roots = roots.iter().map(|der| read(der)).collect::<std::result::Result<Vec<_>, _>>()?;
-    let others = others.iter().map(|der| read(der)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let roots = roots.iter().map(|der| read(der)).collect::<Result<Vec<_>, _>>()?;
+    let others = others.iter().map(|der| read(der)).collect::<Result<Vec<_>, _>>()?;
     let leaf = read(leaf)?;
     check_leaf(&leaf.0, purpose)?;
     let mut search = Search { roots: &roots, others: &others, reason: "no given authority has signed it".to_owned() };
     search.up(&leaf, 0).ok_or(search.reason)
 }
 
-fn check_leaf(leaf: &Certificate, purpose: &str) -> std::result::Result<(), String> {
+fn check_leaf(leaf: &Certificate, purpose: &str) -> Result<(), String> {
     let tbs = &leaf.tbs_certificate;
     let broken = |error: x509_cert::der::Error| error.to_string();
     let purposes = tbs.get::<ExtendedKeyUsage>().map_err(broken)?;
@@ -94,7 +89,7 @@ fn named(certificate: &Certificate) -> String {
 }
 
 /// What must be true of every certificate.
-fn check_each(certificate: &Certificate) -> std::result::Result<(), String> {
+fn check_each(certificate: &Certificate) -> Result<(), String> {
     let tbs = &certificate.tbs_certificate;
     let whose = if tbs.subject.is_empty() { "it".to_owned() } else { format!("the certificate of {}", tbs.subject) };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -114,7 +109,7 @@ fn check_each(certificate: &Certificate) -> std::result::Result<(), String> {
 }
 
 /// Whether its signature is one to rely on, which that of a root need not be.
-fn check_signature(certificate: &Certificate) -> std::result::Result<(), String> {
+fn check_signature(certificate: &Certificate) -> Result<(), String> {
     let algorithm = &certificate.signature_algorithm;
     let weak = WEAK.iter().any(|oid| ObjectIdentifier::new_unwrap(oid) == algorithm.oid);
     let same = algorithm.to_der().ok() == certificate.tbs_certificate.signature.to_der().ok();
@@ -122,7 +117,7 @@ fn check_signature(certificate: &Certificate) -> std::result::Result<(), String>
 }
 
 /// Whether it may sign certificates, with so many of authorities below it.
-fn check_authority(certificate: &Certificate, below: usize) -> std::result::Result<(), String> {
+fn check_authority(certificate: &Certificate, below: usize) -> Result<(), String> {
     let tbs = &certificate.tbs_certificate;
     let refuse = || format!("{} is no authority that may issue it", named(certificate));
     let constraints = tbs.get::<BasicConstraints>().ok().flatten().map(|(_, constraints)| constraints);

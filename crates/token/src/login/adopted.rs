@@ -19,12 +19,13 @@ use base::digest::Hash;
 use store::{Derivation, PinRow, Store, TokenRow};
 
 use crate::library::Library;
-use crate::login::unlock::{NewPin, check_token, config_of};
+use crate::login::unlock::{NewPin, check_token};
 use crate::object::{Hidden, Object};
 use crate::objects::change::with_id;
 use crate::objects::draft::Draft;
-use crate::protect::codes::{OfficerKey, Signer, TokenKeys};
-use crate::slots::token::{Login, Officer, Token, TokenConfig, seal_of};
+use crate::protect::codes::{OfficerKey, Signer, TokenKeys, open_adopted};
+use crate::protect::rows::{config_of, is_pending, seal_of};
+use crate::slots::token::{Login, Officer, Token};
 use crate::{Error, Result};
 
 /// `iterations` of a PIN whose derivation has none.
@@ -57,18 +58,6 @@ pub(crate) fn wrapping_key(sealed: &Secret) -> Option<Secret> {
         *byte = nibble(*high)? << 4 | nibble(*low)?;
     }
     Some(key)
-}
-
-/// Opens what a row hides that was not written anew yet.
-pub(crate) fn open(wrapping_key: &Secret, wrapped: &[u8]) -> Result<Secret> {
-    base::aead::open(wrapping_key, &[], wrapped)
-        .map_err(|_| Error::Tampered("the object's secret does not open with the token's key".to_owned()))
-}
-
-/// Are the token's rows still those that came over? Not with a seal of ours, whatever the settings say.
-pub(crate) fn is_pending(row: &TokenRow) -> bool {
-    let came = row.user.as_ref().is_none_or(|user| user.derivation == Derivation::Sha256);
-    came && TokenConfig::parse(&row.config).is_some_and(|config| config.is_adopted())
 }
 
 /// Has the seal no policy by which the security officer could set another PIN?
@@ -281,7 +270,7 @@ fn settled(row: &store::ObjectRow, token: i64, signer: &Signer, wrapping_key: &S
         return Err(Error::Tampered("nobody vouches for what it says".to_owned()));
     }
     let hidden = match &object.hidden {
-        Hidden::Wrapped(wrapped) => Some(open(wrapping_key, wrapped)?),
+        Hidden::Wrapped(wrapped) => Some(open_adopted(wrapping_key, wrapped)?),
         Hidden::Nothing | Hidden::Clear(_) => None,
     };
     let Object { uid, attributes, key, policy, messages, .. } = object;

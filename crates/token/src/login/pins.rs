@@ -14,17 +14,16 @@ use store::{NewPrimary, NewToken, PinRow, PrimaryRow, Role, Store, TokenRow};
 
 use crate::library::Library;
 use crate::login::adopted;
-use crate::login::unlock::{NewPin, check_token, check_try, config_of, token_policy};
+use crate::login::unlock::{NewPin, check_token, check_try};
 use crate::protect::codes::{OfficerKey, TokenBinding};
 use crate::protect::policy::BoundPolicy;
-use crate::slots::token::{ChipFacts, Login, Officer, Token, TokenConfig, primary_of, seal_of};
+use crate::protect::rows::{NO_PIN, TokenConfig, config_of, primary_of, seal_of, token_policy};
+use crate::slots::chip::ChipFacts;
+use crate::slots::token::{Login, Officer, Token};
 use crate::{Error, Result};
 
 const WRAPPING_KEY_LEN: usize = 32;
 const SERIAL_LEN: usize = 8;
-
-/// `iterations` of a user's row while no PIN was set: the seal's auth value is random, and known to nobody.
-pub(crate) const NO_PIN: u32 = 0;
 
 /// How the user of a new token will log in.
 #[derive(Debug)]
@@ -259,7 +258,7 @@ impl Library {
         };
         let parent = primary_of(&primary)?;
         let pins = self.new_pins(&parent, so_pin, user_pin, policy)?;
-        let serial = crate::object::hex(&base::random::bytes(SERIAL_LEN)?);
+        let serial = base::hex::encode(&base::random::bytes(SERIAL_LEN)?);
         let login_required = !matches!(user_pin, UserPin::Free);
         let config = pins.config(&serial, login_required, policy)?;
         let id = store.transaction(|store| {

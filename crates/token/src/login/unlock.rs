@@ -5,16 +5,16 @@ use std::time::Instant;
 
 use base::Secret;
 use model::UserType;
-use store::{Derivation, PinRow, TokenRow};
+use store::{Derivation, PinRow};
 
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
 use crate::login::adopted;
-use crate::login::pins::NO_PIN;
-use crate::protect::codes::{OfficerKey, Signer, TokenBinding, TokenKeys};
+use crate::protect::codes::{OfficerKey, Signer, TokenKeys};
 use crate::protect::policy::BoundPolicy;
+use crate::protect::rows::{NO_PIN, is_pending, seal_of, token_policy, vouches};
 use crate::slots::session::Session;
-use crate::slots::token::{Login, Officer, PinState, Token, TokenConfig, seal_of};
+use crate::slots::token::{Login, Officer, PinState, Token};
 use crate::{Error, Result};
 
 /// PBKDF2 iterations for new PINs: with one it is HMAC-SHA256 of salt and block number under the PIN. The guard of a PIN is the
@@ -157,7 +157,7 @@ impl Library {
         let auth = adopted::auth_of(pin, &seal);
         let (key, wrapping_key) = adopted::officer_key(sealed);
         // Whether the rows that wait for a code are the token's own is for the user's login to say.
-        let pending = wrapping_key.is_some() && adopted::is_pending(&token.row());
+        let pending = wrapping_key.is_some() && is_pending(&token.row());
         if !pending {
             check_token(token, &key)?;
         }
@@ -286,39 +286,6 @@ pub(crate) fn check_token(token: &Token, key: &OfficerKey) -> Result<()> {
         true => Ok(()),
         false => Err(Error::Tampered("the token's row in the store was altered".to_owned())),
     }
-}
-
-/// Is the code of a token's row right?
-pub(crate) fn vouches(key: &OfficerKey, row: &TokenRow) -> Result<bool> {
-    Ok(TokenConfig::parse(&row.config).and_then(|config| config.code()) == Some(token_code(row, key)?))
-}
-
-/// The policy of the user's seal, as the token's row has it. The row's code covers it.
-pub(crate) fn token_policy(text: Option<&str>) -> Result<Option<BoundPolicy>> {
-    let parse = |text| {
-        BoundPolicy::parse(text)
-            .ok_or_else(|| Error::Tampered("the token's policy in the store was altered".to_owned()))
-    };
-    text.map(parse).transpose()
-}
-
-/// The code of a token's row.
-pub(crate) fn token_code(row: &TokenRow, key: &OfficerKey) -> Result<Secret> {
-    let (Some(so), Some(user)) = (&row.so, &row.user) else { return Err(Error::TokenNotRecognized) };
-    let (so_name, user_name) = (seal_of(so).name()?, seal_of(user).name()?);
-    let binding = TokenBinding {
-        serial: &row.serial,
-        so_name: &so_name,
-        user_name: &user_name,
-        login_required: row.login_required,
-        policy: row.policy.as_deref(),
-    };
-    Ok(key.token_code(&binding))
-}
-
-/// The settings of a token, with the code of its row.
-pub(crate) fn config_of(row: &TokenRow, key: &OfficerKey) -> Result<String> {
-    TokenConfig::new(&token_code(row, key)?).to_json()
 }
 
 /// A PIN that cannot be right is not tried: it would cost one of the TPM's few tries. A PIN that came from tpm2-pkcs11 may be

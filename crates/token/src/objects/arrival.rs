@@ -156,7 +156,7 @@ fn pair(arrival: Arrival, public: &PublicKey, area: &tpm::PublicArea, look: &Loo
     let mut half = template::start(scopes[0], Rule::GENERATE, &common)?;
     settle_public(&mut half, key_type)?;
     let mut private = template::start(scopes[1], Rule::GENERATE, &template)?;
-    settle_private(&mut private, key_type)?;
+    settle_private(&mut private, key_type, false)?;
     for attributes in [&mut half, &mut private] {
         public.describe(attributes);
         came_from_outside(attributes);
@@ -202,7 +202,7 @@ fn secret(arrival: Arrival, area: &tpm::PublicArea, look: &Look) -> Result<(Vec<
         template.push(*ty, value.to_native());
     }
     let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, &template)?;
-    crate::objects::secret::settle_secret(&mut attributes, key_type, crate::objects::secret::Origin::Outside)?;
+    crate::objects::secret::settle_secret(&mut attributes, key_type, crate::objects::secret::Origin::Outside, false)?;
     if let Some(len) = len {
         attributes.set(AttributeType::VALUE_LEN, Value::Ulong(len));
     }

@@ -31,17 +31,17 @@ impl Library {
         if !object.attributes.is_true(AttributeType::MODIFIABLE) {
             return Err(Error::ActionProhibited);
         }
-        let attributes = changed(&session, &object, template, &[])?;
+        let attributes = changed(&session, &object, template, Way::Set)?;
         match object.home {
             Home::Session(owner) => {
                 let draft = self.draft_of(&session, &object, attributes)?;
-                session.token.add_session_object(Object::of_session(draft, object.handle, owner));
+                session.token.add_session_object(draft.into_session(object.handle, owner));
             }
             Home::Token => {
                 let signer = self.may_write(&session, object.is_private() || object.key.is_some() || object.hides())?;
                 // The first change of a token that was taken over writes its rows anew.
                 let object = self.object(&session, object.handle)?;
-                let attributes = changed(&session, &object, template, &[])?;
+                let attributes = changed(&session, &object, template, Way::Set)?;
                 let draft = self.draft_of(&session, &object, attributes)?;
                 let row = with_id(draft.to_row(session.token.id, &signer)?, object.handle.0.cast_signed());
                 self.writer()?.transaction(|store| -> Result<()> {
@@ -75,7 +75,7 @@ impl Library {
         if !object.attributes.is_true(AttributeType::COPYABLE) {
             return Err(Error::ActionProhibited);
         }
-        let mut attributes = changed(&session, &object, template, &OF_A_COPY)?;
+        let mut attributes = changed(&session, &object, template, Way::Copy)?;
         if attributes.is_true(AttributeType::TRUSTED) && !matches!(session.token.login(), Login::So(_)) {
             // What the security officer trusts is that object, not what the user made of it.
             attributes.set(AttributeType::TRUSTED, Value::Bool(false));
@@ -104,23 +104,39 @@ impl Library {
 
     fn draft_of(&self, session: &Session, object: &Object, attributes: Attributes) -> Result<Draft> {
         // What the object hides is bound to what it may do: it is opened here and wrapped anew.
-        let hidden = if object.hides() { object.reveal(&*self.keys(&session.token)?)? } else { None };
+        // A secret in a session's memory is bound to nothing: who may make and destroy it may change it (5.6, table of access types).
+        let hidden = if object.in_memory() && object.home != Home::Token {
+            self.value_of(session, object)?
+        } else if object.hides() {
+            object.reveal(&*self.keys(&session.token)?)?
+        } else {
+            None
+        };
         let (key, policy, messages) = (object.key.clone(), object.policy.clone(), Arc::clone(&object.messages));
         Ok(Draft { uid: object.uid, attributes, key, hidden, policy, messages })
     }
 }
 
+/// What a template of new values is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Set,
+    Copy,
+}
+
 /// The object's attributes after the change, if every part of it is allowed.
-fn changed(session: &Session, object: &Object, template: &Template, also: &[AttributeType]) -> Result<Attributes> {
+fn changed(session: &Session, object: &Object, template: &Template, way: Way) -> Result<Attributes> {
+    let also: &[AttributeType] = if way == Way::Copy { &OF_A_COPY } else { &[] };
     let scope = object.scope().ok_or(Error::ActionProhibited)?;
     let mut attributes = object.attributes.clone();
     for (ty, bytes) in template.iter() {
         let row = ty.row().filter(|row| row.scope.intersects(scope)).ok_or(Error::AttributeTypeInvalid(ty))?;
         let value = Value::from_native(row.kind, bytes).ok_or(Error::AttributeValueInvalid(ty))?;
-        if object.attributes.find(ty) == Some(&value) {
+        let allowed = (row.rule.contains(Rule::MODIFY) && may_change(object.class(), ty)) || also.contains(&ty);
+        // The template of a copy may repeat what the original is; to set what nobody may set is wrong whatever the value is.
+        if (allowed || way == Way::Copy) && object.attributes.find(ty) == Some(&value) {
             continue;
         }
-        let allowed = (row.rule.contains(Rule::MODIFY) && may_change(object.class(), ty)) || also.contains(&ty);
         let against_the_way = (row.rule.contains(Rule::ONLY_TRUE) && value == Value::Bool(false))
             || (row.rule.contains(Rule::ONLY_FALSE) && value == Value::Bool(true));
         let officers = row.rule.contains(Rule::SO) && value == Value::Bool(true);

@@ -62,7 +62,7 @@ impl Library {
         let value =
             taken(&mut attributes, AttributeType::VALUE).ok_or(Error::TemplateIncomplete(AttributeType::VALUE))?;
         let key_type = KeyType(attributes.ulong(AttributeType::KEY_TYPE).unwrap_or(u64::MAX));
-        settle_secret(&mut attributes, key_type, Origin::Outside)?;
+        settle_secret(&mut attributes, key_type, Origin::Outside, self.config().strict_templates)?;
         self.new_secret(session, attributes, value).map_err(|error| match error {
             Error::KeySizeRange => Error::AttributeValueInvalid(AttributeType::VALUE),
             error => error,

@@ -1,13 +1,14 @@
 //! An object before it has a home: just made, copied, or about to be changed.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use base::Secret;
-use model::{AttributeType, Attributes, ObjectClass, Value};
+use base::hex::encode as hex;
+use model::{AttributeType, Attributes, ObjectClass, ObjectHandle, SessionHandle, Value};
 use store::NewObject;
 
-use crate::object::{TpmKey, hex};
+use crate::object::{Hidden, Home, Object, TpmKey};
 use crate::protect::codes::{Binding, Signer};
 use crate::protect::policy::BoundPolicy;
 use crate::{Error, Result};
@@ -27,6 +28,22 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// The object, which lives as long as its session.
+    pub(crate) fn into_session(self, handle: ObjectHandle, session: SessionHandle) -> Object {
+        Object {
+            handle,
+            home: Home::Session(session),
+            uid: self.uid,
+            attributes: self.attributes,
+            key: self.key,
+            hidden: self.hidden.map_or(Hidden::Nothing, Hidden::Clear),
+            messages: self.messages,
+            policy: self.policy,
+            mac: None,
+            genuine: OnceLock::from(true),
+        }
+    }
+
     /// A new object, with an identity of its own.
     pub(crate) fn new(mut attributes: Attributes, key: Option<TpmKey>, hidden: Option<Secret>) -> Result<Self> {
         let mut hidden = hidden;

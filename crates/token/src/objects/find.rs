@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use base::Secret;
 use model::{AttributeType, ObjectClass, ObjectHandle, SessionHandle, Template};
 
 use crate::info::AttributeValue;
 use crate::library::Library;
-use crate::object::{Home, Object};
+use crate::object::{Hidden, Home, Object};
 use crate::slots::session::{Session, Step};
 use crate::slots::token::Token;
 use crate::{Error, Result};
@@ -48,6 +49,20 @@ impl Finding {
 }
 
 impl Library {
+    /// The value of an object that keeps one here: a secret in memory, a private data object.
+    pub(crate) fn value_of(&self, session: &Session, object: &Object) -> Result<Option<Secret>> {
+        match &object.hidden {
+            Hidden::Wrapped(_) => {
+                let keys = self.keys(&session.token)?;
+                // The first use of a token that was taken over writes its rows anew.
+                let now = session.token.object(object.handle)?;
+                now.as_deref().unwrap_or(object).reveal(&keys)
+            }
+            Hidden::Clear(secret) => Ok(Some(secret.clone())),
+            Hidden::Nothing => Ok(None),
+        }
+    }
+
     /// `C_FindObjectsInit`: what is found is what the store has now; later changes are seen by the next search.
     ///
     /// # Errors
@@ -143,7 +158,7 @@ impl Library {
             _ => false,
         };
         if ty == AttributeType::VALUE && visible {
-            let value = object.value(self, session)?;
+            let value = self.value_of(session, object)?;
             return Ok(value.map_or(AttributeValue::Unknown, |value| AttributeValue::Value(value.expose().to_vec())));
         }
         Ok(object.attribute(ty))

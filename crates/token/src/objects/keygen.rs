@@ -7,7 +7,7 @@ use model::{
 };
 
 use crate::library::Library;
-use crate::object::{Object, TpmKey};
+use crate::object::TpmKey;
 use crate::objects::draft::Draft;
 use crate::protect::codes::Signer;
 use crate::protect::policy;
@@ -15,9 +15,6 @@ use crate::public_key::PublicKey;
 use crate::slots::session::Session;
 use crate::template;
 use crate::{Error, Result};
-
-/// Length of a key's auth value: it is random, so that a session bound to the key cannot be guessed open.
-pub(crate) const AUTH_LEN: usize = 32;
 
 impl Library {
     /// `C_GenerateKeyPair`: handles of the public and the private key. At most 2 TPM commands.
@@ -49,7 +46,7 @@ impl Library {
     ) -> Result<(ObjectHandle, ObjectHandle)> {
         let session = self.session(session)?;
         let token = &session.token;
-        let row = mechanism.ty.row().filter(|row| row.ops.contains(Ops::GENERATE_KEY_PAIR) && token.chip.can(row));
+        let row = mechanism.ty.row().filter(|row| token.chip.ops(row).contains(Ops::GENERATE_KEY_PAIR));
         let row = row.ok_or(Error::MechanismInvalid)?;
         if mechanism.params != Params::None {
             return Err(Error::MechanismParamInvalid("key pair generation has none"));
@@ -62,7 +59,7 @@ impl Library {
         let mut public = template::start(public_scope, Rule::GENERATE, public)?;
         let mut private = template::start(private_scope, Rule::GENERATE, private)?;
         settle_public(&mut public, key_type)?;
-        settle_private(&mut private, key_type)?;
+        settle_private(&mut private, key_type, self.config().strict_templates)?;
         let request = match key_type {
             KeyType::RSA => self.rsa_request(&session, &public)?,
             _ => ec_request(&session, &public, &private)?,
@@ -130,7 +127,7 @@ impl Library {
     /// Keeps a new object in memory, as long as its session lives.
     pub(crate) fn settle_in_session(&self, session: &Session, draft: Draft) -> Result<ObjectHandle> {
         let handle = self.next_object_handle();
-        session.token.add_session_object(Object::of_session(draft, handle, session.handle));
+        session.token.add_session_object(draft.into_session(handle, session.handle));
         // Closed while the object was made: nothing of it is left behind.
         self.sessions.find(session.handle).inspect_err(|_| session.token.remove_objects_of(session.handle))?;
         Ok(handle)
@@ -183,7 +180,7 @@ pub(crate) fn settle_public(attributes: &mut Attributes, key_type: KeyType) -> R
     Ok(())
 }
 
-pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> Result<()> {
+pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType, strict: bool) -> Result<()> {
     template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::PRIVATE_KEY.0))?;
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     template::default(attributes, AttributeType::PRIVATE, Value::Bool(true));
@@ -191,6 +188,7 @@ pub(crate) fn settle_private(attributes: &mut Attributes, key_type: KeyType) -> 
     template::default(attributes, AttributeType::SIGN_RECOVER, Value::Bool(key_type == KeyType::RSA));
     template::default(attributes, AttributeType::DERIVE, Value::Bool(key_type == KeyType::EC));
     template::default(attributes, AttributeType::DECRYPT, Value::Bool(key_type == KeyType::RSA));
+    protect(attributes, strict);
     if !attributes.is_true(AttributeType::SENSITIVE) || attributes.is_true(AttributeType::EXTRACTABLE) {
         return Err(Error::TemplateInconsistent("a key made in the TPM is sensitive and cannot be extracted"));
     }
@@ -208,6 +206,14 @@ fn refused(request: &tpm::KeyTemplate, error: tpm::Error) -> Error {
         (tpm::KeyTemplate::Rsa { .. }, tpm::Error::Unsupported(_)) => Error::KeySizeRange,
         (tpm::KeyTemplate::Ecc { .. }, tpm::Error::Unsupported(_)) => Error::CurveNotSupported,
         (_, error) => error.into(),
+    }
+}
+
+/// A key that stays in the TPM is sensitive, whatever was asked for: many programs say `CKA_SENSITIVE` false without a thought, and what
+/// the key says of itself is true. That it can be extracted is not promised.
+pub(crate) fn protect(attributes: &mut Attributes, strict: bool) {
+    if !strict && !attributes.is_true(AttributeType::EXTRACTABLE) {
+        attributes.set(AttributeType::SENSITIVE, Value::Bool(true));
     }
 }
 

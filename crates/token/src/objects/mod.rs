@@ -1,4 +1,6 @@
-//! objects
+//! Objects that come, change and go: templates settled, keys made or brought in, rows written, searches.
+//!
+//! It uses the library, slots, protection and templates. What a key then computes is not known here.
 
 pub(crate) mod arrival;
 pub(crate) mod change;

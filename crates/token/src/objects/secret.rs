@@ -9,16 +9,14 @@ use model::{
 use crate::library::Library;
 use crate::object::TpmKey;
 use crate::objects::draft::Draft;
+use crate::objects::keygen::protect;
 use crate::objects::separation;
-use crate::op;
 use crate::protect::policy;
 use crate::slots::session::Session;
 use crate::slots::token::MAX_SECRET_LEN;
 use crate::template;
 use crate::{Error, Result};
 
-/// TPM_CC_EncryptDecrypt2: a TPM without it has no use for an AES key.
-const TPM_CC_ENCRYPT_DECRYPT_2: u32 = 0x193;
 /// A TPM holds secrets for any hash up to the longest block of its hashes.
 const MAX_TPM_SECRET: usize = 128;
 
@@ -55,7 +53,8 @@ impl Library {
             _ => KeyType::GENERIC_SECRET,
         };
         let mut attributes = template::start(Scope::SECRET, Rule::GENERATE, template)?;
-        settle_secret(&mut attributes, key_type, Origin::Generated(mechanism.ty.0))?;
+        let strict = self.config().strict_templates;
+        settle_secret(&mut attributes, key_type, Origin::Generated(mechanism.ty.0), strict)?;
         let len =
             attributes.ulong(AttributeType::VALUE_LEN).ok_or(Error::TemplateIncomplete(AttributeType::VALUE_LEN))?;
         let len = usize::try_from(len).map_err(|_| Error::KeySizeRange)?;
@@ -107,6 +106,7 @@ impl Library {
         attributes: Attributes,
         material: &tpm::KeyMaterial,
     ) -> Result<Draft> {
+        session.token.chip.check_material(material)?;
         let policy = session.policy_of_new_keys();
         let auth = policy::new_auth(policy.as_deref())?;
         let wrapped = self.tpm()?.import_key(&session.token.primary, material, &auth, policy::of_tpm(&policy))?;
@@ -163,7 +163,12 @@ impl Library {
 }
 
 /// Sets what every secret key has.
-pub(crate) fn settle_secret(attributes: &mut Attributes, key_type: KeyType, origin: Origin) -> Result<()> {
+pub(crate) fn settle_secret(
+    attributes: &mut Attributes,
+    key_type: KeyType,
+    origin: Origin,
+    strict: bool,
+) -> Result<()> {
     template::settle(attributes, AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0))?;
     template::settle(attributes, AttributeType::KEY_TYPE, Value::Ulong(key_type.0))?;
     let aes = key_type == KeyType::AES;
@@ -176,6 +181,9 @@ pub(crate) fn settle_secret(attributes: &mut Attributes, key_type: KeyType, orig
     template::default(attributes, AttributeType::VERIFY, Value::Bool(true));
     template::default(attributes, AttributeType::DERIVE, Value::Bool(!aes));
     separation::check_new(attributes)?;
+    if attributes.is_true(AttributeType::TOKEN) {
+        protect(attributes, strict);
+    }
     let sensitive = attributes.is_true(AttributeType::SENSITIVE);
     let extractable = attributes.is_true(AttributeType::EXTRACTABLE);
     let (local, mechanism, always, never) = match origin {
@@ -205,33 +213,27 @@ fn check_token_secret(session: &Session, attributes: &Attributes, key_type: KeyT
     if !attributes.is_true(AttributeType::SENSITIVE) || attributes.is_true(AttributeType::EXTRACTABLE) {
         return Err(Error::TemplateInconsistent("a key in the TPM is sensitive and cannot be extracted"));
     }
-    if key_type == KeyType::AES && !session.token.chip.capabilities.has_command(TPM_CC_ENCRYPT_DECRYPT_2) {
+    let chip = &session.token.chip;
+    if key_type == KeyType::AES && !chip.cipher_modes().any() {
         return Err(Error::TemplateInconsistent(
             "this TPM has no AES for its users: the key can be a session object only",
         ));
+    }
+    if key_type == KeyType::AES && !chip.can_aes(u16::try_from(len * 8).map_err(|_| Error::KeySizeRange)?) {
+        return Err(Error::KeySizeRange);
+    }
+    if let Some(Value::Mechanisms(allowed)) = attributes.find(AttributeType::ALLOWED_MECHANISMS)
+        && key_type != KeyType::AES
+        && !allowed.is_empty()
+        && !allowed
+            .iter()
+            .filter_map(|ty| ty.row())
+            .any(|row| row.hash.is_none_or(|hash| chip.capabilities.has_hash(hash)))
+    {
+        return Err(Error::TemplateInconsistent("this TPM does not have the hash that the key is for"));
     }
     if key_type != KeyType::AES && len > MAX_TPM_SECRET {
         return Err(Error::KeySizeRange);
     }
     Ok(())
-}
-
-impl Library {
-    /// `C_DigestKey`: takes the value of a secret key into the digest.
-    ///
-    /// # Errors
-    /// [`Error::OperationNotInitialized`]; [`Error::KeyIndigestible`] for a key whose value is not here.
-    pub fn digest_key(&self, session: SessionHandle, key: ObjectHandle) -> Result<()> {
-        let handle = session;
-        let session = self.session(session)?;
-        if session.active().digest.is_none() {
-            return Err(Error::OperationNotInitialized);
-        }
-        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
-        if key.class() != ObjectClass::SECRET_KEY {
-            return Err(Error::KeyIndigestible);
-        }
-        let value = op::Material::value(self, &session, &key).map_err(|_| Error::KeyIndigestible)?;
-        self.digest_update(handle, value.expose())
-    }
 }

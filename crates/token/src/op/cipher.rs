@@ -7,6 +7,7 @@ use base::aes::{
 };
 use model::{MechanismRow, Output, Params, Scheme};
 
+use super::secret::can_run;
 use super::{Material, delivered};
 use crate::library::Library;
 use crate::slots::session::{Session, Step};
@@ -51,7 +52,25 @@ enum Whole {
 }
 
 impl Ciphering {
-    pub(crate) fn new(key: Material, direction: Direction, row: &MechanismRow, params: &Params) -> Result<Self> {
+    pub(crate) fn new(
+        session: &Session,
+        key: Material,
+        direction: Direction,
+        row: &MechanismRow,
+        params: &Params,
+    ) -> Result<Self> {
+        let runs = |mode, direction| can_run(&key, session, mode, direction);
+        let is_there = match row.scheme {
+            Scheme::Aes(mode) => runs(mode, direction),
+            Scheme::AesCbcPad => runs(Mode::Cbc, direction),
+            // Both directions of GCM encrypt blocks.
+            Scheme::AesGcm => runs(Mode::Ctr, Direction::Encrypt) && runs(Mode::Ecb, Direction::Encrypt),
+            Scheme::AesWrap | Scheme::AesWrapPad => runs(Mode::Ecb, direction),
+            _ => true,
+        };
+        if !is_there {
+            return Err(Error::MechanismInvalid);
+        }
         let stream = |mode, iv, pad| Work::Stream { mode, iv, pad, pending: Secret::zeroed(0) };
         let whole = |kind| Work::Whole { kind, collected: Secret::zeroed(0) };
         let work = match (row.scheme, params) {

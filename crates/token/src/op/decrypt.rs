@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use base::Secret;
 use base::aes::Direction;
-use base::digest::Hash;
 use base::rsa::RsaPublic;
 use model::{AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Output, Params, SessionHandle};
 
 use super::cipher::Ciphering;
-use super::{Half, Input, KeyUse, Material, delivered, key_for, plan, row};
+use super::{Half, Input, KeyUse, Material, delivered, key_for, plan, row, rsa};
 use crate::library::Library;
 use crate::object::Object;
 use crate::public_key::PublicKey;
@@ -50,7 +49,7 @@ impl Library {
                 let key = key_for(&session, key, Half::Private, AttributeType::DECRYPT, row)?;
                 if key.class() == ObjectClass::SECRET_KEY {
                     let material = Material::new(self, &session, key)?;
-                    let ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
+                    let ciphering = Ciphering::new(&session, material, Direction::Decrypt, row, &mechanism.params)?;
                     return Ok(Decrypting::Aes(ciphering));
                 }
                 let PublicKey::Rsa(public) = key.public_key()? else { return Err(Error::KeyTypeInconsistent) };
@@ -137,6 +136,7 @@ impl RsaDecrypting {
         key: Arc<Object>,
         public: RsaPublic,
     ) -> Result<Self> {
+        rsa::check_decrypt(&session.token.chip, row, &params)?;
         let use_ = KeyUse::new(library, session, key)?;
         Ok(Self { use_, row, params, key: public, input: Input::new(row), parts: false, kept: None })
     }
@@ -169,9 +169,6 @@ impl RsaDecrypting {
         if !plan::below_modulus(&self.key, cipher) {
             return Err(Error::EncryptedDataInvalid);
         }
-        let tpm = library.tpm()?;
-        let block = self.use_.with(session, |key| tpm.rsa_decrypt(&key, tpm::DecryptScheme::Raw, cipher))?;
-        let rejection = Hash::Sha256.hmac(self.use_.auth.expose(), &[b"tpm2-cryptoki 1 implicit rejection"]);
-        plan::unpad(self.row.scheme, &self.params, block, rejection.expose(), cipher)
+        rsa::decrypt((library, session), &self.use_, self.row, &self.params, cipher)
     }
 }

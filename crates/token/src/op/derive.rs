@@ -61,7 +61,7 @@ impl Library {
             never_extractable: always(AttributeType::NEVER_EXTRACTABLE),
         };
         // What is wrong with the template is said before the TPM is asked for anything.
-        settle_secret(&mut attributes, key_type, origin)?;
+        settle_secret(&mut attributes, key_type, origin, self.config().strict_templates)?;
         self.check_new_secret(&session, &attributes, key_type, wanted)?;
         let value = self.derived_value(&session, row, &mechanism.params, base, wanted)?;
         self.new_secret(&session, attributes, value)

@@ -1,9 +1,9 @@
 //! Message digests, in software: no login, no TPM command (PKCS#11 v3.1 5.12).
 
 use base::digest::Hasher;
-use model::{Mechanism, Ops, Output, SessionHandle};
+use model::{Mechanism, ObjectClass, ObjectHandle, Ops, Output, SessionHandle};
 
-use super::{exact, row};
+use super::{Material, exact, row};
 use crate::library::Library;
 use crate::slots::session::Step;
 use crate::{Error, Result};
@@ -29,6 +29,24 @@ impl Digesting {
 }
 
 impl Library {
+    /// `C_DigestKey`: takes the value of a secret key into the digest.
+    ///
+    /// # Errors
+    /// [`Error::OperationNotInitialized`]; [`Error::KeyIndigestible`] for a key whose value is not here.
+    pub fn digest_key(&self, session: SessionHandle, key: ObjectHandle) -> Result<()> {
+        let handle = session;
+        let session = self.session(session)?;
+        if session.active().digest.is_none() {
+            return Err(Error::OperationNotInitialized);
+        }
+        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
+        if key.class() != ObjectClass::SECRET_KEY {
+            return Err(Error::KeyIndigestible);
+        }
+        let value = Material::value(self, &session, &key).map_err(|_| Error::KeyIndigestible)?;
+        self.digest_update(handle, value.expose())
+    }
+
     /// `C_DigestInit`.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ impl Library {
                 let key = key_for(&session, key, Half::Public, AttributeType::ENCRYPT, row)?;
                 if key.class() == ObjectClass::SECRET_KEY {
                     let material = Material::new(self, &session, key)?;
-                    let ciphering = Ciphering::new(material, Direction::Encrypt, row, &mechanism.params)?;
+                    let ciphering = Ciphering::new(&session, material, Direction::Encrypt, row, &mechanism.params)?;
                     return Ok(Encrypting::Aes(ciphering));
                 }
                 let PublicKey::Rsa(key) = key.public_key()? else { return Err(Error::KeyTypeInconsistent) };

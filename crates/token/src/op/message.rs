@@ -242,7 +242,7 @@ impl Messaging {
         op: Ops,
         usage: AttributeType,
     ) -> Result<Self> {
-        let row = mechanism.ty.row().filter(|row| row.ops.contains(op) && session.token.chip.can(row));
+        let row = mechanism.ty.row().filter(|row| session.token.chip.ops(row).contains(op));
         let row = row.ok_or(Error::MechanismInvalid)?;
         if mechanism.params != Params::None {
             return Err(Error::MechanismParamInvalid("the parameters come with each message"));

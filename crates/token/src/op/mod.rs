@@ -13,6 +13,7 @@ mod message_iv;
 mod message_sign;
 mod plan;
 mod recover;
+mod rsa;
 mod secret;
 mod sign;
 mod state;
@@ -39,7 +40,6 @@ pub(crate) use message_sign::{MessageSigning, MessageVerifying};
 pub(crate) use recover::{Recovering, SignRecovering};
 pub(crate) use secret::Material;
 pub(crate) use sign::Signing;
-pub(crate) use state::SavedDigests;
 pub(crate) use verify::Verifying;
 
 use crate::library::Library;
@@ -54,7 +54,7 @@ const MAX_MESSAGE: usize = 256 << 20;
 
 /// The row of a mechanism for this operation, its parameters being of the right shape.
 pub(crate) fn row(session: &Session, mechanism: &Mechanism, op: Ops) -> Result<&'static MechanismRow> {
-    let row = mechanism.ty.row().filter(|row| row.ops.contains(op) && session.token.chip.can(row));
+    let row = mechanism.ty.row().filter(|row| session.token.chip.ops(row).contains(op));
     let row = row.ok_or(Error::MechanismInvalid)?;
     let fits = match (row.params, &mechanism.params) {
         (ParamKind::None | ParamKind::WrapIv, Params::None)

@@ -100,11 +100,11 @@ pub(super) fn ecdsa_digest(curve: Curve, can_hash: impl Fn(Hash) -> bool, input:
         .into_iter()
         .find(|hash| can_hash(*hash) && significant.len() <= hash.len() && hash.len() <= order_len)
         .map(|hash| (hash, left_pad(significant, hash.len())));
-    // No hash of a TPM is as short as the order of P-224. Of a longer one the TPM takes the leftmost bits.
+    // No hash of a TPM is as short as the order of P-224, and a TPM need not have those of other curves. Of a longer one it takes the
+    // leftmost bits.
     let longer = || {
-        let hash = Hash::Sha256;
-        let fits = can_hash(hash) && hash.len() > order_len;
-        fits.then(|| {
+        let mut hashes = [Hash::Sha256, Hash::Sha384, Hash::Sha512].into_iter();
+        hashes.find(|hash| can_hash(*hash) && hash.len() > order_len).map(|hash| {
             let mut digest = left_pad(significant, order_len);
             digest.resize(hash.len(), 0);
             (hash, digest)
@@ -170,6 +170,8 @@ mod tests {
         let only_256 = |hash| hash == Hash::Sha256;
         assert_eq!(ecdsa_digest(Curve::P384, only_256, &[7; 32]).unwrap(), (Hash::Sha256, vec![7; 32]));
         assert_eq!(ecdsa_digest(Curve::P384, only_256, &[7; 48]), Err(Error::DataLenRange));
+        let (_, digest) = ecdsa_digest(Curve::P384, |hash| hash == Hash::Sha512, &[7; 48]).unwrap();
+        assert_eq!(digest, [[7; 48].to_vec(), vec![0; 16]].concat(), "the leftmost bits of a longer hash");
     }
 
     #[test]

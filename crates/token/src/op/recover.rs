@@ -3,7 +3,7 @@
 use base::rsa::RsaPublic;
 use model::{AttributeType, Mechanism, MechanismRow, ObjectHandle, Ops, Output, Params, Scheme, SessionHandle};
 
-use super::{Half, KeyUse, exact, key_for, plan, row};
+use super::{Half, KeyUse, exact, key_for, row, rsa};
 use crate::library::Library;
 use crate::objects::separation;
 use crate::public_key::PublicKey;
@@ -41,6 +41,7 @@ impl Library {
                     return Err(Error::KeyFunctionNotPermitted);
                 }
                 let PublicKey::Rsa(public) = key.public_key()? else { return Err(Error::KeyTypeInconsistent) };
+                rsa::check_sign(&session.token.chip, row, &Params::None, &public)?;
                 Ok(SignRecovering { use_: KeyUse::new(self, &session, key)?, row, key: public })
             },
         )
@@ -56,10 +57,7 @@ impl Library {
             |active| &mut active.sign_recover,
             |signing| {
                 exact(output, signing.key.modulus_len(), || {
-                    let block = plan::rsa_block(signing.row, &Params::None, &signing.key, data)?;
-                    let tpm = self.tpm()?;
-                    let raw = |key: tpm::Key<'_>| tpm.rsa_decrypt(&key, tpm::DecryptScheme::Raw, &block);
-                    Ok(signing.use_.with(&session, raw)?.expose().to_vec())
+                    rsa::sign((self, &session), &signing.use_, &signing.key, signing.row, &Params::None, data)
                 })
             },
         )

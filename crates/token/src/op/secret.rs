@@ -34,7 +34,7 @@ impl Material {
         if !key.in_memory() {
             return Err(Error::KeyFunctionNotPermitted);
         }
-        key.value(library, session)?.ok_or(Error::KeyFunctionNotPermitted)
+        library.value_of(session, key)?.ok_or(Error::KeyFunctionNotPermitted)
     }
 
     /// HMAC of `data` (RFC 2104).
@@ -87,7 +87,9 @@ impl AesKey for TokenAes<'_> {
                 let vector: &[u8] = if mode == Mode::Ecb { &[] } else { &*iv };
                 let (out, next) = use_.with(session, |key| {
                     let chunk = session.token.chip.capabilities.input_buffer as usize;
-                    tpm.encrypt_decrypt(&key, cipher_mode(mode), vector, data, way(direction), chunk)
+                    let modes = session.token.chip.cipher_modes();
+                    let mode = cipher_mode(mode);
+                    tpm.encrypt_decrypt_among(modes, &key, mode, vector, data, way(direction), chunk)
                 })?;
                 if mode != Mode::Ecb {
                     *iv = next.as_slice().try_into().map_err(|_| {
@@ -99,6 +101,14 @@ impl AesKey for TokenAes<'_> {
                 Ok(out)
             }
         }
+    }
+}
+
+/// Can a key in the TPM run this mode, in this direction?
+pub(super) fn can_run(key: &Material, session: &Session, mode: Mode, direction: Direction) -> bool {
+    match key {
+        Material::Memory(_) => true,
+        Material::Tpm(_) => session.token.chip.cipher_modes().can(cipher_mode(mode), way(direction)),
     }
 }
 

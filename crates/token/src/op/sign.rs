@@ -1,13 +1,12 @@
 //! Signing with a private key (PKCS#11 v3.1 5.13).
 
 use base::curve::Curve;
-use base::rsa::RsaPublic;
 use model::{
     AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Output, Params, Scheme, SessionHandle,
 };
 
 use super::mac::Coding;
-use super::{Half, Input, KeyUse, Material, exact, key_for, plan, row};
+use super::{Half, Input, KeyUse, Material, exact, key_for, plan, row, rsa};
 use crate::library::Library;
 use crate::objects::separation;
 use crate::public_key::PublicKey;
@@ -117,6 +116,12 @@ impl Signing {
             let public = key.public_key()?;
             if let PublicKey::Rsa(public) = &public {
                 plan::check_rsa(row, &params, public)?;
+                rsa::check_sign(&session.token.chip, row, &params, public)?;
+            }
+            if let (PublicKey::Ec(public), Some(hash)) = (&public, row.hash)
+                && !session.token.chip.can_ecdsa(public.curve(), hash)
+            {
+                return Err(Error::KeySizeRange);
             }
             SigningKey::Pair { use_: KeyUse::new(library, session, key)?, public }
         };
@@ -171,27 +176,13 @@ impl Signing {
         let input = self.input.finish();
         match &self.key {
             SigningKey::Pair { use_, public: PublicKey::Rsa(key) } => {
-                self.rsa(library, session, use_, key, input.expose())
+                rsa::sign((library, session), use_, key, self.row, &self.params, input.expose())
             }
             SigningKey::Pair { use_, public: PublicKey::Ec(key) } => {
                 self.ecdsa(library, session, use_, key.curve(), input.expose())
             }
             SigningKey::Secret(coding) => Ok(coding.run(library, session, input.expose())?.expose().to_vec()),
         }
-    }
-
-    fn rsa(
-        &self,
-        library: &Library,
-        session: &Session,
-        use_: &KeyUse,
-        key: &RsaPublic,
-        input: &[u8],
-    ) -> Result<Vec<u8>> {
-        let block = plan::rsa_block(self.row, &self.params, key, input)?;
-        let tpm = library.tpm()?;
-        let signature = use_.with(session, |key| tpm.rsa_decrypt(&key, tpm::DecryptScheme::Raw, &block))?;
-        Ok(signature.expose().to_vec())
     }
 
     fn ecdsa(

@@ -4,54 +4,17 @@
 //! be secret, is in bytes that the caller keeps, and no bytes that a caller makes up are taken for a state. Operations with
 //! keys are not saved.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
-
-use base::digest::Hasher;
 use model::{Output, SessionHandle};
 
 use super::delivered;
 use super::digest::Digesting;
 use crate::library::Library;
+use crate::slots::digests::Ticket;
 use crate::slots::session::Step;
 use crate::{Error, Result};
 
-/// States that are kept; the oldest goes first. Clients restore a state at once.
-const MOST: usize = 1024;
 const MARK: &[u8; 8] = b"TPM2CKD1";
 const LEN: usize = MARK.len() + size_of::<Ticket>();
-
-type Ticket = [u8; 16];
-
-/// The states that tickets stand for.
-#[derive(Debug, Default)]
-pub(crate) struct SavedDigests(Mutex<Saved>);
-
-#[derive(Debug, Default)]
-struct Saved {
-    digests: HashMap<Ticket, Hasher>,
-    order: VecDeque<Ticket>,
-}
-
-impl SavedDigests {
-    fn put(&self, hasher: Hasher) -> Result<Ticket> {
-        let mut ticket = Ticket::default();
-        base::random::fill(&mut ticket)?;
-        let mut saved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if saved.order.len() >= MOST
-            && let Some(oldest) = saved.order.pop_front()
-        {
-            saved.digests.remove(&oldest);
-        }
-        saved.order.push_back(ticket);
-        saved.digests.insert(ticket, hasher);
-        Ok(ticket)
-    }
-
-    fn find(&self, ticket: &Ticket) -> Option<Hasher> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).digests.get(ticket).cloned()
-    }
-}
 
 impl Library {
     /// `C_GetOperationState`: of a digest. The operation goes on.

@@ -9,6 +9,7 @@ use model::{
 
 use crate::library::Library;
 use crate::objects::create::check_key_info;
+use crate::objects::keygen::protect;
 use crate::objects::secret::{Origin, settle_secret};
 use crate::objects::separation;
 use crate::op::{self, Ciphering, Half, Material, RsaDecrypting, rsa_encrypt};
@@ -49,7 +50,7 @@ impl Library {
         let value = Material::value(self, &session, &key)?;
         if wrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, wrapping)?;
-            let mut ciphering = Ciphering::new(material, Direction::Encrypt, row, &mechanism.params)?;
+            let mut ciphering = Ciphering::new(&session, material, Direction::Encrypt, row, &mechanism.params)?;
             // How long a wrapped key is follows from the key: a question for it costs no TPM command.
             let (Step::Done(wrapped) | Step::Keep(wrapped)) = ciphering.once(self, &session, value.expose(), output);
             return wrapped.map_err(range_of_key);
@@ -88,10 +89,13 @@ impl Library {
         let scope = Scope::of(class, Some(key_type)).filter(|scope| scope.intersects(Scope::HIDDEN));
         let scope = scope.ok_or(Error::TemplateInconsistent("only secret and private keys are unwrapped"))?;
         let mut attributes = template::start(scope, Rule::GENERATE, template)?;
+        if attributes.is_true(AttributeType::TOKEN) {
+            protect(&mut attributes, self.config().strict_templates);
+        }
         separation::unwrapped(&mut attributes, template, &unwrapping)?;
         let value = if unwrapping.class() == ObjectClass::SECRET_KEY {
             let material = Material::new(self, &session, unwrapping)?;
-            let mut ciphering = Ciphering::new(material, Direction::Decrypt, row, &mechanism.params)?;
+            let mut ciphering = Ciphering::new(&session, material, Direction::Decrypt, row, &mechanism.params)?;
             let mut out = base::Secret::zeroed(wrapped.len());
             match ciphering.once(self, &session, wrapped, Output::Buffer(out.expose_mut())) {
                 Step::Done(Ok(len)) => out.truncate(len),
@@ -111,7 +115,7 @@ impl Library {
             if wanted.is_some_and(|len| len != value.len() as u64) {
                 return Err(Error::WrappedKeyLenRange);
             }
-            settle_secret(&mut attributes, key_type, Origin::Outside)?;
+            settle_secret(&mut attributes, key_type, Origin::Outside, self.config().strict_templates)?;
             return self.new_secret(&session, attributes, value).map_err(|error| match error {
                 Error::KeySizeRange => Error::WrappedKeyLenRange,
                 error => error,
@@ -164,7 +168,7 @@ impl Library {
         key_type: KeyType,
         key: &PrivateKey,
     ) -> Result<ObjectHandle> {
-        crate::objects::keygen::settle_private(&mut attributes, key_type)?;
+        crate::objects::keygen::settle_private(&mut attributes, key_type, self.config().strict_templates)?;
         let public = match key {
             PrivateKey::Rsa { public, .. } if key_type == KeyType::RSA => PublicKey::Rsa(public.clone()),
             PrivateKey::Ec { public, .. } if key_type == KeyType::EC => PublicKey::Ec(public.clone()),

@@ -7,13 +7,11 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use base::hex::{decode as unhex, encode as hex};
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Serialize};
-use store::{ApprovalRow, OpenMode, Store};
+use store::ApprovalRow;
 
-use crate::library::Library;
-use crate::object::{hex, unhex};
-use crate::protect::policy::BoundPolicy;
 use crate::{Error, Result};
 
 /// A file of approvals for one kernel has some kilobytes.
@@ -106,7 +104,8 @@ impl Statement {
         })
     }
 
-    fn of_row(row: &ApprovalRow) -> Option<Self> {
+    /// What a row says, if it makes sense.
+    pub(crate) fn of_row(row: &ApprovalRow) -> Option<Self> {
         let list: Vec<String> = (0..24).filter(|pcr| row.pcrs >> pcr & 1 == 1).map(|pcr: u8| pcr.to_string()).collect();
         let selection = format!("{}:{}", row.bank, list.join(",")).parse().ok()?;
         let (policy_digest, signature) = (row.policy_digest.clone(), row.signature.clone());
@@ -219,40 +218,6 @@ fn read_bounded(path: &Path) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut text).ok()?;
     (text.len() as u64 <= MAX_FILE).then_some(text)
-}
-
-impl Library {
-    /// The approvals there are, the store's first.
-    ///
-    /// # Errors
-    /// [`Error::Store`] if the store cannot be read.
-    pub fn all_approvals(&self) -> Result<Vec<(Origin, Statement)>> {
-        // By a connection of its own: this may be called with a session locked, which the library's reader may be waiting for.
-        let stored = match Store::open(&self.config().store_file(), OpenMode::ReadOnly) {
-            Ok(store) => store.approvals()?,
-            Err(store::Error::NotFound(_)) => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let stored = stored.into_iter().filter_map(|row| {
-            let statement = Statement::of_row(&row)?;
-            Some((Origin::Store { id: row.id, comment: row.comment, created: row.created }, statement))
-        });
-        Ok(stored.chain(in_files(&self.config().approvals)).collect())
-    }
-
-    /// The approvals of the authorities that a policy names; without any, nothing is read.
-    ///
-    /// # Errors
-    /// Those of [`Library::all_approvals`].
-    pub fn approvals_for(&self, policy: &BoundPolicy) -> Result<Vec<tpm::Approval>> {
-        let authorities = policy.policy().authorities();
-        if authorities.is_empty() {
-            return Ok(Vec::new());
-        }
-        let statements = self.all_approvals()?;
-        let pairs = authorities.iter().flat_map(|key| statements.iter().map(move |(_, statement)| (*key, statement)));
-        Ok(pairs.filter_map(|(key, statement)| statement.approval(key)).collect())
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use base::Secret;
 use base::digest::Hash;
 use model::{ATTRIBUTES, AttributeType, Attributes, Rule};
 
-use crate::login::adopted;
 use crate::{Error, Result};
 
 /// The secrets of a token while its user is logged in. Zeroized with the last copy.
@@ -156,7 +155,7 @@ impl TokenKeys {
         let opened = base::aead::open(&self.auth_key, &binding.power(), wrapped);
         match (opened, &self.adopted) {
             (Ok(secret), _) => Ok(secret),
-            (Err(_), Some(wrapping_key)) => adopted::open(wrapping_key, wrapped),
+            (Err(_), Some(wrapping_key)) => open_adopted(wrapping_key, wrapped),
             (Err(_), None) => Err(Error::Tampered(
                 "the object's row in the store was altered: its blobs or its permissions are not those it was made with"
                     .to_owned(),
@@ -240,6 +239,12 @@ impl Binding<'_> {
 fn field(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
     out.extend_from_slice(bytes);
+}
+
+/// Opens what a row hides that was not written anew yet.
+pub(crate) fn open_adopted(wrapping_key: &Secret, wrapped: &[u8]) -> Result<Secret> {
+    base::aead::open(wrapping_key, &[], wrapped)
+        .map_err(|_| Error::Tampered("the object's secret does not open with the token's key".to_owned()))
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use base::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::objects::keygen::AUTH_LEN;
 use crate::{Error, Result};
+
+/// Length of a key's auth value: it is random, so that a session bound to the key cannot be guessed open.
+const AUTH_LEN: usize = 32;
 
 /// A policy with the text it is stored as, which is what rows are bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl BoundPolicy {
     /// # Errors
     /// [`Error::General`] if it cannot be written.
     pub fn new(policy: tpm::Policy) -> Result<Self> {
-        let stored = Stored { digest: crate::object::hex(policy.digest()), policy };
+        let stored = Stored { digest: base::hex::encode(policy.digest()), policy };
         let text = serde_json::to_string(&stored).map_err(|error| Error::General(error.to_string()))?;
         Ok(Self { policy: stored.policy, text })
     }
@@ -39,7 +41,7 @@ impl BoundPolicy {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let stored: Stored = serde_json::from_str(text).ok()?;
-        let right = stored.digest == crate::object::hex(stored.policy.digest());
+        let right = stored.digest == base::hex::encode(stored.policy.digest());
         right.then(|| Self { policy: stored.policy, text: text.to_owned() })
     }
 

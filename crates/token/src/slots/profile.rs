@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use base::digest::Hash;
+use base::hex::encode as hex;
 use model::{AttributeType, Attributes, ObjectClass, ObjectHandle, ProfileId, Template, Value};
 
 use crate::Result;
-use crate::object::{FIRST_PROFILE_HANDLE, Object, hex};
+use crate::object::{FIRST_PROFILE_HANDLE, Object};
 use crate::slots::token::Token;
 
 /// What every token meets. `CKP_COMPLETE_PROVIDER` wants every mechanism of the specification, and nobody has it.

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base::hex::decode as unhex;
 use model::{AttributeType, ObjectHandle, Template, Value};
 use store::{ObjectRow, OpenMode, Search, Store};
 
-use crate::object::{FIRST_PROFILE_HANDLE, Object, unhex};
+use crate::object::{FIRST_PROFILE_HANDLE, Object};
 use crate::{Error, Result};
 
 /// How many objects are kept that were asked for.

@@ -5,18 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base::Secret;
-use base::curve::Curve;
-use model::{KeyKind, MECHANISMS, MechanismRow, MechanismType, Ops, SessionHandle, SlotId, flags};
+use base::digest::Hash;
+use model::{KeyKind, MECHANISMS, MechanismType, Ops, SessionHandle, SlotId, flags};
 use model::{ObjectHandle, Scheme, Template};
-use serde::{Deserialize, Serialize};
-use store::{PinRow, PrimaryRow, TokenRow};
+use store::{PrimaryRow, TokenRow};
 
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
-use crate::login::adopted;
-use crate::login::pins::NO_PIN;
-use crate::login::unlock::vouches;
-use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object, hex, unhex};
+use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object};
 use crate::protect::codes::{OfficerKey, TokenKeys};
+use crate::protect::rows::{NO_PIN, is_pending, primary_of, seal_of, vouches};
+use crate::public_key::PublicKey;
+use crate::slots::chip::ChipFacts;
 use crate::slots::shelf::{Brief, Candidates, Catalog, Shelf, Source};
 use crate::{Error, Result};
 
@@ -85,72 +84,9 @@ impl PinState {
     }
 }
 
-/// What was read from the TPM once, when its primary was entered into the store.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ChipFacts {
-    /// What the TPM says of itself.
-    pub capabilities: tpm::Capabilities,
-    /// Sizes of RSA keys that the TPM makes, in bits, ascending.
-    pub rsa_bits: Vec<u16>,
-}
-
-impl ChipFacts {
-    /// Asks a TPM. Its commands are those of [`tpm::Tpm::capabilities`] and [`tpm::Tpm::rsa_sizes`].
-    ///
-    /// # Errors
-    /// What the TPM may answer.
-    pub fn of(tpm: &tpm::Tpm) -> Result<Self> {
-        Ok(Self { capabilities: tpm.capabilities()?, rsa_bits: tpm.rsa_sizes()? })
-    }
-
-    /// As the store keeps them.
-    ///
-    /// # Errors
-    /// [`Error::General`] if they cannot be written.
-    pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string(self).map_err(|error| Error::General(error.to_string()))
-    }
-
-    /// What the store has kept; `None` for what makes no sense.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    pub(crate) fn curves(&self) -> impl Iterator<Item = Curve> {
-        Curve::ALL.into_iter().filter(|curve| self.capabilities.has_curve(*curve))
-    }
-
-    /// Can this TPM do what the row needs?
-    pub(crate) fn can(&self, row: &MechanismRow) -> bool {
-        match row.key {
-            // What has no key, and secret keys that are session objects, need no TPM.
-            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => true,
-            KeyKind::Rsa => !self.rsa_bits.is_empty(),
-            KeyKind::Ec => self.curves().next().is_some(),
-        }
-    }
-
-    fn key_sizes(&self, kind: KeyKind) -> (u64, u64) {
-        let range = |sizes: &mut dyn Iterator<Item = u64>| {
-            sizes.fold(None, |range: Option<(u64, u64)>, size| {
-                Some(range.map_or((size, size), |(low, high)| (low.min(size), high.max(size))))
-            })
-        };
-        match kind {
-            KeyKind::None => None,
-            KeyKind::Aes => return (16, 32),
-            KeyKind::Secret | KeyKind::Hkdf => return (1, MAX_SECRET_LEN),
-            KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
-            KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
-        }
-        .unwrap_or((0, 0))
-    }
-}
-
 impl Token {
     pub(crate) fn load(source: &Arc<Source>, row: TokenRow, primary: &PrimaryRow) -> Result<Self> {
-        let chip: ChipFacts = serde_json::from_str(&primary.capabilities)
+        let chip = ChipFacts::read(&primary.capabilities)
             .map_err(|error| Error::Store(format!("primary {} in the store: {error}", primary.id)))?;
         let parent = primary_of(primary)?;
         if parent.name().as_bytes() != primary.name.as_slice() {
@@ -186,7 +122,7 @@ impl Token {
         let same_seal = public(&row) == public(&self.row());
         let same_user = same_seal || self.keys().is_some_and(|keys| vouched(&keys));
         let officer_seal = row.so.as_ref().map(|pin| pin.private.clone());
-        let pending = adopted::is_pending(&row);
+        let pending = is_pending(&row);
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
         let ended = match self.login() {
             Login::User(_) => !same_user,
@@ -483,19 +419,29 @@ impl Token {
         }
     }
 
+    /// Does its TPM sign digests of a hash with such a key?
+    #[must_use]
+    pub fn can_sign(&self, key: &PublicKey, hash: Hash) -> bool {
+        self.chip.can_sign(key, hash)
+    }
+
     pub(crate) fn mechanism_list(&self) -> Vec<MechanismType> {
-        MECHANISMS.iter().filter(|row| self.chip.can(row)).map(|row| row.ty).collect()
+        MECHANISMS.iter().filter(|row| !self.chip.ops(row).is_empty()).map(|row| row.ty).collect()
     }
 
     pub(crate) fn mechanism_info(&self, ty: MechanismType) -> Result<MechanismInfo> {
-        let row = ty.row().filter(|row| self.chip.can(row)).ok_or(Error::MechanismInvalid)?;
+        let row = ty.row().ok_or(Error::MechanismInvalid)?;
+        let ops = self.chip.ops(row);
+        if ops.is_empty() {
+            return Err(Error::MechanismInvalid);
+        }
         let (mut min_key_size, mut max_key_size) = self.chip.key_sizes(row.key);
         if row.ty == MechanismType::GENERIC_SECRET_KEY_GEN {
             // Alone among the mechanisms of secret keys it tells bits (PKCS#11 mechanisms v3.1 2.6.2).
             (min_key_size, max_key_size) = (min_key_size * 8, max_key_size * 8);
         }
-        let mut bits = row.ops.bits();
-        if row.ops.intersects(Ops::SIGN | Ops::DECRYPT | Ops::GENERATE_KEY_PAIR) {
+        let mut bits = ops.bits();
+        if ops.intersects(Ops::SIGN | Ops::DECRYPT | Ops::GENERATE_KEY_PAIR) {
             bits |= flags::CKF_HW;
         }
         if row.key == KeyKind::Ec {
@@ -508,70 +454,11 @@ impl Token {
     }
 }
 
-/// What the store's `config` column of a token holds.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct TokenConfig {
-    /// The code of the token's row, in hexadecimal.
-    code: Option<String>,
-    /// The token was taken over, and its rows are still as they came.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    adopted: bool,
-}
-
-impl TokenConfig {
-    pub(crate) fn new(code: &Secret) -> Self {
-        Self { code: Some(hex(code.expose())), adopted: false }
-    }
-
-    /// Of a token that was taken over, and whose code nobody can compute yet.
-    pub(crate) fn adopted() -> Self {
-        Self { code: None, adopted: true }
-    }
-
-    pub(crate) fn is_adopted(&self) -> bool {
-        self.adopted
-    }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    pub(crate) fn to_json(&self) -> Result<String> {
-        serde_json::to_string(self).map_err(|error| Error::General(error.to_string()))
-    }
-
-    pub(crate) fn code(&self) -> Option<Secret> {
-        unhex(self.code.as_deref()?).map(Secret::new)
-    }
-}
-
-/// The TPM object behind a PIN.
-#[must_use]
-pub fn seal_of(pin: &PinRow) -> tpm::Wrapped {
-    tpm::Wrapped { public: pin.public.clone(), private: pin.private.clone() }
-}
-
-/// The primary of a row, with its auth value.
-///
-/// # Errors
-/// [`Error::DeviceError`] if its public area makes no sense.
-pub fn primary_of(row: &PrimaryRow) -> Result<tpm::Primary> {
-    let location = row.handle.map_or(tpm::Location::Transient, tpm::Location::Persistent);
-    let template = match row.template {
-        store::Template::Srk => tpm::PrimaryTemplate::Srk,
-        store::Template::Rsa => tpm::PrimaryTemplate::Rsa,
-        store::Template::RsaNoDa => tpm::PrimaryTemplate::RsaNoDa,
-        store::Template::Ecc => tpm::PrimaryTemplate::Ecc,
-        store::Template::EccNoDa => tpm::PrimaryTemplate::EccNoDa,
-    };
-    Ok(tpm::Primary::new(location, row.public.clone())?.with_auth(row.auth.clone()).with_template(template))
-}
-
 /// Longest generic secret, in bytes.
 pub(crate) const MAX_SECRET_LEN: u64 = 64 * 1024;
 
-/// Versions of the C interface have one byte for each part.
+/// Versions of the C interface have one byte for each part. One that does not fit is not told at all: another one would be wrong.
 pub(crate) fn version(major: u32, minor: u32) -> (u8, u8) {
-    let byte = |part: u32| u8::try_from(part).unwrap_or(u8::MAX);
-    (byte(major), byte(minor))
+    let byte = |part: u32| u8::try_from(part).ok();
+    byte(major).zip(byte(minor)).unwrap_or_default()
 }

@@ -30,9 +30,11 @@ impl World {
             tcti: Some(proxy.tcti()),
             bus_protection: true,
             idle: Duration::from_millis(300),
+            wait: Duration::from_secs(60),
             threads: true,
             empty_slot: true,
             max_sessions: 4096,
+            strict_templates: false,
             approvals: vec![dir.path().join("approvals.d")],
         };
         Self { tpm, proxy, config, _dir: dir }

@@ -1,12 +1,13 @@
 //! The execution of one command, with retries, eviction and start-up.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
+use super::crowd::Pauses;
 use super::{Connection, Loaded};
 use crate::error::{Error, Result};
+use crate::session::authorization::Kind;
 use crate::session::command::{self, Answer, Authorization, Command, Handle, Prepared, Response};
 use crate::wire::constants::{SU_CLEAR, cap, cc, command_name};
 use crate::wire::rc::ResponseCode;
@@ -14,8 +15,11 @@ use crate::wire::{Reader, Writer};
 
 /// How long a command is repeated while the TPM asks for it.
 const RETRY_FOR: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How long for places that are taken, where nobody else can be connected: somebody may use the chip by another way.
+const ALONE: Duration = Duration::from_secs(1);
+/// Hundreds may wait for a place, and each question for it takes the TPM some time.
+const LONGEST_QUEUE: Duration = Duration::from_millis(500);
 
 impl Connection {
     /// A command with the usual deadline, and without a handle in its response.
@@ -29,11 +33,12 @@ impl Connection {
         })
     }
 
-    /// Executes one command, again and again while the TPM only asks for time or room.
+    /// Executes one command, again and again while the TPM only asks for time or room. Room that this connection cannot make is
+    /// waited for: others give back what they do not use.
     pub(crate) fn execute(&mut self, command: &Command, authorizations: &mut [Authorization<'_>]) -> Result<Response> {
         let prepared = command::prepare(command, authorizations)?;
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut busy = Pauses::up_to(LONGEST_PAUSE);
+        let mut queue = Pauses::up_to(LONGEST_QUEUE);
         let mut reclaimed = false;
         loop {
             let code = match self.exchange(command, authorizations, &prepared)? {
@@ -41,27 +46,38 @@ impl Connection {
                 Answer::Failed(code) => code,
             };
             if code.is_retry() {
-                if started.elapsed() + pause > RETRY_FOR {
+                info!("{} is repeated after {code}", command_name(command.code));
+                if !busy.pause(RETRY_FOR) {
                     return Err(Error::Busy);
                 }
-                info!("{} is repeated after {code}", command_name(command.code));
-                thread::sleep(pause);
-                pause = (pause * 2).min(LONGEST_PAUSE);
             } else if code.is_object_memory() {
                 // A TPM that has no room all the same is not searched for ever.
                 let room = self.evict_object(command)?
                     || (!std::mem::replace(&mut reclaimed, true) && self.reclaim(command)?);
                 if !room {
-                    return Err(Error::NoRoom("objects"));
+                    self.wait_for_room(&mut queue, code, "objects")?;
                 }
             } else if code.is_session_memory() {
-                self.evict_session()?;
+                self.crowd.notice();
+                if !self.evict_session()? {
+                    self.wait_for_room(&mut queue, code, "sessions")?;
+                }
             } else if code == ResponseCode::INITIALIZE && self.may_start_up() {
                 self.start_up()?;
             } else {
                 return Err(code.into());
             }
         }
+    }
+
+    fn wait_for_room(&self, queue: &mut Pauses, code: ResponseCode, what: &'static str) -> Result<()> {
+        let shared = self.transport.as_deref().is_some_and(|transport| !transport.exclusive());
+        let patience = if shared { self.options.patience } else { self.options.patience.min(ALONE) };
+        if queue.is_first() {
+            info!("waiting for others to give back {what}: {code}");
+        }
+        // The commands of a search for room must not wait for its result.
+        if self.reclaiming || !queue.pause(patience) { Err(Error::NoRoom(what)) } else { Ok(()) }
     }
 
     fn exchange(
@@ -72,7 +88,10 @@ impl Connection {
     ) -> Result<Answer> {
         let name = command_name(command.code);
         let started = Instant::now();
+        self.reconnect_if_ended()?;
         let response = self.transport()?.transact(&prepared.bytes, command.deadline)?;
+        self.commands += 1;
+        self.crowd.notice_answer(started.elapsed());
         let answer = command::accept(command, authorizations, prepared, &response);
         let elapsed = started.elapsed().as_micros();
         let handles = command.handles.len();
@@ -80,6 +99,11 @@ impl Connection {
             Ok(Answer::Success(_)) => debug!("{name} ({handles} handles): success, {elapsed} us"),
             Ok(Answer::Failed(code)) => debug!("{name} ({handles} handles): {code}, {elapsed} us"),
             Err(error) => warn!("{name} ({handles} handles): {error}, {elapsed} us"),
+        }
+        if let Ok(Answer::Failed(code)) = &answer
+            && !(code.is_retry() || code.is_object_memory() || code.is_session_memory())
+        {
+            suspect_sessions(authorizations, *code);
         }
         answer
     }
@@ -159,12 +183,26 @@ impl Connection {
         self.flush_object(victim).map(|()| true)
     }
 
-    /// Makes room by flushing a held session, unless the present operation has taken it.
-    fn evict_session(&mut self) -> Result<()> {
+    /// Makes room by flushing a held session, unless the present operation has taken it. Whether there was one.
+    fn evict_session(&mut self) -> Result<bool> {
         let held = self.session.take().or_else(|| self.policy_session.take());
-        let session = held.ok_or(Error::NoRoom("sessions"))?;
+        let Some(session) = held else { return Ok(false) };
         debug!("flushing a session to make room");
-        self.flush_session(session)
+        self.flush_session(session).map(|()| true)
+    }
+}
+
+/// What the TPM refused may be the session's fault, whatever it says: an answer that came damaged leaves us with another handle
+/// or nonce than the TPM has. Such a session serves this operation at most. A wrong authorisation value is no fault of a session that
+/// worked before.
+fn suspect_sessions(authorizations: &mut [Authorization<'_>], code: ResponseCode) {
+    let about_value = [ResponseCode::AUTH_FAIL, ResponseCode::BAD_AUTH, ResponseCode::LOCKOUT].contains(&code.base());
+    for authorization in authorizations {
+        if let Authorization::Session(usage) = authorization
+            && usage.session.kind == Kind::Hmac
+        {
+            usage.session.suspect |= !(usage.session.proven && about_value);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One connection to the TPM: the transport, what is loaded through it, how it is given back, and how it is recovered.
 
 mod claims;
+mod crowd;
 mod execute;
 mod objects;
 pub(crate) mod pool;
@@ -8,6 +9,7 @@ pub(crate) mod reaper;
 mod sessions;
 
 pub(crate) use claims::{Claims, Owns};
+pub(crate) use crowd::{Crowd, Pauses};
 pub(crate) use sessions::Protection;
 
 use std::os::fd::RawFd;
@@ -50,6 +52,8 @@ struct Loaded {
 
 /// So often what is left of a connection is looked for when doing so breaks the next one.
 const MOST_SALVAGES: u32 = 3;
+/// How long the end of the first connection is waited for after its first command.
+const END_OF_FIRST: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -58,9 +62,16 @@ pub(crate) struct Connection {
     descriptors: Arc<Descriptors>,
     claims: Arc<Claims>,
     memory: Arc<Memory>,
+    crowd: Arc<Crowd>,
     transport: Option<Box<dyn Transport>>,
     /// The transport's descriptor, when it is among `descriptors`.
     registered: Option<RawFd>,
+    /// How many commands the transport served.
+    commands: u64,
+    /// Whether the end of a connection after its first command was looked for.
+    watched: bool,
+    /// The other side ends each connection after one command, as `swtpm` does with `disconnect`.
+    one_command_each: bool,
     /// The held session. An operation takes it, and puts it back when it is still alive.
     session: Option<Session>,
     /// The held policy session, in which no policy has begun, or a failed one.
@@ -86,6 +97,8 @@ pub(crate) struct Connection {
     startup_sent: bool,
     /// Behind a resource manager: serves one operation, and is closed instead of flushing what that leaves.
     close_after_use: bool,
+    /// Behind a resource manager: keeps its key, but no session.
+    end_sessions_after_use: bool,
     last_used: Instant,
 }
 
@@ -96,6 +109,7 @@ impl Connection {
         descriptors: Arc<Descriptors>,
         claims: Arc<Claims>,
         memory: Arc<Memory>,
+        crowd: Arc<Crowd>,
     ) -> Connection {
         Connection {
             conf,
@@ -103,8 +117,12 @@ impl Connection {
             descriptors,
             claims,
             memory,
+            crowd,
             transport: None,
             registered: None,
+            commands: 0,
+            watched: false,
+            one_command_each: false,
             session: None,
             policy_session: None,
             keys: Vec::new(),
@@ -119,6 +137,7 @@ impl Connection {
             reused: false,
             startup_sent: false,
             close_after_use: false,
+            end_sessions_after_use: false,
             last_used: Instant::now(),
         }
     }
@@ -135,6 +154,11 @@ impl Connection {
     /// Makes this a connection for one operation behind a resource manager.
     pub(crate) fn close_after_use(&mut self) {
         self.close_after_use = true;
+    }
+
+    /// Makes this a connection that keeps no session.
+    pub(crate) fn end_sessions_after_use(&mut self) {
+        self.end_sessions_after_use = true;
     }
 
     /// Whether nothing may be held between two operations: nobody would give it back when it is idle, and a TPM without a
@@ -156,6 +180,10 @@ impl Connection {
         mut operation: impl FnMut(&mut Connection) -> Result<T>,
     ) -> Result<T> {
         self.reused = false;
+        if self.has_ended() {
+            debug!("the other side ended the connection between two operations");
+            self.forsake();
+        }
         let first = operation(self);
         let first = self.settle(first);
         let Err(error) = &first else { return first };
@@ -178,7 +206,7 @@ impl Connection {
     fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
         match &result {
             Err(error) if error.breaks_connection() || error.is_stale() => self.forsake(),
-            _ if self.close_after_use || self.gives_back_at_once() => self.give_back(),
+            _ if self.close_after_use || self.gives_back_at_once() || self.one_command_each => self.give_back(),
             _ => self.flush_temporaries(),
         }
         self.last_used = Instant::now();
@@ -187,12 +215,8 @@ impl Connection {
 
     fn transport(&mut self) -> Result<&mut Box<dyn Transport>> {
         if self.transport.is_none() {
-            let opened = transport::open(&self.conf)?;
-            self.registered = opened.raw_fd().filter(|fd| self.descriptors.add(*fd));
-            debug!("connected to {}", self.conf);
-            let managed = opened.resource_managed();
+            let managed = self.open()?;
             self.startup_sent = false;
-            self.transport = Some(opened);
             if managed {
                 // Closing gave them back.
                 self.orphans.clear();
@@ -205,8 +229,47 @@ impl Connection {
         self.transport.as_mut().ok_or(Error::Malformed("the transport vanished"))
     }
 
+    /// Opens the transport, and says whether a resource manager is there.
+    fn open(&mut self) -> Result<bool> {
+        let opened = transport::open(&self.conf)?;
+        self.registered = opened.raw_fd().filter(|fd| self.descriptors.add(*fd));
+        debug!("connected to {}", self.conf);
+        let managed = opened.resource_managed();
+        self.commands = 0;
+        self.transport = Some(opened);
+        Ok(managed)
+    }
+
+    /// Within an operation, a connection that ended between two commands is made anew without a word: what the operation holds
+    /// is still there unless the TPM was restarted in that moment, and then nobody has got its handles yet.
+    fn reconnect_if_ended(&mut self) -> Result<()> {
+        let used_up = self.one_command_each && self.commands > 0;
+        let managed = self.transport.as_deref().is_some_and(|transport| transport.resource_managed());
+        if managed || !(used_up || self.has_ended()) {
+            return Ok(());
+        }
+        if self.commands == 1 && !self.one_command_each {
+            debug!("the other side serves one command with a connection");
+            self.one_command_each = true;
+        }
+        self.close_transport();
+        self.open().map(drop)
+    }
+
+    /// Whether the other side has ended the connection. After the very first answer its end is waited for a moment: what was sent
+    /// to a connection that is about to end cannot be told from what was lost.
+    fn has_ended(&mut self) -> bool {
+        let Some(transport) = self.transport.as_deref() else { return false };
+        let first = self.commands == 1 && !transport.resource_managed() && !std::mem::replace(&mut self.watched, true);
+        transport.has_ended(if first { END_OF_FIRST } else { Duration::ZERO })
+    }
+
     fn close(&mut self) {
         self.seen.clear();
+        self.close_transport();
+    }
+
+    fn close_transport(&mut self) {
         let Some(mut transport) = self.transport.take() else { return };
         if self.registered.take().is_some_and(|fd| !self.descriptors.remove(fd)) {
             // Abandoned: the descriptor is closed, and its number may be another file's by now.

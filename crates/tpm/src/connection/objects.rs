@@ -146,7 +146,7 @@ impl Connection {
         if !matches!(error, Error::AuthFailed | Error::Integrity | Error::Response(_)) {
             return error;
         }
-        if matches!(error, Error::Response(code) if code.is_session_reference()) {
+        if matches!(error, Error::Response(code) if code.blames_session()) {
             return error;
         }
         match primary::check(self, parent) {

@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connection::{Claims, Connection, Owns};
+use crate::connection::{Claims, Connection, Crowd, Owns};
 use crate::error::Result;
 use crate::policy::Memory;
 use crate::tpm::Options;
@@ -17,8 +17,13 @@ use crate::transport::conf::TctiConf;
 use crate::transport::descriptors::Descriptors;
 use crate::wire::public::Name;
 
-/// Connections with a key that are kept, behind a resource manager.
-const MOST_KEYED: usize = 8;
+/// Connections with a key that are kept, behind a resource manager, where the host may have four times as many files.
+const MOST_KEYED: usize = 256;
+/// Those of them that keep a session too: a TPM has 64 or so, for all programs together. A key without costs one command more, and
+/// less than one that is loaded anew.
+const MOST_SESSIONS: usize = 32;
+/// Where no thread gives back what is idle.
+const MOST_SESSIONS_FOR_GOOD: usize = 8;
 
 pub(crate) type Shared = Arc<Mutex<Connection>>;
 
@@ -28,6 +33,8 @@ struct Space {
     /// The key that is, or will be, loaded in it.
     key: Name,
     connection: Shared,
+    /// Whether a session stays in it.
+    keeps_session: bool,
     used: Instant,
 }
 
@@ -38,6 +45,7 @@ pub(crate) struct Pool {
     descriptors: Arc<Descriptors>,
     claims: Arc<Claims>,
     memory: Arc<Memory>,
+    crowd: Arc<Crowd>,
     general: Shared,
     /// Whether a resource manager is there; unknown before the first connection.
     managed: OnceLock<bool>,
@@ -49,12 +57,14 @@ impl Pool {
         let descriptors = Arc::new(Descriptors::new());
         let claims = Arc::new(Claims::default());
         let memory = Arc::new(Memory::default());
+        let crowd = Arc::new(Crowd::default());
         let general = Connection::new(
             conf.clone(),
             options.clone(),
             Arc::clone(&descriptors),
             Arc::clone(&claims),
             Arc::clone(&memory),
+            Arc::clone(&crowd),
         );
         Pool {
             conf,
@@ -62,6 +72,7 @@ impl Pool {
             descriptors,
             claims,
             memory,
+            crowd,
             general: Arc::new(Mutex::new(general)),
             managed: OnceLock::new(),
             spaces: Mutex::new(Vec::new()),
@@ -115,8 +126,15 @@ impl Pool {
             return Ok(Arc::clone(&space.connection));
         }
         make_room(&mut spaces);
-        let connection = Arc::new(Mutex::new(self.connection()));
-        spaces.push(Space { key: name.clone(), connection: Arc::clone(&connection), used: Instant::now() });
+        let most = if self.options.threads { MOST_SESSIONS } else { MOST_SESSIONS_FOR_GOOD };
+        let keeps_session = spaces.iter().filter(|space| space.keeps_session).count() < most;
+        let mut connection = self.connection();
+        if !keeps_session {
+            connection.end_sessions_after_use();
+        }
+        let connection = Arc::new(Mutex::new(connection));
+        let used = Instant::now();
+        spaces.push(Space { key: name.clone(), connection: Arc::clone(&connection), keeps_session, used });
         Ok(connection)
     }
 
@@ -127,6 +145,7 @@ impl Pool {
             Arc::clone(&self.descriptors),
             Arc::clone(&self.claims),
             Arc::clone(&self.memory),
+            Arc::clone(&self.crowd),
         )
     }
 
@@ -192,11 +211,19 @@ impl Pool {
 /// Closing the least recently used space that nobody is using gives back its key and session without a command. If all are in
 /// use, there is one more for a while.
 fn make_room(spaces: &mut Vec<Space>) {
-    while spaces.len() >= MOST_KEYED {
+    let most = most_keyed();
+    while spaces.len() >= most {
         let unused = spaces.iter().enumerate().filter(|(_, space)| Arc::strong_count(&space.connection) == 1);
         let Some((oldest, _)) = unused.min_by_key(|(_, space)| space.used) else { return };
         lock(&spaces.swap_remove(oldest).connection).give_back();
     }
+}
+
+/// A quarter of the files that the host may have open at most, which are its own to use.
+fn most_keyed() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = limit.map_or(MOST_KEYED, |soft| usize::try_from(soft / 4).unwrap_or(MOST_KEYED));
+    quarter.clamp(1, MOST_KEYED)
 }
 
 /// A panic of another thread does not make a connection useless: what it held is flushed or found stale.

@@ -22,7 +22,13 @@ pub(crate) struct Protection {
 impl Connection {
     /// Takes the held session.
     pub(crate) fn take_session(&mut self) -> Option<Session> {
-        let session = self.session.take()?;
+        self.take_session_if(|_| true)
+    }
+
+    fn take_session_if(&mut self, fits: impl FnOnce(&Session) -> bool) -> Option<Session> {
+        self.temporary_sessions.extend(self.session.take_if(|session| session.suspect));
+        let mut session = self.session.take_if(|session| fits(session))?;
+        session.last_use_next |= self.crowd.is_there() || (self.is_shared() && self.crowd.wants_a_look());
         self.reused = true;
         Some(session)
     }
@@ -94,8 +100,7 @@ impl Connection {
         if !self.options.bus_protection {
             return Ok(Protection::none());
         }
-        if let Some(session) = self.session.take_if(|session| session.is_salted_to(primary.name())) {
-            self.reused = true;
+        if let Some(session) = self.take_session_if(|session| session.is_salted_to(primary.name())) {
             return Ok(Protection::new(session));
         }
         self.start_salted(primary, Kind::Hmac).map(Protection::new)
@@ -132,26 +137,44 @@ impl Connection {
     ) -> Result<Session> {
         let (salt, encrypted) = salt::make(area)?;
         let (handle, nonce_caller, nonce_tpm) = self.start_session(kind, Some((key, &encrypted)), None)?;
-        Ok(Session::new(handle, kind, &nonce_caller, &nonce_tpm, None, Some((name, &salt))))
+        Ok(self.started(Session::new(handle, kind, &nonce_caller, &nonce_tpm, None, Some((name, &salt)))))
     }
 
     /// A session whose key comes from the authorisation value of an object.
     pub(crate) fn start_bound(&mut self, object: &Handle, entity: Entity<'_>, kind: Kind) -> Result<Session> {
         let (handle, nonce_caller, nonce_tpm) = self.start_session(kind, None, Some(object))?;
-        Ok(Session::new(handle, kind, &nonce_caller, &nonce_tpm, Some(entity), None))
+        Ok(self.started(Session::new(handle, kind, &nonce_caller, &nonce_tpm, Some(entity), None)))
     }
 
     /// A session without a key of its own: its HMACs and its encryption are as strong as the authorisation value of the object
     /// it authorises, and there is none for anything else.
     pub(crate) fn start_plain(&mut self) -> Result<Session> {
         let (handle, nonce_caller, nonce_tpm) = self.start_session(Kind::Hmac, None, None)?;
-        Ok(Session::new(handle, Kind::Hmac, &nonce_caller, &nonce_tpm, None, None))
+        Ok(self.started(Session::new(handle, Kind::Hmac, &nonce_caller, &nonce_tpm, None, None)))
     }
 
     /// A policy session without a key of its own.
     pub(crate) fn start_policy(&mut self) -> Result<Session> {
         let (handle, nonce_caller, nonce_tpm) = self.start_session(Kind::POLICY, None, None)?;
-        Ok(Session::new(handle, Kind::POLICY, &nonce_caller, &nonce_tpm, None, None))
+        Ok(self.started(Session::new(handle, Kind::POLICY, &nonce_caller, &nonce_tpm, None, None)))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.transport.as_deref().is_some_and(|transport| transport.resource_managed())
+    }
+
+    /// In a crowd a session is for one operation.
+    fn started(&self, mut session: Session) -> Session {
+        if self.is_shared() {
+            self.crowd.notice_handle(session.handle);
+        }
+        session.last_use_next = self.end_sessions_after_use || self.crowd.is_there();
+        session
+    }
+
+    /// Whether a policy session had better end with the command that it is for.
+    pub(crate) fn ends_sessions(&self) -> bool {
+        self.gives_back_at_once() || self.end_sessions_after_use || self.crowd.is_there()
     }
 
     fn start_session(

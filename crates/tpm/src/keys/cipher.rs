@@ -5,6 +5,7 @@ use base::Secret;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::keys::load::{self, use_key};
+use crate::keys::modes::{self, CipherModes, Way};
 use crate::keys::sign::{Key, check_usage};
 use crate::session::crypto::Direction;
 use crate::wire::Writer;
@@ -15,7 +16,7 @@ use crate::wire::rc::ResponseCode;
 /// Bytes of data that one command takes (TPM_PT_INPUT_BUFFER): what all TPMs have, and the most that is used of one with more.
 pub const INPUT_BUFFER: usize = 1024;
 
-const BLOCK: usize = 16;
+pub(crate) const BLOCK: usize = 16;
 
 /// A mode of operation (SP 800-38A); CFB is that of whole blocks, CTR counts modulo 2^128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,27 +38,32 @@ pub enum CipherMode {
 pub(crate) fn encrypt_decrypt(
     connection: &mut Connection,
     key: &Key<'_>,
-    mode: CipherMode,
+    (mode, way, step): Planned,
     iv: &[u8],
     data: &[u8],
     direction: Direction,
-    step: usize,
 ) -> Result<(Secret, Vec<u8>)> {
     let mut out = Secret::zeroed(data.len());
     let mut iv = iv.to_vec();
     for (input, output) in data.chunks(step).zip(out.expose_mut().chunks_mut(step)) {
-        if mode == CipherMode::Ofb {
+        if way == Way::Chaining {
             let stream = output_feedback(connection, key, &iv, input.len().div_ceil(BLOCK))?;
             for ((to, from), key) in output.iter_mut().zip(input).zip(stream.expose()) {
                 *to = from ^ key;
             }
             iv = last_block(stream.expose());
         } else {
-            let result = transform(connection, key, wire_mode(mode), &iv, input, direction)?;
+            let result = match way {
+                Way::Own => transform(connection, key, wire_mode(mode), &iv, input, direction)?,
+                _ => modes::made(connection, key, (mode, way), &iv, input)?,
+            };
             for (to, from) in output.iter_mut().zip(result.expose()) {
                 *to = *from;
             }
-            iv = next_iv(mode, &iv, input, output, direction);
+            iv = match mode {
+                CipherMode::Ofb => last_block(&input.iter().zip(&*output).map(|(a, b)| a ^ b).collect::<Vec<_>>()),
+                _ => next_iv(mode, &iv, input, output, direction),
+            };
         }
     }
     if !data.len().is_multiple_of(BLOCK) {
@@ -66,27 +72,39 @@ pub(crate) fn encrypt_decrypt(
     Ok((out, iv))
 }
 
-/// Checks, before anything is sent, that mode, key, initialisation vector and data fit together. Gives the bytes for one command.
+/// A mode, how it is had, and how many bytes one command takes.
+pub(crate) type Planned = (CipherMode, Way, usize);
+
+/// Checks, before anything is sent, that mode, key, initialisation vector and data fit together.
 pub(crate) fn check(
     key: &Key<'_>,
-    mode: CipherMode,
+    (mode, there): (CipherMode, CipherModes),
     iv: &[u8],
     data: &[u8],
     direction: Direction,
     input_buffer: usize,
-) -> Result<usize> {
+) -> Result<Planned> {
     let area = load::check(key)?;
     let Parameters::SymCipher { symmetric: Some(Symmetric { algorithm: alg::AES, mode: own, .. }), .. } =
         area.parameters
     else {
         return Err(Error::Invalid("the key is not an AES key"));
     };
-    if own != alg::NULL && own != wire_mode(mode) {
+    let way = there.way(mode, direction);
+    let way = way.ok_or_else(|| Error::Unsupported("this TPM does not encrypt in such a way".into()))?;
+    let made_of = match way {
+        Way::Own | Way::Chaining => wire_mode(mode),
+        Way::Blocks | Way::Chain => alg::CFB,
+        Way::Inverse => alg::CBC,
+        Way::Codebook => alg::ECB,
+    };
+    if own != alg::NULL && own != made_of {
         return Err(Error::Invalid("the key is made for another mode"));
     }
     // What encrypts is called a signing key. Output feedback always encrypts.
-    let usage = match direction {
-        Direction::Decrypt if mode != CipherMode::Ofb => Attributes::DECRYPT,
+    let usage = match (way, direction) {
+        (Way::Blocks, _) | (Way::Own | Way::Inverse | Way::Codebook, Direction::Decrypt) => Attributes::DECRYPT,
+        (Way::Chain, _) => Attributes::SIGN.union(Attributes::DECRYPT),
         _ => Attributes::SIGN,
     };
     check_usage(&area, usage)?;
@@ -96,13 +114,13 @@ pub(crate) fn check(
     if matches!(mode, CipherMode::Ecb | CipherMode::Cbc) && !data.len().is_multiple_of(BLOCK) {
         return Err(Error::Invalid("the data are not whole blocks"));
     }
-    step(mode, input_buffer)
+    Ok((mode, way, step(way, input_buffer)?))
 }
 
 /// Whole blocks, so that a chain can be continued.
-fn step(mode: CipherMode, input_buffer: usize) -> Result<usize> {
+fn step(way: Way, input_buffer: usize) -> Result<usize> {
     let blocks = input_buffer.min(INPUT_BUFFER) / BLOCK;
-    let spare = usize::from(mode == CipherMode::Ofb);
+    let spare = usize::from(matches!(way, Way::Chaining | Way::Blocks | Way::Chain));
     match blocks.checked_sub(spare) {
         None | Some(0) => Err(Error::Invalid("the input buffer is smaller than a block")),
         Some(blocks) => Ok(blocks * BLOCK),
@@ -119,7 +137,7 @@ fn wire_mode(mode: CipherMode) -> u16 {
 }
 
 /// One EncryptDecrypt2.
-fn transform(
+pub(crate) fn transform(
     connection: &mut Connection,
     key: &Key<'_>,
     mode: u16,

@@ -4,9 +4,10 @@
 use base::Secret;
 use base::curve::EcPublic;
 use base::digest::Hash;
+use base::pad::pkcs1_sign_check;
 use base::rsa::RsaPublic;
 
-use crate::connection::Protection;
+use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
 use crate::keys::ecdh;
 use crate::keys::import::{self, KeyMaterial};
@@ -192,7 +193,10 @@ impl Tpm {
                     if let Some(last) = one.last_mut() {
                         *last = 1;
                     }
-                    sign::rsa_decrypt(connection, key, DecryptScheme::Raw, &one).map(|result| result.expose() == one)
+                    match sign::rsa_decrypt(connection, key, DecryptScheme::Raw, &one) {
+                        Err(error) if error.refuses_scheme() => signs_by_scheme(connection, key, &area),
+                        result => result.map(|result| result.expose() == one),
+                    }
                 }
                 (_, Some((curve, x, y))) if area.attributes().contains(Attributes::SIGN) => {
                     let public = EcPublic::new(curve, x, y).map_err(|_| NOT_ON_CURVE)?;
@@ -228,4 +232,14 @@ impl Tpm {
         let name = seal::check_seal(&wrapped, &[&none])?;
         self.in_session(|connection| seal::unseal(connection, primary, &wrapped, &name, &none))
     }
+}
+
+/// Whether an RSA key makes a signature that is its own, where the raw operation is refused.
+fn signs_by_scheme(connection: &mut Connection, key: &Key<'_>, area: &PublicArea) -> Result<bool> {
+    let (hash, scheme) = (Hash::Sha256, SignScheme::RsaSsa);
+    let digest = hash.digest(&[b"can it be used?"]);
+    let Signature::Rsa(signature) = sign::sign(connection, key, hash, &digest, scheme)? else { return Ok(false) };
+    let public = area.rsa().and_then(|(n, e)| RsaPublic::new(n, e.to_be_bytes()).ok());
+    let block = public.and_then(|public| public.raw(&signature).ok());
+    Ok(block.is_some_and(|block| pkcs1_sign_check(&block, &[hash.digest_info_prefix(), &digest].concat())))
 }

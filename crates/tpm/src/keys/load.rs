@@ -105,7 +105,7 @@ fn with_policy<T>(
     loop {
         choice.prepare(connection)?;
         let (handle, mut session, reused) = ready_for_policy(connection, key)?;
-        session.last_use_next = connection.gives_back_at_once();
+        session.last_use_next = connection.ends_sessions();
         let mut protection = Protection::new(session);
         let result = choice
             .satisfy(connection, &mut protection, None)

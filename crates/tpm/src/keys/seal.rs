@@ -211,7 +211,7 @@ pub(crate) fn unseal(
     let protection = connection.salted(primary)?;
     connection.with(protection, |connection, protection| {
         if let Some(session) = &mut protection.session {
-            session.last_use_next = !managed;
+            session.last_use_next |= !managed;
         }
         let handle = connection.load(primary, &object.public, &object.private, name, protection.session.as_mut())?;
         // There is place for one session: this one, unless a longer-lived one is there. A resource manager's chip has

@@ -58,6 +58,8 @@ pub enum Signature {
 pub enum DecryptScheme<'a> {
     /// m = c^d mod n, no padding removed.
     Raw,
+    /// RSAES-PKCS1-v1_5: the TPM takes the padding off.
+    Es,
     /// RSAES-OAEP with one hash for label and mask generation.
     Oaep {
         /// The hash.
@@ -165,15 +167,16 @@ pub(crate) fn rsa_decrypt(
     cipher: &[u8],
 ) -> Result<Secret> {
     let area = check_decrypt(key, scheme, cipher)?;
-    let (hash_id, label) = match scheme {
-        DecryptScheme::Raw => (None, &[][..]),
-        DecryptScheme::Oaep { hash, label } => (Some(hash_alg(hash)?), label),
+    let (scheme_id, hash_id, label) = match scheme {
+        DecryptScheme::Raw => (alg::NULL, None, &[][..]),
+        DecryptScheme::Es => (alg::RSAES, None, &[][..]),
+        DecryptScheme::Oaep { hash, label } => (alg::OAEP, Some(hash_alg(hash)?), label),
     };
     let parameters = || {
-        let writer = Writer::new().tpm2b(cipher);
+        let writer = Writer::new().tpm2b(cipher).u16(scheme_id);
         match hash_id {
-            None => writer.u16(alg::NULL),
-            Some(hash_id) => writer.u16(alg::OAEP).u16(hash_id),
+            None => writer,
+            Some(hash_id) => writer.u16(hash_id),
         }
         .tpm2b(label)
     };
@@ -183,7 +186,7 @@ pub(crate) fn rsa_decrypt(
     let (modulus, _) = area.rsa().ok_or(Error::Malformed("a plaintext of an unknown type"))?;
     let message = match scheme {
         DecryptScheme::Raw => pad_left(message, modulus.len())?,
-        DecryptScheme::Oaep { .. } => Secret::copy_from(message),
+        DecryptScheme::Es | DecryptScheme::Oaep { .. } => Secret::copy_from(message),
     };
     reader.finish()?;
     Ok(message)
@@ -201,6 +204,10 @@ fn check_decrypt(key: &Key<'_>, scheme: DecryptScheme<'_>, cipher: &[u8]) -> Res
     match scheme {
         DecryptScheme::Raw if own.algorithm != alg::NULL => Err(Error::Invalid("the key is made for another scheme")),
         DecryptScheme::Raw => Ok(area),
+        DecryptScheme::Es if ![alg::NULL, alg::RSAES].contains(&own.algorithm) => {
+            Err(Error::Invalid("the key is made for another scheme"))
+        }
+        DecryptScheme::Es => Ok(area),
         DecryptScheme::Oaep { hash, label } => {
             check_own_scheme(own, alg::OAEP, hash_alg(hash)?)?;
             if label.last().is_some_and(|last| *last != 0) {

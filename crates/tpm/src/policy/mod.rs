@@ -301,7 +301,7 @@ mod name {
     use serde::de::Error as _;
     use serde::{Deserializer, Serializer};
 
-    use super::hex;
+    use crate::policy::hex;
     use crate::wire::public::Name;
 
     pub(super) fn serialize<S: Serializer>(name: &Name, serializer: S) -> Result<S::Ok, S::Error> {
@@ -317,7 +317,7 @@ mod name {
 mod optional_name {
     use serde::{Deserializer, Serializer};
 
-    use super::name;
+    use crate::policy::name;
     use crate::wire::public::Name;
 
     pub(super) fn serialize<S: Serializer>(name: &Option<Name>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -339,7 +339,7 @@ mod values {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::{PcrValues, hex};
+    use crate::policy::{PcrValues, hex};
 
     pub(super) fn serialize<S: Serializer>(values: &PcrValues, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(values.iter().map(|(pcr, value)| (pcr, hex::encode(value))))

@@ -1,6 +1,7 @@
 //! A policy satisfied in a session of the TPM: which way to go, and what to do when that fails.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base::Secret;
 use log::{debug, info, warn};
@@ -9,7 +10,7 @@ use super::authority::{Approval, AuthorityKey};
 use super::pcr::PcrSelection;
 use super::plan::{Action, Banks, Means, Plan, Plans, not_met, revoked, selections};
 use super::{Policy, PolicyUse};
-use crate::connection::{Connection, Protection};
+use crate::connection::{Connection, Pauses, Protection};
 use crate::error::{Error, Result};
 use crate::keys::sign::Signature;
 use crate::session::authorization::{Entity, Kind};
@@ -24,6 +25,8 @@ use crate::wire::rc::ResponseCode;
 
 /// So often a policy is tried again for one use, whatever happens meanwhile.
 const MOST_TRIES: usize = 8;
+/// The pauses when others extend PCRs faster than a policy is run: short, because any gap between two extensions will do.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Tickets, and ways that succeeded, that are remembered.
 const MOST_REMEMBERED: usize = 256;
 
@@ -150,6 +153,7 @@ pub(crate) struct Choice<'a> {
     look: bool,
     failure: Option<Failure>,
     tries: usize,
+    pauses: Pauses,
     /// PCRs whose present state was approved of by what is void now.
     revoked: Option<PcrSelection>,
     session_renewed: bool,
@@ -167,6 +171,7 @@ impl<'a> Choice<'a> {
             look: false,
             failure: None,
             tries: 0,
+            pauses: Pauses::up_to(LONGEST_PAUSE),
             revoked: None,
             session_renewed: false,
             ticket_renewed: false,
@@ -264,14 +269,21 @@ impl<'a> Choice<'a> {
     /// was there before; with `Ok(true)` it had better be a new one.
     pub(crate) fn again(&mut self, connection: &Connection, error: Error, reused: bool) -> Result<bool> {
         let failure = self.failure.take();
-        self.tries += 1;
-        if self.tries >= MOST_TRIES {
-            return Err(if matches!(error, Error::Response(_)) { Error::PolicyFailed } else { error });
-        }
         if matches!(error, Error::Response(ResponseCode::PCR_CHANGED)) {
+            // Any PCR counts, and not only those of the policy. That the policy is not met is found by the policy.
             info!("a PCR was extended between the policy and its use: once more");
+            if !self.pauses.pause(connection.options().patience) {
+                return Err(Error::Busy);
+            }
             self.look = self.plans.only().is_none();
             return Ok(false);
+        }
+        self.tries += 1;
+        if self.tries >= MOST_TRIES {
+            // They were read each time, and were what the policy wants.
+            let changing = failure == Some(Failure::Mismatch);
+            let refused = if changing { Error::Busy } else { Error::PolicyFailed };
+            return Err(if matches!(error, Error::Response(_)) { refused } else { error });
         }
         match failure {
             // Not every TPM says which parameter it means: after a new ticket it may still be the PCRs.

@@ -49,6 +49,10 @@ pub(crate) struct Session {
     pub(crate) last_use_next: bool,
     /// Whether a policy was begun in it, and not used up by a command.
     pub(crate) begun: bool,
+    /// Whether the TPM has taken a command with it: we have the same key and nonces.
+    pub(crate) proven: bool,
+    /// Whether a command with it was refused, so that it is not used for another operation.
+    pub(crate) suspect: bool,
     /// Cleared when a command ended it.
     pub(crate) alive: bool,
 }
@@ -76,6 +80,8 @@ impl Session {
             salted_to: salt.map(|(name, _)| name.clone()),
             last_use_next: false,
             begun: false,
+            proven: false,
+            suspect: false,
             alive: true,
         }
     }

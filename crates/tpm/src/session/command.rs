@@ -247,7 +247,7 @@ pub(crate) fn accept(
     }
     if code != 0 {
         reader.finish()?;
-        return Ok(Answer::Failed(ResponseCode(code)));
+        return Ok(Answer::Failed(ResponseCode::received(code)));
     }
     let expected = if authorizations.is_empty() { st::NO_SESSIONS } else { st::SESSIONS };
     if tag != expected {
@@ -298,6 +298,7 @@ fn verify_authorizations(
             }
         }
         usage.session.nonce_tpm = nonce_tpm.to_vec();
+        usage.session.proven = true;
         usage.session.alive = attributes & session_attributes::CONTINUE_SESSION != 0;
     }
     reader.finish()

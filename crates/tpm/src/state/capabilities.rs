@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use base::curve::Curve;
 use base::digest::Hash;
-use log::debug;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::session::crypto::hash_alg;
-use crate::wire::constants::{alg, cap, cc};
+use crate::wire::Reader;
+use crate::wire::constants::cap;
 use crate::wire::public::curve_id;
-use crate::wire::{Reader, Writer};
 
 /// TPM_PT.
 mod pt {
@@ -167,22 +166,6 @@ pub(crate) fn lockout(connection: &mut Connection) -> Result<Lockout> {
         lockout_auth_set: permanent & permanent::LOCKOUT_AUTH_SET != 0,
         owner_auth_set: permanent & permanent::OWNER_AUTH_SET != 0,
     })
-}
-
-/// Sizes of the RSA keys that this TPM makes, in bits, ascending. No capability says so: one TPM2_TestParms for each.
-pub(crate) fn rsa_sizes(connection: &mut Connection) -> Result<Vec<u16>> {
-    let mut sizes = Vec::new();
-    for bits in [1024, 2048, 3072, 4096] {
-        // TPMT_PUBLIC_PARMS: type, symmetric, scheme, keyBits, exponent (Part 2, 12.2.3.5).
-        let parameters = Writer::new().u16(alg::RSA).u16(alg::NULL).u16(alg::NULL).u16(bits).u32(0);
-        let command = connection.command(cc::TEST_PARMS, Vec::new(), parameters)?;
-        match connection.execute(&command, &mut []) {
-            Ok(_) => sizes.push(bits),
-            Err(Error::Response(code)) => debug!("RSA {bits} is not there: {code}"),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sizes)
 }
 
 fn properties(connection: &mut Connection, first: u32) -> Result<BTreeMap<u32, u32>> {

@@ -1,4 +1,6 @@
-//! state
+//! What the TPM says of itself: capabilities, PCRs, counters, random bytes.
+//!
+//! It speaks through a connection.
 
 pub(crate) mod capabilities;
 pub(crate) mod counter;

@@ -7,6 +7,7 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
+use crate::wire::rc::ResponseCode;
 
 /// Bytes asked of each source.
 const SEED_LEN: u16 = 32;
@@ -31,6 +32,25 @@ pub(crate) fn fill(connection: &mut Connection, out: &mut [u8]) -> Result<()> {
     base::random::fill(from_system.expose_mut())?;
     expand(&Hash::Sha256.hmac(from_system.expose(), &[from_tpm]), out);
     Ok(())
+}
+
+/// Longest `TPM2B_SENSITIVE_DATA` that every TPM takes (TPM 2.0 Part 3, 16.2: the data are at most 128 bytes).
+const MOST_STIRRED: usize = 128;
+
+/// Stirs the TPM's generator by `seed`; what is longer than a command takes is hashed first. One command.
+///
+/// # Errors
+/// [`Error::Unsupported`] where the TPM does not have the command.
+pub(crate) fn stir(connection: &mut Connection, seed: &[u8]) -> Result<()> {
+    let short = if seed.len() > MOST_STIRRED { Hash::Sha512.digest(&[seed]) } else { seed.to_vec() };
+    let command = connection.command(cc::STIR_RANDOM, Vec::new(), Writer::new().tpm2b(&short))?;
+    match connection.execute(&command, &mut []) {
+        Ok(response) => response.reader().finish(),
+        Err(Error::Response(code)) if code.base() == ResponseCode::COMMAND_CODE => {
+            Err(Error::Unsupported("this TPM's random generator takes no seed".into()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn expand(key: &Secret, out: &mut [u8]) {

@@ -38,6 +38,11 @@ pub(crate) trait Transport: Send + fmt::Debug {
     /// connection of somebody else's code.
     fn hang_up(&mut self) {}
 
+    /// Whether the other side has ended the connection, or does within `patience`, as far as is known without a word to it.
+    fn has_ended(&self, _patience: Duration) -> bool {
+        false
+    }
+
     /// Whether a resource manager stands between here and the TPM: the connection has a space of its own, and closing it
     /// gives back everything that it held.
     fn resource_managed(&self) -> bool;

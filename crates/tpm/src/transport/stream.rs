@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, send, shutdown, socket,
 };
@@ -51,6 +51,12 @@ impl Transport for Stream {
     fn hang_up(&mut self) {
         // Fails where the other side has hung up already.
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Between two commands there is nothing to be read but the end.
+    fn has_ended(&self, patience: Duration) -> bool {
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], patience).is_ok_and(|ready| ready > 0)
     }
 
     fn resource_managed(&self) -> bool {

@@ -2,6 +2,7 @@
 
 /// TPM_CC.
 pub(crate) mod cc {
+    pub(crate) const STIR_RANDOM: u32 = 0x146;
     pub(crate) const NV_READ: u32 = 0x14e;
     pub(crate) const EVICT_CONTROL: u32 = 0x120;
     pub(crate) const NV_UNDEFINE_SPACE: u32 = 0x122;
@@ -66,6 +67,7 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
+        cc::STIR_RANDOM => "StirRandom",
         cc::DUPLICATE => "Duplicate",
         cc::OBJECT_CHANGE_AUTH => "ObjectChangeAuth",
         cc::POLICY_SECRET => "PolicySecret",

@@ -17,13 +17,27 @@ enum Blame {
 const RC_VER1: u32 = 0x100;
 const RC_FMT1: u32 = 0x080;
 const RC_WARN: u32 = 0x900;
+const TPM_FAIL: u32 = 9;
+
+/// The layers of tss2_common.h in which a resource manager answers in the TPM's place: the kernel's by 11, tpm2-abrmd by both.
+const LAYER_SHIFT: u32 = 16;
+const RESOURCE_MANAGER_LAYERS: [u32; 2] = [11, 12];
 
 impl ResponseCode {
+    /// The code of a response. What a resource manager says by a code of the TPM is what the TPM would have said; numbers below
+    /// those are its own.
+    pub(crate) fn received(word: u32) -> ResponseCode {
+        let code = word & 0xffff;
+        let stands_in = RESOURCE_MANAGER_LAYERS.contains(&(word >> LAYER_SHIFT)) && code >= RC_FMT1;
+        ResponseCode(if stands_in { code } else { word })
+    }
+
     pub(crate) const INITIALIZE: ResponseCode = ResponseCode(RC_VER1);
     pub(crate) const SEQUENCE: ResponseCode = ResponseCode(RC_VER1 + 0x03);
     pub(crate) const POLICY: ResponseCode = ResponseCode(RC_VER1 + 0x26);
     pub(crate) const SENSITIVE: ResponseCode = ResponseCode(RC_VER1 + 0x55);
     pub(crate) const NV_UNINITIALIZED: ResponseCode = ResponseCode(RC_VER1 + 0x4a);
+    pub(crate) const FAILURE: ResponseCode = ResponseCode(RC_VER1 + 0x01);
     pub(crate) const COMMAND_CODE: ResponseCode = ResponseCode(RC_VER1 + 0x43);
     pub(crate) const NV_SPACE: ResponseCode = ResponseCode(RC_VER1 + 0x4b);
     pub(crate) const NV_DEFINED: ResponseCode = ResponseCode(RC_VER1 + 0x4c);
@@ -52,6 +66,7 @@ impl ResponseCode {
     pub(crate) const TICKET: ResponseCode = ResponseCode(RC_FMT1 + 0x20);
     pub(crate) const RESERVED_BITS: ResponseCode = ResponseCode(RC_FMT1 + 0x21);
     pub(crate) const BAD_AUTH: ResponseCode = ResponseCode(RC_FMT1 + 0x22);
+    pub(crate) const EXPIRED: ResponseCode = ResponseCode(RC_FMT1 + 0x23);
     pub(crate) const POLICY_CC: ResponseCode = ResponseCode(RC_FMT1 + 0x24);
     pub(crate) const BINDING: ResponseCode = ResponseCode(RC_FMT1 + 0x25);
     pub(crate) const CURVE: ResponseCode = ResponseCode(RC_FMT1 + 0x26);
@@ -77,6 +92,11 @@ impl ResponseCode {
         }
         let about_handles = matches!(self.blame(), Some(Blame::Handle(_) | Blame::Session(_)));
         self.is_format_one() && !about_handles && OBJECT_REFUSED.contains(&self.base())
+    }
+
+    /// Whether it is `code`, and blames a parameter, or nothing.
+    pub(crate) fn is_parameter_fault(self, code: ResponseCode) -> bool {
+        self.base() == code && !matches!(self.blame(), Some(Blame::Handle(_) | Blame::Session(_)))
     }
 
     /// Whether it is about a handle, parameter or session of the command, and not about the TPM's own state (Part 2, 6.6).
@@ -133,14 +153,23 @@ impl ResponseCode {
         matches!(self, ResponseCode::SESSION_MEMORY | ResponseCode::SESSION_HANDLES)
     }
 
-    /// TPM_RC_REFERENCE_H0..H6, S0..S6, or a handle that names nothing: what we held is gone.
+    /// TPM_RC_REFERENCE_H0..H6, a handle that names nothing, or a session that is not what we take it for: what we held is gone.
     pub(crate) fn is_stale_reference(self) -> bool {
-        (0x910..=0x91e).contains(&self.0) || self.base() == ResponseCode::HANDLE
+        (0x910..=0x91e).contains(&self.0) || self.base() == ResponseCode::HANDLE || self.blames_session()
     }
 
-    /// TPM_RC_REFERENCE_S0..S6: a session is gone.
-    pub(crate) fn is_session_reference(self) -> bool {
+    /// Whether a session is to blame: TPM_RC_REFERENCE_S0..S6, or a handle, nonce or attribute in the authorisation area that the
+    /// TPM does not take. Not that what it was to prove is not so.
+    pub(crate) fn blames_session(self) -> bool {
+        let about_authorization = [
+            ResponseCode::AUTH_FAIL,
+            ResponseCode::BAD_AUTH,
+            ResponseCode::POLICY_FAIL,
+            ResponseCode::POLICY_CC,
+            ResponseCode::EXPIRED,
+        ];
         (0x918..=0x91e).contains(&self.0)
+            || (matches!(self.blame(), Some(Blame::Session(_))) && !about_authorization.contains(&self.base()))
     }
 
     fn name(self) -> Option<&'static str> {
@@ -155,6 +184,8 @@ impl ResponseCode {
 impl fmt::Display for ResponseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
+            // Of TPM 1.2, and the answer of QEMU and others whose TPM they cannot reach.
+            _ if self.0 == TPM_FAIL => write!(f, "TPM_FAIL: what emulates the TPM has lost it")?,
             Some(name) => write!(f, "TPM_RC_{name}")?,
             None => write!(f, "an unknown response code")?,
         }
@@ -316,6 +347,49 @@ mod tests {
         assert_eq!(ResponseCode(0x921).to_string(), "TPM_RC_LOCKOUT (0x921)");
         assert_eq!(ResponseCode(0x12f).to_string(), "TPM_RC_AUTH_UNAVAILABLE (0x12f)");
         assert_eq!(ResponseCode(0xffff_0000).to_string(), "an unknown response code (0xffff0000)");
+    }
+
+    /// All codes of all formats, from the TPM and through each layer of a resource manager: the meaning is the same. What such a
+    /// layer says by numbers of its own, and what other layers say, is left as it is.
+    #[test]
+    fn a_code_means_the_same_in_every_layer() {
+        let format_zero = FORMAT_ZERO.iter().map(|(code, _)| *code).filter(|code| *code >= RC_VER1);
+        let format_one = FORMAT_ONE.iter().flat_map(|(code, _)| {
+            let code = RC_FMT1 + code;
+            (0..16).flat_map(move |number| [code + (number << 8), code + 0x040 + (number << 8)])
+        });
+        for code in format_zero.chain(format_one) {
+            let plain = ResponseCode::received(code);
+            assert_eq!(plain, ResponseCode(code));
+            for layer in [0xb_0000, 0xc_0000] {
+                let layered = ResponseCode::received(layer + code);
+                assert_eq!(layered, plain, "{:#x}", layer + code);
+                assert_eq!(crate::Error::from(layered), crate::Error::from(plain));
+                assert_eq!(layered.to_string(), plain.to_string());
+            }
+            for layer in [0x1_0000, 0x7_0000, 0xa_0000, 0xd_0000, 0x8000_0000] {
+                assert_eq!(ResponseCode::received(layer + code), ResponseCode(layer + code));
+            }
+        }
+        for own in [0xb_0001, 0xb_000b, 0xc_0017] {
+            assert_eq!(ResponseCode::received(own), ResponseCode(own));
+        }
+        assert_eq!(ResponseCode::received(0xb_0143), ResponseCode::COMMAND_CODE);
+        assert_eq!(ResponseCode(9).to_string(), "TPM_FAIL: what emulates the TPM has lost it (0x9)");
+    }
+
+    /// What is the session's fault, and what is that of what it was to prove.
+    #[test]
+    fn sessions_are_blamed_for_what_is_their_fault() {
+        // REFERENCE_S0, S6; VALUE, HANDLE, ATTRIBUTES, NONCE, TYPE of session 1; VALUE of session 2
+        for blamed in [0x918, 0x91e, 0x984, 0x98b, 0x982, 0x98f, 0x98a, 0xa84] {
+            assert!(ResponseCode(blamed).blames_session(), "{blamed:#x}");
+            assert!(ResponseCode(blamed).is_stale_reference(), "{blamed:#x}");
+        }
+        // AUTH_FAIL, BAD_AUTH, POLICY_FAIL, EXPIRED of session 1; VALUE of handle 1 and parameter 1; REFERENCE_H0; LOCKOUT
+        for other in [0x98e, 0x9a2, 0x99d, 0x9a3, 0x184, 0x1c4, 0x910, 0x921] {
+            assert!(!ResponseCode(other).blames_session(), "{other:#x}");
+        }
     }
 
     #[test]

@@ -37,6 +37,11 @@ pub(crate) fn at(tcti: &str) -> Tpm {
     with(tcti, Options { idle: Duration::from_secs(100), ..Options::default() })
 }
 
+/// Does not wait for others to give something back.
+pub(crate) fn at_once(tcti: &str) -> Tpm {
+    with(tcti, Options { idle: Duration::from_secs(100), patience: Duration::ZERO, ..Options::default() })
+}
+
 pub(crate) fn with(tcti: &str, options: Options) -> Tpm {
     Tpm::new(tcti.parse().unwrap(), options)
 }
