@@ -72,6 +72,8 @@ fn what_cannot_be_certified_is_refused_before_anything_is_sent() {
     let wrong = Secret::copy_from(&[0x77; 32]);
     let wrong = Key { auth: &wrong, ..stage.key(0) };
     assert_eq!(tpm.certify(&wrong, attester, b""), Err(Error::AuthFailed));
+    drop(tpm);
+    drop(proxy);
     assert_eq!(swtpm.failed_authorizations(), 0);
 }
 

@@ -40,6 +40,9 @@ pub struct Identity {
 #[serde(deny_unknown_fields)]
 pub struct Challenge {
     format: String,
+    /// Made by other software, which wants the secret itself.
+    #[serde(skip)]
+    pub(crate) foreign: bool,
     pub(crate) endorsement_index: u32,
     /// The name of the attestation key.
     pub(crate) attester: Hex,
@@ -156,6 +159,7 @@ impl Challenge {
         let (credential, secret) = rest.split_at_checked(len + 2)?;
         Some(Self {
             format: Self::tag(),
+            foreign: true,
             endorsement_index: endorsement.certificate(),
             attester: Hex(attester.to_vec()),
             credential: Hex(credential.to_vec()),
@@ -210,6 +214,7 @@ pub fn challenge(identity: &Identity, endorsement_roots: &[Vec<u8>]) -> Result<(
         tpm::make_credential(&endorsement, &name, &answer).map_err(|error| refuse(reason(&error)))?;
     let challenge = Challenge {
         format: Challenge::tag(),
+        foreign: false,
         endorsement_index: identity.endorsement_index,
         attester: Hex(name.as_bytes().to_vec()),
         credential: Hex(credential),

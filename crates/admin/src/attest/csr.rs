@@ -61,12 +61,13 @@ pub(crate) fn read(text: &[u8]) -> std::result::Result<Evidence, String> {
     })
 }
 
-/// The SubjectPublicKeyInfo in DER of a request, PEM or DER, if its own signature is good.
-pub(crate) fn key_of_request(text: &[u8]) -> std::result::Result<Option<Vec<u8>>, String> {
-    let request = request_der(text)?;
-    let (request, signed) = decode(&request)?;
-    let spki = request.info.public_key.to_der().map_err(|error| error.to_string())?;
-    Ok(signed.then_some(spki))
+/// The SubjectPublicKeyInfo in DER of a request, PEM or DER: `None` for what is no request, and none in it where the request is not signed by
+/// its own key.
+#[must_use]
+pub fn request_key(text: &[u8]) -> Option<Option<Vec<u8>>> {
+    let (request, signed) = decode(&request_der(text).ok()?).ok()?;
+    let spki = request.info.public_key.to_der().ok()?;
+    Some(signed.then_some(spki))
 }
 
 fn request_der(text: &[u8]) -> std::result::Result<Vec<u8>, String> {

@@ -13,7 +13,7 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsag
 use x509_cert::name::RdnSequence;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
-use super::{AIK_CERTIFICATE, Hex, Record, Response, area, reason};
+use super::{AIK_CERTIFICATE, Hex, Record, Response, area, not_a, reason};
 use crate::x509::{self, Algorithm};
 use token::manage::PublicKey;
 use token::{Error, Result};
@@ -21,13 +21,6 @@ use token::{Error, Result};
 /// tcg-at-tpmManufacturer, tcg-at-tpmModel, tcg-at-tpmVersion.
 const FACTS: [&str; 3] = ["2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3"];
 const UTF8_STRING: u8 = 0x0c;
-
-/// What a certificate says of the TPM where it is to differ from what the endorsement certificate says.
-#[derive(Clone, Debug, Default)]
-pub struct TpmFacts {
-    /// The manufacturer: "id:" and eight hexadecimal digits.
-    pub manufacturer: Option<String>,
-}
 
 /// Who issues, and how long it is good.
 #[derive(Clone, Debug)]
@@ -38,8 +31,25 @@ pub struct AttesterCertificate<'a> {
     pub key: &'a PrivateKey,
     /// Days from now on.
     pub days: u32,
-    /// What it says of the TPM.
-    pub facts: TpmFacts,
+    /// The TPM's manufacturer ("id:" and eight hexadecimal digits), where it is not to be that of the endorsement certificate.
+    pub manufacturer: Option<&'a str>,
+}
+
+/// The SubjectPublicKeyInfo in DER of an attestation key that answered its challenge, for an authority that issues certificates by other means.
+///
+/// # Errors
+/// [`Error::General`] for an answer that is not right.
+pub fn confirm(record: &Record, response: &Response) -> Result<Vec<u8>> {
+    answered(record, response).map(|key| key.spki())
+}
+
+/// The attestation key, if it answered.
+fn answered(record: &Record, response: &Response) -> Result<PublicKey> {
+    if !record.is_answered_by(response) {
+        return Err(Error::General("the answer is not that to the challenge".to_owned()));
+    }
+    let area = area(&record.attester.0).map_err(|error| not_a("record", reason(&error)))?;
+    PublicKey::from_area(&area)
 }
 
 /// Issues a certificate for an attestation key that answered its challenge. Its form is that of WebAuthn Level 3, 8.3.1: an empty subject,
@@ -48,9 +58,7 @@ pub struct AttesterCertificate<'a> {
 /// # Errors
 /// [`Error::General`] for an answer that is not right, and an authority whose key and certificate do not belong together.
 pub fn issue(record: &Record, response: &Response, how: &AttesterCertificate<'_>) -> Result<Vec<u8>> {
-    if !record.is_answered_by(response) {
-        return Err(Error::General("the answer is not that to the challenge".to_owned()));
-    }
+    let key = answered(record, response)?;
     let issuer = x509::decode(how.issuer)?;
     let signer = match how.key {
         PrivateKey::Rsa { public, .. } => PublicKey::Rsa(public.clone()),
@@ -59,8 +67,6 @@ pub fn issue(record: &Record, response: &Response, how: &AttesterCertificate<'_>
     if x509::key_of(&issuer).as_ref() != Some(&signer) {
         return Err(Error::General("the authority's certificate is for another key than the given one".to_owned()));
     }
-    let area = area(&record.attester.0).map_err(|error| Error::General(reason(&error)))?;
-    let key = PublicKey::from_area(&area)?;
     let algorithm = Algorithm::new(&signer, Some(base::digest::Hash::Sha256), false, |_| true)?;
     let tbs_certificate = TbsCertificate {
         version: Version::V3,
@@ -72,7 +78,7 @@ pub fn issue(record: &Record, response: &Response, how: &AttesterCertificate<'_>
         subject_public_key_info: x509::public_key_info(&key)?,
         issuer_unique_id: None,
         subject_unique_id: None,
-        extensions: Some(extensions(record, &how.facts, &issuer.tbs_certificate.subject_public_key_info)?),
+        extensions: Some(extensions(record, how.manufacturer, &issuer.tbs_certificate.subject_public_key_info)?),
     };
     let message = tbs_certificate.to_der().map_err(x509::unencodable)?;
     let signature = how.key.sign_sha256(&message).map_err(|error| Error::General(error.to_string()))?;
@@ -84,7 +90,11 @@ pub fn issue(record: &Record, response: &Response, how: &AttesterCertificate<'_>
     certificate.to_der().map_err(x509::unencodable)
 }
 
-fn extensions(record: &Record, facts: &TpmFacts, issuer: &SubjectPublicKeyInfoOwned) -> Result<Vec<Extension>> {
+fn extensions(
+    record: &Record,
+    manufacturer: Option<&str>,
+    issuer: &SubjectPublicKeyInfoOwned,
+) -> Result<Vec<Extension>> {
     let purpose = ExtendedKeyUsage(vec![ObjectIdentifier::new_unwrap(AIK_CERTIFICATE)]);
     let identifier = OctetString::new(x509::key_identifier(issuer)).map_err(x509::unencodable)?;
     let identifier = x509_cert::ext::pkix::AuthorityKeyIdentifier {
@@ -97,13 +107,13 @@ fn extensions(record: &Record, facts: &TpmFacts, issuer: &SubjectPublicKeyInfoOw
         x509::encoded_extension(true, &usage)?,
         // Verifiers differ: some refuse it where it is critical, one where it is not.
         x509::encoded_extension(false, &purpose)?,
-        x509::encoded_extension(true, &SubjectAltName(vec![GeneralName::DirectoryName(name(record, facts)?)]))?,
+        x509::encoded_extension(true, &SubjectAltName(vec![GeneralName::DirectoryName(name(record, manufacturer)?)]))?,
         x509::encoded_extension(false, &identifier)?,
     ])
 }
 
 /// Manufacturer, model and version, as the endorsement certificate has them in its subjectAltName, each in an RDN of its own.
-fn name(record: &Record, facts: &TpmFacts) -> Result<RdnSequence> {
+fn name(record: &Record, manufacturer: Option<&str>) -> Result<RdnSequence> {
     use x509_cert::der::Decode;
     let missing = || Error::General("the endorsement certificate does not say which TPM it is for".to_owned());
     let Hex(leaf) = record.endorsement_chain.first().ok_or_else(missing)?;
@@ -120,7 +130,7 @@ fn name(record: &Record, facts: &TpmFacts) -> Result<RdnSequence> {
     };
     let mut rdns = Vec::new();
     for oid in FACTS {
-        let own = facts.manufacturer.as_ref().filter(|_| oid == FACTS[0]).map(|text| text.clone().into_bytes());
+        let own = manufacturer.filter(|_| oid == FACTS[0]).map(|text| text.as_bytes().to_vec());
         let value = own.or_else(|| found(oid)).ok_or_else(missing)?;
         let oid = ObjectIdentifier::new_unwrap(oid).to_der().map_err(x509::unencodable)?;
         rdns.push(der::set(&[&der::sequence(&[&oid, &der::string(UTF8_STRING, &value)])]));

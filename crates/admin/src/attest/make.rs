@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use base::Secret;
-use model::{AttributeType, ObjectClass};
+use model::ObjectClass;
 use serde::Serialize;
 use store::{AttestationKeyRow, NewAttestationKey};
 use tpm::{AttestationTemplate, Attester, Endorsement, Wrapped};
@@ -186,11 +186,11 @@ impl Admin {
         Err(Error::General("the endorsement certificate is not for an endorsement key that this TPM makes".to_owned()))
     }
 
-    /// Answers a challenge.
+    /// Answers a challenge: with the file that [`issue`](super::issue) takes, or with the secret itself if other software made the challenge.
     ///
     /// # Errors
     /// [`Error::General`] for one that is for another TPM, or another attestation key; [`Error::HierarchyAuth`].
-    pub fn activate(&self, label: &str, authority: &str, challenge: &Challenge, auth: &Secret) -> Result<Response> {
+    pub fn activate(&self, label: &str, authority: &str, challenge: &Challenge, auth: &Secret) -> Result<Secret> {
         let token = self.token(label)?;
         let row = self.enrolled_row(&token, authority)?;
         let wrapped = Wrapped { public: row.public, private: row.private };
@@ -207,7 +207,10 @@ impl Admin {
             tpm::Error::Integrity => Error::General("the challenge is for another TPM, or it was altered".to_owned()),
             error => error.into(),
         })?;
-        Ok(Response::new(&answer))
+        match challenge.foreign {
+            true => Ok(answer),
+            false => Ok(Secret::new(Response::new(&answer).to_json()?.into_bytes())),
+        }
     }
 
     /// Keeps the certificates (DER) that the authority issued for its attestation key: the key's own, and those above.
@@ -402,7 +405,7 @@ fn provable(object: &Object, wrapped: &Wrapped) -> Result<()> {
         return refuse("it was imported, and others may have it; make one in the TPM with `ptool addkey`");
     }
     let fixed = tpm::Attributes::FIXED_TPM.union(tpm::Attributes::FIXED_PARENT);
-    match area.attributes().contains(fixed) && object.attributes.is_true(AttributeType::LOCAL) {
+    match area.attributes().contains(fixed) {
         true => Ok(()),
         false => refuse("it can leave the TPM; make one in the TPM with `ptool addkey`"),
     }

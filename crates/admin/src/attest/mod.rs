@@ -15,12 +15,13 @@ mod verify;
 mod webauthn;
 
 pub use challenge::{Challenge, Identity, Record, Response, challenge};
+pub use csr::request_key;
 pub use evidence::{Evidence, SignatureForm, TpmSignature, read};
 pub use idevid::Product;
-pub use issue::{AttesterCertificate, TpmFacts, issue};
+pub use issue::{AttesterCertificate, confirm, issue};
 pub use make::{AttestedRequest, AttesterInfo, IdentityRequest, Proof};
 pub use report::{Check, Outcome, Report};
-pub use verify::{Expected, Freshness, verify};
+pub use verify::{Expected, Freshness, read_policy, verify};
 pub use webauthn::RelyingParty;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,15 @@ impl TryFrom<String> for Hex {
 
     fn try_from(digits: String) -> Result<Hex, &'static str> {
         base::hex::decode(&digits).map(Hex).ok_or("not hexadecimal")
+    }
+}
+
+/// What goes into an attestation for a nonce: a short one as it is, of a longer one its SHA-256.
+#[must_use]
+pub fn qualifying(nonce: &[u8]) -> Vec<u8> {
+    match nonce.len() <= tpm::MOST_QUALIFYING {
+        true => nonce.to_vec(),
+        false => base::digest::Hash::Sha256.digest(&[nonce]),
     }
 }
 

@@ -41,6 +41,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// What is wrong first of all.
+    #[must_use]
+    pub fn first_bad(&self) -> Option<&str> {
+        self.checks.iter().find(|check| check.outcome == Outcome::Bad).map(|check| check.text.as_str())
+    }
+
     pub(crate) fn good(&mut self, check: &'static str, text: impl Into<String>) {
         self.checks.push(Check { check, outcome: Outcome::Good, text: text.into() });
     }

@@ -45,6 +45,14 @@ pub enum Freshness {
     WebAuthn(RelyingParty),
 }
 
+/// Reads a policy: JSON, as evidence has it.
+///
+/// # Errors
+/// [`token::Error::General`] for what is none.
+pub fn read_policy(text: &[u8]) -> token::Result<tpm::Policy> {
+    serde_json::from_slice(text).map_err(|error| super::not_a("policy", error))
+}
+
 /// Looks at evidence. Never fails: what is wrong is in the report.
 #[must_use]
 pub fn verify(evidence: &Evidence, expected: &Expected) -> Report {
@@ -76,6 +84,7 @@ pub fn verify(evidence: &Evidence, expected: &Expected) -> Report {
         Err(error) => report.bad("name", format!("this is nothing that a TPM said: {}", reason(&error))),
     }
     attributes(&area, &mut report);
+    strength(&area, key.as_ref(), &mut report);
     request(evidence, expected, key.as_ref(), &mut report);
     policy(&area, evidence, expected, &mut report);
     report.conclude()
@@ -152,7 +161,10 @@ fn endorsement(evidence: &Evidence, expected: &Expected, report: &mut Report) {
     }
     let above: Vec<&[u8]> = above.iter().map(Vec::as_slice).collect();
     match x509::check_path(leaf, &above, &expected.endorsement_roots, EK_CERTIFICATE) {
-        Ok(path) => report.good("endorsement-key", format!("{path} vouches for it by a certificate")),
+        Ok(path) => report.good(
+            "endorsement-key",
+            format!("{path} vouches for its certificate; that the attestation key is beside it, an enrolment shows"),
+        ),
         Err(why) => report.bad("endorsement-key", format!("the endorsement certificate: {why}")),
     }
 }
@@ -224,6 +236,25 @@ fn attributes(area: &PublicArea, report: &mut Report) {
     }
 }
 
+/// Names by a weak digest can be those of two keys, and a short key is anybody's soon.
+fn strength(area: &PublicArea, key: Option<&PublicKey>, report: &mut Report) {
+    const CHECK: &str = "strength";
+    let name = matches!(area.name_hash(), Ok(Hash::Sha256 | Hash::Sha384 | Hash::Sha512));
+    match key {
+        None => report.bad(CHECK, "the key is of a kind that is not known here"),
+        Some(_) if !name => report.bad(CHECK, "the name of the key is made by a digest that is too weak"),
+        Some(key) if is_long(key) => report.good(CHECK, format!("the key is {}", described(key))),
+        Some(key) => report.bad(CHECK, format!("the key is too short: {}", described(key))),
+    }
+}
+
+fn is_long(key: &PublicKey) -> bool {
+    match key {
+        PublicKey::Rsa(key) => key.modulus_bits() >= 2048,
+        PublicKey::Ec(key) => key.curve().field_len() >= 32,
+    }
+}
+
 /// A request around the attestation, and the key that the caller knows.
 fn request(evidence: &Evidence, expected: &Expected, key: Option<&PublicKey>, report: &mut Report) {
     let is_key = |spki: &[u8]| key.is_some_and(|key| x509::is_of(spki, key));
@@ -286,6 +317,9 @@ pub(crate) fn signed_by(key: &PublicKey, message: &[u8], signature: &TpmSignatur
         return false;
     }
     let digest = signature.hash.digest(&[message]);
+    if !is_long(key) {
+        return false;
+    }
     match (key, signature.scheme) {
         (PublicKey::Rsa(key), SignScheme::RsaSsa) => {
             let info = [signature.hash.digest_info_prefix(), &digest].concat();

@@ -182,7 +182,8 @@ fn certify(
 ) -> Result<Statement> {
     load::with_key(connection, key, cc::CERTIFY, |connection, handle, protection| {
         let Attester { primary, wrapped: Wrapped { public, private } } = attester;
-        let session = protection.session.as_mut().filter(|session| session.has_key());
+        // A session that is bound to the key says nothing of the primary, unless that asks for more than an empty value.
+        let session = protection.session.as_mut().filter(|session| session.has_key() && !primary.auth.is_empty());
         let signer = connection.load(primary, public, private, name, session)?;
         load::end_with_next(protection);
         let parameters = Writer::new().tpm2b(qualifying).u16(alg::NULL);

@@ -467,7 +467,11 @@ fn not_for_us(error: Error) -> Error {
     use crate::wire::rc::ResponseCode;
     match error {
         Error::Response(code)
-            if matches!(code.base(), ResponseCode::VALUE | ResponseCode::SIZE | ResponseCode::ECC_POINT) =>
+            if matches!(
+                code.base(),
+                // FAILURE is libtpms' word for an RSA block that does not open; a TPM that failed would not have come so far.
+                ResponseCode::VALUE | ResponseCode::SIZE | ResponseCode::ECC_POINT | ResponseCode::FAILURE
+            ) =>
         {
             Error::Integrity
         }
