@@ -485,3 +485,70 @@ fn many_processes_make_keys_at_once() {
     let session = probe.user_session(&ALPHA);
     assert_eq!(probe.find(session, &[]).unwrap().len(), before + 2 * (4 * 5 + 3));
 }
+
+/// Whoever can write the store, and knows no PIN, puts a token of his own in the place of another: one whose policy says nothing of a PIN.
+/// Every PIN would be taken for right, and what is made with it afterwards be his.
+#[test]
+fn a_token_that_asks_for_a_pin_has_no_way_in_without_one() {
+    use base::Secret;
+    use token::manage::{BoundPolicy, UserPin};
+    use token::{Config, Library};
+    for protection in ["off", "on"] {
+        let world = World::new().configured(&format!("bus-protection = \"{protection}\"\n"));
+        let config = Config {
+            store_dir: world.store(),
+            tcti: Some(world.tcti()),
+            bus_protection: true,
+            idle: Duration::from_secs(1),
+            wait: Duration::from_secs(60),
+            threads: true,
+            empty_slot: true,
+            max_sessions: 9,
+            strict_templates: false,
+            approvals: Vec::new(),
+        };
+        let values = tpm::PcrValues::from([(16, vec![0; 32])]);
+        let step = tpm::PolicyStep::pcr("sha256:16".parse().unwrap(), &values).unwrap();
+        let free = BoundPolicy::new(tpm::Policy::new(vec![step]).unwrap()).unwrap();
+        let secret = |text: &str| Secret::copy_from(text.as_bytes());
+        let library = Library::open(config).unwrap();
+        let pin = secret("nobody knows");
+        library.make_bound_token(None, "forged", &secret("so-forged"), &UserPin::Pin(&pin), Some(&free)).unwrap();
+        library.close();
+        let store = Connection::open(world.store_file()).unwrap();
+        let swap = "UPDATE tokens SET label = iif(label = 'alpha', 'old', 'alpha') WHERE label IN ('alpha', 'forged')";
+        assert_eq!(store.execute(swap, []), Ok(2));
+        drop(store);
+        let probe = world.probe().initialized();
+        let session = probe.open_rw(probe.slot_of("alpha"));
+        assert_eq!(probe.login(session, CKU_USER, ALPHA.user_pin.unwrap()), Err(Ck(CKR_DEVICE_ERROR)), "{protection}");
+        assert!(world.log().contains("it asks for no PIN"), "{}", world.log());
+        assert_eq!(world.ptool(&["lockout", "status", "--output=text"]).text().matches("failed_tries: 0").count(), 1);
+    }
+}
+
+/// What decrypts to something else than was sealed is no sign of an altered store.
+#[test]
+fn a_wrong_answer_of_the_tpm_is_not_an_altered_row() {
+    let world = World::new().configured("bus-protection = \"off\"\n");
+    let unseal = swtpm_fixtures::command_code("Unseal").unwrap();
+    for (user, pin) in [(CKU_USER, ALPHA.user_pin.unwrap()), (CKU_SO, ALPHA.so_pin)] {
+        let probe = world.probe().initialized();
+        let session = probe.open_rw(probe.slot_of("alpha"));
+        world.proxy.interpose(move |command, upstream| {
+            let mut response = upstream.transact(command);
+            if command[6..10] == unseal.to_be_bytes() && response[6..10] == [0; 4] {
+                // After the header, the size of the parameters and that of the data.
+                response[16] ^= 1;
+            }
+            response
+        });
+        let failed = probe.login(session, user, pin);
+        world.proxy.stand_aside();
+        assert_eq!(failed, Err(Ck(CKR_DEVICE_ERROR)));
+        assert!(world.log().contains("answers wrongly"), "{}", world.log());
+        assert!(!world.log().contains("altered"), "{}", world.log());
+        probe.login(session, user, pin).unwrap();
+        probe.logout(session).unwrap();
+    }
+}

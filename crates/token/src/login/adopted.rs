@@ -25,13 +25,12 @@ use crate::objects::change::with_id;
 use crate::objects::draft::Draft;
 use crate::protect::codes::{OfficerKey, Signer, TokenKeys, open_adopted};
 use crate::protect::rows::{config_of, is_pending, seal_of};
+use crate::protect::sealed::{Opened, with_check};
 use crate::slots::token::{Login, Officer, Token};
 use crate::{Error, Result};
 
 /// `iterations` of a PIN whose derivation has none.
 pub(crate) const ONCE: u32 = 1;
-
-const WRAPPING_KEY_LEN: usize = 32;
 
 /// The authorization that a PIN makes there: the first half of SHA-256 over PIN and salt, as 32 hexadecimal digits.
 pub(crate) fn auth_value(pin: &Secret, salt: &[u8]) -> Secret {
@@ -43,21 +42,6 @@ pub(crate) fn auth_value(pin: &Secret, salt: &[u8]) -> Secret {
         }
     }
     digits
-}
-
-/// What a seal of there holds: the wrapping key in hexadecimal digits; `None` for what a seal of ours holds.
-pub(crate) fn wrapping_key(sealed: &Secret) -> Option<Secret> {
-    let digits = sealed.expose();
-    if digits.len() != 2 * WRAPPING_KEY_LEN {
-        return None;
-    }
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let mut key = Secret::zeroed(WRAPPING_KEY_LEN);
-    for (byte, pair) in key.expose_mut().iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
-    Some(key)
 }
 
 /// Has the seal no policy by which the security officer could set another PIN?
@@ -91,7 +75,7 @@ impl Library {
             return Ok(pending);
         }
         let new = NewPin::unchecked(pin)?;
-        let request = tpm::SealRequest { auth: &new.auth, data: wrapping_key };
+        let request = tpm::SealRequest { auth: &new.auth, data: &with_check(wrapping_key) };
         let made = match self.tpm()?.create_pin_object(&token.primary, None, request) {
             Ok(object) => new.row(object.public, object.private, seal.to_be_changed),
             // Another time: the login does not depend on it.
@@ -165,7 +149,7 @@ impl Library {
         }
         let row = token.row();
         let Some(seal) = &row.user else { return Err(Error::TokenNotRecognized) };
-        let request = tpm::SealRequest { auth: &new.auth, data: &wrapping_key };
+        let request = tpm::SealRequest { auth: &new.auth, data: &with_check(&wrapping_key) };
         let object = self.tpm()?.create_pin_object(&token.primary, None, request)?;
         let user = new.row(object.public, object.private, false);
         let changed = TokenRow { login_required: true, user: Some(user), ..row.clone() };
@@ -179,9 +163,9 @@ impl Library {
         let row = token.row();
         let Some(so) = &row.so else { return Err(Error::TokenNotRecognized) };
         let tpm = self.tpm()?;
-        let request = tpm::SealRequest { auth: &officer.auth, data: &officer.key.0 };
+        let request = tpm::SealRequest { auth: &officer.auth, data: &with_check(&officer.key.0) };
         let so_object = tpm.create_pin_object(&token.primary, None, request)?;
-        let request = tpm::SealRequest { auth: &new.auth, data: key };
+        let request = tpm::SealRequest { auth: &new.auth, data: &with_check(key) };
         let user_object = tpm.create_pin_object(&token.primary, Some(&so_object.name()?), request)?;
         let changed = TokenRow {
             login_required: true,
@@ -278,11 +262,9 @@ fn settled(row: &store::ObjectRow, token: i64, signer: &Signer, wrapping_key: &S
 }
 
 /// The key of the codes of public rows, from what the security officer's seal holds; and the wrapping key, if it is that.
-pub(crate) fn officer_key(sealed: Secret) -> (OfficerKey, Option<Secret>) {
-    match wrapping_key(&sealed) {
-        Some(key) => (OfficerKey::derive(&key), Some(key)),
-        None => (OfficerKey(sealed), None),
-    }
+pub(crate) fn officer_key(opened: &Opened) -> (OfficerKey, Option<Secret>) {
+    let key = opened.key.clone();
+    if opened.came { (OfficerKey::derive(&key), Some(key)) } else { (OfficerKey(key), None) }
 }
 
 /// The auth value that a PIN makes for this seal.
@@ -303,13 +285,5 @@ mod tests {
         let salt = b"c9d3948d0e301c0543f6b184e035b23eb05bef1be26b9c6f3aa120aee596a9c8bf";
         let auth = auth_value(&Secret::copy_from(b"userpin1"), salt);
         assert_eq!(auth.expose(), b"b21d3931fa30f64244333b736358d857");
-    }
-
-    #[test]
-    fn wrapping_keys_are_told_from_what_we_seal() {
-        let digits = Secret::copy_from("0f".repeat(32).as_bytes());
-        assert_eq!(wrapping_key(&digits), Some(Secret::copy_from(&[15; 32])));
-        assert_eq!(wrapping_key(&Secret::copy_from(&[7; 32])), None);
-        assert_eq!(wrapping_key(&Secret::copy_from("0x".repeat(32).as_bytes())), None);
     }
 }

@@ -18,6 +18,7 @@ use crate::login::unlock::{NewPin, check_token, check_try};
 use crate::protect::codes::{OfficerKey, TokenBinding};
 use crate::protect::policy::BoundPolicy;
 use crate::protect::rows::{NO_PIN, TokenConfig, config_of, primary_of, seal_of, token_policy};
+use crate::protect::sealed::with_check;
 use crate::slots::chip::ChipFacts;
 use crate::slots::token::{Login, Officer, Token};
 use crate::{Error, Result};
@@ -372,8 +373,8 @@ impl Library {
         let officer = OfficerKey::derive(&wrapping_key);
         let (so_object, user_object) = self.tpm()?.create_pin_objects(
             parent,
-            tpm::SealRequest { auth: &so.auth, data: &officer.0 },
-            tpm::SealRequest { auth: &user.auth, data: &wrapping_key },
+            tpm::SealRequest { auth: &so.auth, data: &with_check(&officer.0) },
+            tpm::SealRequest { auth: &user.auth, data: &with_check(&wrapping_key) },
             policy.map(BoundPolicy::policy),
         )?;
         Ok(NewPins {
@@ -482,7 +483,7 @@ impl NewPins {
 /// A PIN is set only where the TPM asks for it: the policy of a token without one never comes to want one.
 fn check_pin_counts(policy: Option<&BoundPolicy>) -> Result<()> {
     match policy {
-        Some(policy) if policy.is_free() => Err(Error::ArgumentsBad(
+        Some(policy) if !policy.always_asks_for_the_pin() => Err(Error::ArgumentsBad(
             "the token opens by the state of the machine alone, and can have no PIN; make another token for one with a PIN",
         )),
         _ => Ok(()),

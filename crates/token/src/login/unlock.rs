@@ -13,6 +13,7 @@ use crate::login::adopted;
 use crate::protect::codes::{OfficerKey, Signer, TokenKeys};
 use crate::protect::policy::BoundPolicy;
 use crate::protect::rows::{NO_PIN, is_pending, seal_of, token_policy, vouches};
+use crate::protect::sealed;
 use crate::slots::session::Session;
 use crate::slots::token::{Login, Officer, PinState, Token};
 use crate::{Error, Result};
@@ -137,29 +138,30 @@ impl Library {
             return Err(Error::PinIncorrect);
         }
         let policy = token_policy(row.policy.as_deref())?;
-        let sealed = self.try_pin(token, &seal, pin, UserType::User, policy.as_ref())?;
-        let came = adopted::wrapping_key(&sealed);
-        let is_foreign = came.is_some();
-        let wrapping_key = came.unwrap_or(sealed);
-        let keys = TokenKeys::derive(&wrapping_key, row.login_required);
-        if is_foreign && self.settle_user(token, pin, &Arc::new(keys.clone()), &wrapping_key)? {
-            return Ok((keys.with_adopted(wrapping_key.clone()), wrapping_key));
+        // Where a way opens it without the PIN, any PIN would be taken for right.
+        if row.login_required && policy.as_ref().is_some_and(|policy| !policy.always_asks_for_the_pin()) {
+            return Err(Error::Tampered("the token's policy in the store was altered: it asks for no PIN".to_owned()));
         }
-        check_token(token, keys.officer())?;
-        Ok((keys, wrapping_key))
+        let opened = sealed::open(self.try_pin(token, &seal, pin, UserType::User, policy.as_ref())?)?;
+        let keys = TokenKeys::derive(&opened.key, row.login_required);
+        if opened.came && self.settle_user(token, pin, &Arc::new(keys.clone()), &opened.key)? {
+            return Ok((keys.with_adopted(opened.key.clone()), opened.key));
+        }
+        check_token(token, keys.officer()).map_err(|error| opened.explain(error))?;
+        Ok((keys, opened.key))
     }
 
     /// Opens the security officer's object: it proves the PIN, and unlocks nothing that the user's keys need.
     pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
         check_try(pin, &seal)?;
-        let sealed = self.try_pin(token, &seal, pin, UserType::So, None)?;
+        let opened = sealed::open(self.try_pin(token, &seal, pin, UserType::So, None)?)?;
         let auth = adopted::auth_of(pin, &seal);
-        let (key, wrapping_key) = adopted::officer_key(sealed);
+        let (key, wrapping_key) = adopted::officer_key(&opened);
         // Whether the rows that wait for a code are the token's own is for the user's login to say.
         let pending = wrapping_key.is_some() && is_pending(&token.row());
         if !pending {
-            check_token(token, &key)?;
+            check_token(token, &key).map_err(|error| opened.explain(error))?;
         }
         Ok(Officer {
             auth: Arc::new(auth),

@@ -7,3 +7,4 @@ pub(crate) mod codes;
 pub mod parent;
 pub(crate) mod policy;
 pub(crate) mod rows;
+pub(crate) mod sealed;

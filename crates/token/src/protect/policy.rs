@@ -58,12 +58,17 @@ impl BoundPolicy {
 
     /// The same policy, for which the PIN is needed as well.
     pub(crate) fn with_pin(&self) -> Result<Self> {
-        if !self.is_free() {
+        if self.always_asks_for_the_pin() {
             return Ok(self.clone());
         }
         let mut steps = self.policy.steps().to_vec();
         steps.push(tpm::PolicyStep::AuthValue);
         Self::new(tpm::Policy::new(steps)?)
+    }
+
+    /// There is no way to satisfy it without the PIN.
+    pub(crate) fn always_asks_for_the_pin(&self) -> bool {
+        self.policy.always_needs_auth_value()
     }
 
     /// Nothing but the state of the machine is asked for: no PIN stands behind it.

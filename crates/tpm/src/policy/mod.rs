@@ -203,6 +203,14 @@ impl Policy {
         self.any(&|step| *step == PolicyStep::AuthValue)
     }
 
+    /// Whether the authorisation value of the object is needed whatever alternatives are taken.
+    pub fn always_needs_auth_value(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            PolicyStep::Or(branches) => branches.iter().all(Policy::always_needs_auth_value),
+            step => *step == PolicyStep::AuthValue,
+        })
+    }
+
     /// Whether a step, or one of an alternative, is like that.
     fn any(&self, like: &impl Fn(&PolicyStep) -> bool) -> bool {
         self.steps.iter().any(|step| match step {

@@ -55,6 +55,21 @@ fn what_is_stored_is_read_again() {
 }
 
 #[test]
+fn a_way_without_the_value_is_seen() {
+    let free = || policy(vec![state("sha256:7", 1)]);
+    let asking = || policy(vec![state("sha256:8", 1), PolicyStep::AuthValue]);
+    let either = |branches: Vec<Policy>| policy(vec![PolicyStep::Or(branches)]);
+    assert!(!free().always_needs_auth_value() && asking().always_needs_auth_value());
+    assert!(either(vec![asking(), asking()]).always_needs_auth_value());
+    for mixed in [either(vec![asking(), free()]), either(vec![either(vec![free(), asking()]), asking()])] {
+        assert!(mixed.needs_auth_value() && !mixed.always_needs_auth_value());
+        let step = PolicyStep::Or(vec![mixed.clone(), mixed]);
+        assert!(policy(vec![step, PolicyStep::AuthValue]).always_needs_auth_value());
+    }
+    assert!(!every_step().always_needs_auth_value());
+}
+
+#[test]
 fn the_stored_form_is_stable() {
     let mut step = state("sha256:0,7", 0xaa);
     if let PolicyStep::Pcr(state) = &mut step {
