@@ -1,5 +1,7 @@
 //! The door: one TPM, shared by all threads of a process.
 
+mod attestation;
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -452,11 +454,6 @@ impl Tpm {
         self.run(self.pool.general(), repeat, operation)
     }
 
-    /// What may be done a second time, and needs nothing loaded.
-    pub(crate) fn in_general<T>(&self, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
-        self.general(Repeat::Safe, operation)
-    }
-
     /// What may be done a second time, in a session.
     pub(crate) fn in_session<T>(&self, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         self.session(Repeat::Safe, operation)
@@ -465,11 +462,6 @@ impl Tpm {
     fn session<T>(&self, repeat: Repeat, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
         let _guard = self.enter()?;
         self.run(self.pool.for_session()?, repeat, operation)
-    }
-
-    /// With a key whose authorisation value is right.
-    pub(crate) fn in_key<T>(&self, name: &Name, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {
-        self.key(name, operation)
     }
 
     fn key<T>(&self, name: &Name, operation: impl FnMut(&mut Connection) -> Result<T>) -> Result<T> {

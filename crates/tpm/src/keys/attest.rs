@@ -13,7 +13,6 @@ use crate::keys::seal;
 use crate::keys::sign::Key;
 use crate::session::authorization::Entity;
 use crate::session::command::Authorization;
-use crate::tpm::Tpm;
 use crate::wire::constants::{alg, cc, ecc};
 use crate::wire::public::{Attributes, Name, Parameters, PublicArea, Scheme, Wrapped, name_alg};
 use crate::wire::{Reader, Writer};
@@ -117,40 +116,13 @@ impl PublicArea {
     }
 }
 
-impl Tpm {
-    /// Makes an attestation key. StartAuthSession, Create, Load, CertifyCreation, FlushContext.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for a kind that the TPM does not make.
-    pub fn create_attestation_key(
-        &self,
-        primary: &Primary,
-        template: AttestationTemplate,
-    ) -> Result<NewAttestationKey> {
-        let area = template.area()?;
-        self.in_session(|connection| create(connection, primary, &area))
-    }
-
-    /// Has the TPM certify that a key is in it. `qualifying` goes into what is signed, at most [`MOST_QUALIFYING`] bytes. The key's
-    /// authorisation value is proved by that, its policy is not asked for (the ADMIN role). Two commands more than a first
-    /// signature with the key: Load and FlushContext of the attestation key.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a key that is certified by policy only.
-    pub fn certify(&self, key: &Key<'_>, attester: Attester<'_>, qualifying: &[u8]) -> Result<Statement> {
-        if qualifying.len() > MOST_QUALIFYING {
-            return Err(Error::Invalid("no more than 34 bytes go into an attestation"));
-        }
-        let key = Key { policy: None, ..*key };
-        if load::check(&key)?.attributes().contains(Attributes::ADMIN_WITH_POLICY) {
-            return Err(Error::Invalid("the key is certified by its policy only (adminWithPolicy)"));
-        }
-        let name = attester.check()?;
-        self.in_key(key.name, |connection| certify(connection, &key, attester, &name, qualifying))
-    }
-}
-
-fn create(connection: &mut Connection, primary: &Primary, template: &PublicArea) -> Result<NewAttestationKey> {
+/// StartAuthSession, Create, Load, CertifyCreation, FlushContext.
+pub(crate) fn create(
+    connection: &mut Connection,
+    primary: &Primary,
+    template: AttestationTemplate,
+) -> Result<NewAttestationKey> {
+    let template = &template.area()?;
     let protection = connection.salted(primary)?;
     connection.with(protection, |connection, protection| {
         let none = Secret::zeroed(0);
@@ -173,7 +145,7 @@ fn create(connection: &mut Connection, primary: &Primary, template: &PublicArea)
 }
 
 /// The key as for any use, Load of the attestation key, Certify.
-fn certify(
+pub(crate) fn certify(
     connection: &mut Connection,
     key: &Key<'_>,
     attester: Attester<'_>,

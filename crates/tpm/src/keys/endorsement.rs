@@ -8,12 +8,11 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::keys::attest::Attester;
 use crate::keys::import::WrappingKeys;
-use crate::keys::primary::create_primary_of;
+use crate::keys::primary::{Primary, create_primary_of};
 use crate::session::authorization::{Entity, Kind};
 use crate::session::command::{Authorization, Handle, SessionUse};
 use crate::session::crypto::{Direction, hash_alg};
 use crate::session::salt;
-use crate::tpm::Tpm;
 use crate::wire::constants::{alg, cc, ecc, nv, rh};
 use crate::wire::public::{Attributes, Name, Parameters, PublicArea, Scheme, Symmetric};
 use crate::wire::{Reader, Writer};
@@ -225,63 +224,35 @@ pub fn make_credential(endorsement: &PublicArea, name: &Name, secret: &Secret) -
     Ok((object.to_vec(), encrypted.to_vec()))
 }
 
-impl Tpm {
-    /// The certificates of endorsement keys that the TPM has. GetCapability; for each, NV_ReadPublic and an NV_Read for each 512 bytes.
-    ///
-    /// # Errors
-    /// Those of the connection; what cannot be read is left out.
-    pub fn endorsement_certificates(&self) -> Result<EndorsementCertificates> {
-        self.in_general(|connection| {
-            let mut found = EndorsementCertificates::default();
-            for index in connection.handles(FIRST)? {
-                let known = Endorsement::at(index).is_some();
-                if !known && !CHAIN.contains(&index) {
-                    continue;
-                }
-                let Some(content) = read_index(connection, index)? else { continue };
-                match known {
-                    true => found.certificates.push((index, content)),
-                    false => found.chain.extend(content),
-                }
-            }
-            Ok(found)
-        })
+/// The certificates of endorsement keys that the TPM has.
+pub(crate) fn certificates(connection: &mut Connection) -> Result<EndorsementCertificates> {
+    let mut found = EndorsementCertificates::default();
+    for index in connection.handles(FIRST)? {
+        let known = Endorsement::at(index).is_some();
+        if !known && !CHAIN.contains(&index) {
+            continue;
+        }
+        let Some(content) = read_index(connection, index)? else { continue };
+        match known {
+            true => found.certificates.push((index, content)),
+            false => found.chain.extend(content),
+        }
     }
+    Ok(found)
+}
 
-    /// The public area of an endorsement key. `auth` is the authorisation value of the endorsement hierarchy, mostly empty. At most
-    /// StartAuthSession, two NV_ReadPublic, CreatePrimary and FlushContext; and, of a TPM with a template of its own, NV_Read.
-    ///
-    /// # Errors
-    /// [`Error::HierarchyAuth`]; [`Error::Unsupported`] for a kind that the TPM does not make.
-    pub fn endorsement_key(&self, kind: Endorsement, primary: &crate::Primary, auth: &Secret) -> Result<PublicArea> {
-        self.in_session(|connection| {
-            let protection = connection.salted(primary)?;
-            connection.with_temporary(protection, |connection, protection| {
-                connection.flush_primary()?;
-                Ok(derive(connection, kind, auth, protection)?.1)
-            })
-        })
-    }
-
-    /// Opens a credential that was made for an endorsement key and an attestation key of this TPM: TPM2B_ID_OBJECT and
-    /// TPM2B_ENCRYPTED_SECRET. Those of [`Tpm::endorsement_key`], and Load, StartAuthSession, PolicySecret, ActivateCredential and
-    /// FlushContext.
-    ///
-    /// # Errors
-    /// [`Error::Integrity`] for a credential that is not for these two keys; [`Error::HierarchyAuth`].
-    pub fn activate_credential(
-        &self,
-        kind: Endorsement,
-        auth: &Secret,
-        attester: Attester<'_>,
-        credential: &[u8],
-        secret: &[u8],
-    ) -> Result<Secret> {
-        let name = attester.check()?;
-        crate::wire::public::check_tpm2b(credential)?;
-        crate::wire::public::check_tpm2b(secret)?;
-        self.in_session(|connection| activate(connection, kind, auth, attester, &name, [credential, secret]))
-    }
+/// The public area of an endorsement key, and nothing kept of it.
+pub(crate) fn public(
+    connection: &mut Connection,
+    kind: Endorsement,
+    primary: &Primary,
+    auth: &Secret,
+) -> Result<PublicArea> {
+    let protection = connection.salted(primary)?;
+    connection.with_temporary(protection, |connection, protection| {
+        connection.flush_primary()?;
+        Ok(derive(connection, kind, auth, protection)?.1)
+    })
 }
 
 /// CreatePrimary, after what the maker put into NV memory was looked at. The key is a temporary of this operation.
@@ -389,7 +360,8 @@ fn read_index(connection: &mut Connection, index: u32) -> Result<Option<Vec<u8>>
     Ok(Some(content))
 }
 
-fn activate(
+/// Opens a credential.
+pub(crate) fn activate(
     connection: &mut Connection,
     kind: Endorsement,
     auth: &Secret,
