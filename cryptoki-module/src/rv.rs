@@ -150,6 +150,9 @@ errors! {
         "the PIN is wrong", "each wrong one counts towards the TPM's lockout: do not guess";
     PinLocked => CKR_PIN_LOCKED,
         "the TPM is in lockout after too many wrong PINs", "wait for its recovery time, or reset the lockout";
+    PinHeldBack => CKR_PIN_LOCKED,
+        "several PINs in a row were wrong, and the TPM is not asked before it locks all its users out",
+        "wait, or let the next one through: `ptool lockout forget`; see `wrong-pins` in the configuration";
     PinLenRange => CKR_PIN_LEN_RANGE,
         "a new PIN is too short or too long", "see `ulMinPinLen` and `ulMaxPinLen` of the token";
     PinInvalid => CKR_PIN_INVALID,

@@ -133,6 +133,10 @@ fn advise(error: &Error) -> (Status, &'static str) {
         Error::PinLocked => {
             (Status::Pin, "`ptool lockout status` says how long it takes; `ptool lockout reset` ends it.")
         }
+        Error::PinHeldBack(_) => (
+            Status::Pin,
+            "`ptool lockout status` says how many are left, and after how many seconds there is one again.",
+        ),
         Error::PinLenRange => (Status::Usage, "Nothing was changed; choose another PIN."),
         Error::PinInvalid(_) => (Status::Usage, ""),
         // What to do is in the text as well: it depends on how the TPM was to be reached.

@@ -122,6 +122,11 @@ fn options() {
 }
 
 #[test]
+fn held_back() {
+    replay("held-back.txt");
+}
+
+#[test]
 fn lockout() {
     replay_with(&["tpm2_changeauth"], "lockout.txt");
 }

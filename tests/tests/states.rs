@@ -2,8 +2,8 @@
 
 use pkcs11_sys::*;
 use tests::Argument;
-use tests::probe::{Mechanism, fails, flag, number, p256};
-use tests::world::{ALPHA, BETA, OPEN, client};
+use tests::probe::{Mechanism, Probe, fails, flag, number, p256};
+use tests::world::{ALPHA, BETA, OPEN, World, client};
 
 /// No objects.
 const NONE: [u64; 0] = [];
@@ -159,7 +159,8 @@ fn a_token_without_pin_is_open() {
 
 #[test]
 fn wrong_pins_and_the_lockout() {
-    let (world, probe) = client();
+    let world = World::new().configured("wrong-pins = 0\n");
+    let probe = world.probe().initialized();
     world.tpm.set_lockout(4, 1000);
     let slot = probe.slot_of("alpha");
     let session = probe.open_rw(slot);
@@ -198,6 +199,72 @@ fn wrong_pins_and_the_lockout() {
         "a PIN in the log: {}",
         world.log()
     );
+}
+
+/// A program that repeats a wrong PIN takes the tries of nobody else.
+#[test]
+fn wrong_pins_in_a_row_are_held_back_before_the_tpm_refuses_everybody() {
+    let (world, probe) = client();
+    world.tpm.set_lockout(8, 1000);
+    let slot = probe.slot_of("alpha");
+    let session = probe.open_rw(slot);
+    let all = CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED;
+    let flags = |probe: &Probe| probe.token_info(slot).unwrap().flags & all;
+    let low = CKF_USER_PIN_COUNT_LOW;
+    for expected in [low, low, low, low | CKF_USER_PIN_FINAL_TRY, low | CKF_USER_PIN_LOCKED] {
+        fails(probe.login(session, CKU_USER, "wrong-pin"), CKR_PIN_INCORRECT);
+        assert_eq!(flags(&probe), expected);
+    }
+    world.proxy.mark();
+    for pin in ["wrong-pin", "user-alpha"] {
+        fails(probe.login(session, CKU_USER, pin), CKR_PIN_LOCKED);
+        fails(probe.set_pin(session, pin, "new-pin"), CKR_PIN_LOCKED);
+    }
+    // For other processes as well.
+    let other = world.probe().initialized();
+    assert_eq!(flags(&other), low | CKF_USER_PIN_LOCKED);
+    fails(other.login(other.open_rw(slot), CKU_USER, "user-alpha"), CKR_PIN_LOCKED);
+    assert_eq!(world.proxy.mark().len(), 0, "the TPM was asked");
+    // The security officer and other tokens have what they had.
+    probe.login(session, CKU_SO, "so-alpha").unwrap();
+    probe.logout(session).unwrap();
+    let beta = probe.open_rw(probe.slot_of("beta"));
+    probe.login(beta, CKU_USER, "user-beta").unwrap();
+    let status = world.ptool_ok(&["lockout", "status", "--output=json"]).text();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!((&status["failed_tries"], &status["locked"]), (&5.into(), &false.into()));
+    let alpha = status["tokens"].as_array().unwrap().iter().find(|token| token["label"] == "alpha").unwrap();
+    assert_eq!((&alpha["user_tries_left"], &alpha["so_tries_left"]), (&0.into(), &5.into()));
+    let wait = alpha["seconds_to_wait"].as_u64().unwrap();
+    assert!((800..=1000).contains(&wait), "{wait}");
+    world.ptool_ok(&["lockout", "forget", "--label=alpha"]);
+    probe.login(session, CKU_USER, "user-alpha").unwrap();
+    assert_eq!(flags(&probe), 0);
+    // A right one forgives the wrong ones before it, in the store as well.
+    probe.logout(session).unwrap();
+    for _ in 0..2 {
+        fails(probe.login(session, CKU_USER, "wrong-pin"), CKR_PIN_INCORRECT);
+        probe.login(session, CKU_USER, "user-alpha").unwrap();
+        probe.logout(session).unwrap();
+    }
+    assert_eq!(flags(&other), 0);
+}
+
+/// Where the store cannot be written, each process counts for itself.
+#[test]
+fn wrong_pins_are_held_back_where_the_store_cannot_be_written() {
+    let world = World::new().configured("wrong-pins = 1\n");
+    let probe = world.probe().initialized();
+    let session = probe.open_rw(probe.slot_of("alpha"));
+    let lock = rusqlite::Connection::open(world.store_file()).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fails(probe.login(session, CKU_USER, "wrong-pin"), CKR_PIN_INCORRECT);
+    world.proxy.mark();
+    fails(probe.login(session, CKU_USER, "user-alpha"), CKR_PIN_LOCKED);
+    assert_eq!(world.proxy.mark().len(), 0, "the TPM was asked");
+    drop(lock);
+    let other = world.probe().initialized();
+    other.login(other.open_rw(other.slot_of("alpha")), CKU_USER, "user-alpha").unwrap();
 }
 
 #[test]

@@ -30,6 +30,9 @@ const APPROVALS: [&str; 5] = [
 /// Sessions of a process with one token, by default: more than servers have, and some megabytes.
 const MAX_SESSIONS: u32 = 4096;
 
+/// Wrong PINs in a row, by default: more than a person needs to find the right one.
+const WRONG_PINS: u32 = 5;
+
 /// All that a process can choose.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -49,6 +52,8 @@ pub struct Config {
     pub empty_slot: bool,
     /// Most sessions that a process may have open with one token; at least 1.
     pub max_sessions: u32,
+    /// Wrong PINs in a row of one user of a token that go to the TPM; fewer where the TPM would have no reserve left. 0: all.
+    pub wrong_pins: u32,
     /// Refuse a template that asks for less protection than the TPM gives, in the place of making the key as it can be made.
     pub strict_templates: bool,
     /// Files with approvals of machine states, and directories of such files.
@@ -66,6 +71,7 @@ struct File {
     wait_ms: Option<u64>,
     empty_slot: Option<Switch>,
     max_sessions: Option<u32>,
+    wrong_pins: Option<u32>,
     strict_templates: Option<Switch>,
     approvals: Option<Vec<PathBuf>>,
 }
@@ -135,6 +141,7 @@ impl Config {
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
             max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
+            wrong_pins: file.wrong_pins.unwrap_or(WRONG_PINS),
             strict_templates: file.strict_templates == Some(Switch::On),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),
         })

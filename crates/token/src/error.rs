@@ -158,6 +158,12 @@ pub enum Error {
     /// `CKR_PIN_LOCKED`: the TPM is in its dictionary-attack lockout.
     #[error("the TPM accepts no PIN for some time: there were too many wrong ones; wait, or reset its lockout")]
     PinLocked,
+    /// `CKR_PIN_LOCKED`: after several wrong PINs in a row, the TPM is not asked.
+    #[error(
+        "there were several wrong PINs in a row, and none is tried for {0} s: the TPM counts those of all its users together, and \
+         would lock them all out; `ptool lockout forget` lets the next one through"
+    )]
+    PinHeldBack(u64),
     /// `CKR_PIN_LEN_RANGE`
     #[error("the PIN is too short or too long: it must have 4 to 128 bytes")]
     PinLenRange,

@@ -125,9 +125,7 @@ impl Library {
         // Another process may have set a PIN meanwhile.
         self.refresh()?;
         match self.token_in(slot)? {
-            Some(token) => {
-                Ok(token.info(self.sessions.count(&token), self.sessions.most().into(), self.is_read_only()))
-            }
+            Some(token) => Ok(token.info(self.sessions.count(&token), &self.config, self.is_read_only())),
             None => Ok(TokenInfo {
                 label: String::new(),
                 manufacturer: MANUFACTURER.to_owned(),

@@ -14,6 +14,7 @@ pub use crate::protect::approvals::{Origin, Statement, to_json};
 pub use crate::protect::parent;
 pub use crate::protect::policy::{BoundPolicy, new_auth};
 pub use crate::protect::rows::{primary_of, seal_of};
+pub use crate::protect::tries::{Guard, most as most_wrong_pins};
 pub use crate::public_key::PublicKey;
 pub use crate::slots::chip::ChipFacts;
 pub use crate::slots::shelf::Catalog;

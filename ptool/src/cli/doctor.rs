@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Hidden, UserPin};
+use super::{Hidden, TokenLabel, UserPin};
 
 /// `doctor`
 #[derive(Debug, Args)]
@@ -41,6 +41,11 @@ pub(crate) struct Lockout {
 pub(crate) enum LockoutAction {
     /// Show how many wrong PINs the TPM counts, and when it locks
     Status,
+    /// Let the next PINs of a token be tried that are held back after several wrong ones; the TPM goes on counting
+    Forget {
+        #[command(flatten)]
+        label: TokenLabel,
+    },
     /// Forget the wrong PINs, and end a lockout
     Reset {
         /// Authorization of the TPM's lockout hierarchy: text, hex:..., file:PATH or `-` [default: empty]

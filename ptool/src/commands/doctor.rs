@@ -91,11 +91,20 @@ struct State {
     lockout_recovery_seconds: u32,
     max_tries: u32,
     recovery_seconds: u32,
+    /// What is let through of each token's PINs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<lockout::Guarded>,
     tries_left: u32,
 }
 
+#[derive(Serialize)]
+struct Forgotten<'a> {
+    action: &'static str,
+    label: &'a str,
+}
+
 impl State {
-    fn new(action: Option<&'static str>, state: lockout::LockoutState) -> State {
+    fn new(action: Option<&'static str>, state: lockout::LockoutState, tokens: Vec<lockout::Guarded>) -> State {
         State {
             action,
             failed_tries: state.failed_tries,
@@ -104,6 +113,7 @@ impl State {
             lockout_recovery_seconds: state.lockout_recovery_seconds,
             max_tries: state.max_tries,
             recovery_seconds: state.recovery_seconds,
+            tokens,
             tries_left: if state.locked { 0 } else { state.max_tries.saturating_sub(state.failed_tries) },
         }
     }
@@ -113,12 +123,17 @@ pub(super) fn lockout(context: &mut Context<'_>, options: &Lockout) -> Result<()
     match &options.action {
         LockoutAction::Status => {
             let state = lockout::lockout_state(&context.config)?;
-            output::print(context.format, &State::new(None, state))
+            let tokens = lockout::guards(&context.config, &state)?;
+            output::print(context.format, &State::new(None, state, tokens))
+        }
+        LockoutAction::Forget { label } => {
+            lockout::forget_wrong_pins(&context.config, &label.label)?;
+            output::print(context.format, &Forgotten { action: "forget", label: &label.label })
         }
         LockoutAction::Reset { lockout_auth } => {
             let auth: Secret = pins::authorization(pins::LOCKOUT_AUTH, lockout_auth.as_ref(), context.around)?;
             let state = lockout::reset_lockout(&context.config, &auth).map_err(not_reset)?;
-            output::print(context.format, &State::new(Some("reset"), state))
+            output::print(context.format, &State::new(Some("reset"), state, Vec::new()))
         }
     }
 }

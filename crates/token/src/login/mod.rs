@@ -6,3 +6,4 @@ pub(crate) mod adopted;
 pub(crate) mod approvals;
 pub(crate) mod pins;
 pub(crate) mod unlock;
+mod wrong;

@@ -6,7 +6,6 @@
 //! whoever did it can also put the old row back into the store.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
 
 use base::Secret;
 use model::{SessionHandle, SlotId};
@@ -143,6 +142,7 @@ impl Library {
             Some(config_of(&TokenRow { login_required: true, ..row }, keys.officer())?)
         };
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_guard(token, Role::User)?;
         let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
@@ -154,7 +154,8 @@ impl Library {
                 &old,
                 &new.auth,
             )
-            .map_err(|error| self.wrong_pin(token, error, false))?;
+            .map_err(|error| self.refused(token, Role::User, error))?;
+        self.accepted(token, Role::User);
         self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, false), config)
     }
 
@@ -167,11 +168,13 @@ impl Library {
         check_try(old, &seal)?;
         let new = NewPin::new(new)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_guard(token, Role::So)?;
         let old = adopted::auth_of(old, &seal);
         let private = self
             .tpm()?
             .change_auth(&token.primary, &seal_of(&seal), &old, &new.auth)
-            .map_err(|error| self.wrong_pin(token, error, true))?;
+            .map_err(|error| self.refused(token, Role::So, error))?;
+        self.accepted(token, Role::So);
         let row = new.row(seal.public, private, false);
         // Before the store says so: the officer who changes the PIN stays logged in.
         token.update_login(|login| match login {
@@ -209,7 +212,7 @@ impl Library {
                 &officer.auth,
                 &new.auth,
             )
-            .map_err(|error| self.wrong_pin(token, error, true))?;
+            .map_err(|error| self.refused(token, Role::So, error))?;
         // The officer knows it: CKF_USER_PIN_TO_BE_CHANGED, until the user sets another. It can be used all the same.
         self.store_pin(token, Role::User, &seal.private, &new.row(seal.public, private, true), Some(config))
     }
@@ -415,24 +418,6 @@ impl Library {
         })?;
         drop(store);
         self.changed()
-    }
-
-    fn wrong_pin(&self, token: &Token, error: tpm::Error, so: bool) -> Error {
-        match error {
-            tpm::Error::AuthFailed | tpm::Error::Lockout => {
-                let mut pins = token.pins();
-                if so {
-                    pins.so_failed = true
-                } else {
-                    pins.user_failed = true
-                }
-                pins.lockout =
-                    self.tpm().ok().and_then(|tpm| tpm.lockout().ok()).map(|lockout| (lockout, Instant::now()));
-                token.set_pins(pins);
-                if matches!(error, tpm::Error::Lockout) { Error::PinLocked } else { Error::PinIncorrect }
-            }
-            error => error.into(),
-        }
     }
 }
 

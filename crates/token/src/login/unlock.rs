@@ -1,11 +1,10 @@
 //! PINs: who may log in, and what the TPM says to a PIN.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
 
 use base::Secret;
 use model::UserType;
-use store::{Derivation, PinRow};
+use store::{Derivation, PinRow, Role};
 
 use crate::info::{MAX_PIN_LEN, MIN_PIN_LEN};
 use crate::library::Library;
@@ -15,7 +14,7 @@ use crate::protect::policy::BoundPolicy;
 use crate::protect::rows::{NO_PIN, is_pending, seal_of, token_policy, vouches};
 use crate::protect::sealed;
 use crate::slots::session::Session;
-use crate::slots::token::{Login, Officer, PinState, Token};
+use crate::slots::token::{Login, Officer, Token};
 use crate::{Error, Result};
 
 /// PBKDF2 iterations for new PINs: with one it is HMAC-SHA256 of salt and block number under the PIN. The guard of a PIN is the
@@ -142,7 +141,7 @@ impl Library {
         if row.login_required && policy.as_ref().is_some_and(|policy| !policy.always_asks_for_the_pin()) {
             return Err(Error::Tampered("the token's policy in the store was altered: it asks for no PIN".to_owned()));
         }
-        let opened = sealed::open(self.try_pin(token, &seal, pin, UserType::User, policy.as_ref())?)?;
+        let opened = sealed::open(self.try_pin(token, &seal, pin, Role::User, policy.as_ref())?)?;
         let keys = TokenKeys::derive(&opened.key, row.login_required);
         if opened.came && self.settle_user(token, pin, &Arc::new(keys.clone()), &opened.key)? {
             return Ok((keys.with_adopted(opened.key.clone()), opened.key));
@@ -155,7 +154,7 @@ impl Library {
     pub(crate) fn unlock_officer(&self, token: &Token, pin: &Secret) -> Result<Officer> {
         let seal = token.row().so.ok_or(Error::TokenNotRecognized)?;
         check_try(pin, &seal)?;
-        let opened = sealed::open(self.try_pin(token, &seal, pin, UserType::So, None)?)?;
+        let opened = sealed::open(self.try_pin(token, &seal, pin, Role::So, None)?)?;
         let auth = adopted::auth_of(pin, &seal);
         let (key, wrapping_key) = adopted::officer_key(&opened);
         // Whether the rows that wait for a code are the token's own is for the user's login to say.
@@ -193,15 +192,16 @@ impl Library {
         Ok(())
     }
 
-    /// One try of a PIN. A wrong one is counted by the TPM; what it says of its counter is remembered for the token's flags.
+    /// One try of a PIN, if it is let through. A wrong one is counted by the TPM, and here.
     fn try_pin(
         &self,
         token: &Token,
         seal: &PinRow,
         pin: &Secret,
-        user: UserType,
+        role: Role,
         policy: Option<&BoundPolicy>,
     ) -> Result<Secret> {
+        self.check_guard(token, role)?;
         let tpm = self.tpm()?;
         if seal.iterations > MOST_ITERATIONS {
             return Err(Error::Tampered("a PIN's row in the store was altered".to_owned()));
@@ -217,25 +217,12 @@ impl Library {
         });
         tpm.claim(token.seal_names());
         tpm.claim_keys(token.id, token.shelf().names());
-        let result = tpm.unseal(&token.primary, &seal_of(seal), &adopted::auth_of(pin, seal), policy);
-        let mut pins = token.pins();
-        let failed = match user {
-            UserType::So => &mut pins.so_failed,
-            UserType::User | UserType::ContextSpecific => &mut pins.user_failed,
-        };
-        match result {
+        match tpm.unseal(&token.primary, &seal_of(seal), &adopted::auth_of(pin, seal), policy) {
             Ok(secret) => {
-                *failed = false;
-                token.set_pins(PinState { lockout: None, ..pins });
+                self.accepted(token, role);
                 Ok(secret)
             }
-            Err(error @ (tpm::Error::AuthFailed | tpm::Error::Lockout)) => {
-                *failed = true;
-                pins.lockout = tpm.lockout().ok().map(|lockout| (lockout, Instant::now()));
-                token.set_pins(pins);
-                Err(if matches!(error, tpm::Error::Lockout) { Error::PinLocked } else { Error::PinIncorrect })
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.refused(token, role, error)),
         }
     }
 }

@@ -8,3 +8,4 @@ pub mod parent;
 pub(crate) mod policy;
 pub(crate) mod rows;
 pub(crate) mod sealed;
+pub(crate) mod tries;

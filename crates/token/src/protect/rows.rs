@@ -7,6 +7,7 @@ use store::{Derivation, PinRow, PrimaryRow, TokenRow};
 
 use crate::protect::codes::{OfficerKey, TokenBinding};
 use crate::protect::policy::BoundPolicy;
+use crate::protect::tries::AllTries;
 use crate::{Error, Result};
 
 /// `iterations` of a user's row while no PIN was set: the seal's auth value is random, and known to nobody.
@@ -20,16 +21,19 @@ pub(crate) struct TokenConfig {
     /// The token was taken over, and its rows are still as they came.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     adopted: bool,
+    /// Wrong PINs of late. The code does not cover them.
+    #[serde(default, skip_serializing_if = "AllTries::is_none")]
+    pub(crate) tries: AllTries,
 }
 
 impl TokenConfig {
     pub(crate) fn new(code: &Secret) -> Self {
-        Self { code: Some(hex(code.expose())), adopted: false }
+        Self { code: Some(hex(code.expose())), adopted: false, tries: AllTries::default() }
     }
 
     /// Of a token that was taken over, and whose code nobody can compute yet.
     pub(crate) fn adopted() -> Self {
-        Self { code: None, adopted: true }
+        Self { code: None, adopted: true, tries: AllTries::default() }
     }
 
     pub(crate) fn is_adopted(&self) -> bool {

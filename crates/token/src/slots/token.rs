@@ -8,12 +8,14 @@ use base::Secret;
 use base::digest::Hash;
 use model::{KeyKind, MECHANISMS, MechanismType, Ops, SessionHandle, SlotId, flags};
 use model::{ObjectHandle, Scheme, Template};
-use store::{PrimaryRow, TokenRow};
+use store::{PrimaryRow, Role, TokenRow};
 
+use crate::config::Config;
 use crate::info::{MANUFACTURER, MAX_PIN_LEN, MIN_PIN_LEN, MechanismInfo, TokenInfo};
 use crate::object::{FIRST_PROFILE_HANDLE, FIRST_SESSION_HANDLE, Home, Object};
 use crate::protect::codes::{OfficerKey, TokenKeys};
-use crate::protect::rows::{NO_PIN, is_pending, primary_of, seal_of, vouches};
+use crate::protect::rows::{NO_PIN, TokenConfig, is_pending, primary_of, seal_of, vouches};
+use crate::protect::tries::{self, AllTries, Guard, Tries};
 use crate::public_key::PublicKey;
 use crate::slots::chip::ChipFacts;
 use crate::slots::shelf::{Brief, Candidates, Catalog, Shelf, Source};
@@ -74,6 +76,8 @@ pub(crate) struct PinState {
     pub(crate) user_failed: bool,
     pub(crate) so_failed: bool,
     pub(crate) lockout: Option<(tpm::Lockout, Instant)>,
+    /// Those that the store could not be told of.
+    pub(crate) tries: AllTries,
 }
 
 impl PinState {
@@ -381,7 +385,24 @@ impl Token {
         Ok(catalog)
     }
 
-    pub(crate) fn info(&self, sessions: (u64, u64), max_sessions: u64, read_only: bool) -> TokenInfo {
+    /// Wrong PINs of late, as this process or the store knows of them, whichever is more.
+    pub(crate) fn guard(&self, role: Role, wrong_pins: u32) -> Guard {
+        let row = self.row();
+        let now = tries::now();
+        if role == Role::User && !row.login_required {
+            return Tries::default().guard(wrong_pins, now);
+        }
+        let [stored, own] = self.tries(&row).map(|all| all.of(role).guard(wrong_pins, now));
+        if own.left < stored.left { own } else { stored }
+    }
+
+    /// Those that the store knows of, and those of this process alone.
+    fn tries(&self, row: &TokenRow) -> [AllTries; 2] {
+        let stored = TokenConfig::parse(&row.config).map(|config| config.tries).unwrap_or_default();
+        [stored, self.pins().tries]
+    }
+
+    pub(crate) fn info(&self, sessions: (u64, u64), settings: &Config, read_only: bool) -> TokenInfo {
         let row = self.row();
         let chip = &self.chip.capabilities;
         let mut bits = flags::CKF_RNG | flags::CKF_TOKEN_INITIALIZED;
@@ -397,10 +418,15 @@ impl Token {
         let locked = lockout.is_some_and(|lockout| lockout.in_lockout) || left == 0;
         let user = [flags::CKF_USER_PIN_COUNT_LOW, flags::CKF_USER_PIN_FINAL_TRY, flags::CKF_USER_PIN_LOCKED];
         let so = [flags::CKF_SO_PIN_COUNT_LOW, flags::CKF_SO_PIN_FINAL_TRY, flags::CKF_SO_PIN_LOCKED];
-        // The TPM counts wrong tries of all its objects together, so what is locked is locked for both.
-        for (failed, [low, last, lock]) in [(pins.user_failed, user), (pins.so_failed, so)] {
-            set(failed, low);
-            set(left == 1 && !locked, last);
+        // The TPM counts wrong tries of all its objects together, so what it locks is locked for both; what we hold back is each user's.
+        let now = tries::now();
+        for (role, failed, [low, last, lock]) in [(Role::User, pins.user_failed, user), (Role::So, pins.so_failed, so)]
+        {
+            let guard = self.guard(role, settings.wrong_pins);
+            let any = self.tries(&row).iter().any(|all| all.of(role).any(now));
+            let locked = locked || guard.wait > 0;
+            set(failed || any, low);
+            set((left == 1 || guard.left == Some(1)) && !locked, last);
             set(locked, lock);
         }
         TokenInfo {
@@ -409,7 +435,7 @@ impl Token {
             model: if chip.vendor.is_empty() { "TPM 2.0".to_owned() } else { chip.vendor.clone() },
             serial: row.serial,
             flags: bits,
-            max_sessions,
+            max_sessions: settings.max_sessions.into(),
             sessions: sessions.0,
             rw_sessions: sessions.1,
             min_pin_len: if row.login_required { MIN_PIN_LEN } else { 0 },
