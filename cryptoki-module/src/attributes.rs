@@ -1,7 +1,10 @@
 //! Templates of the C interface: taken in, and answered.
 
+use model::v3_2::{CKA_DECAPSULATE_TEMPLATE, CKA_ENCAPSULATE_TEMPLATE};
 use model::{AttributeType, Template};
-use pkcs11_sys::{CK_UNAVAILABLE_INFORMATION, CKA_DERIVE_TEMPLATE, CKA_UNWRAP_TEMPLATE, CKA_WRAP_TEMPLATE};
+use pkcs11_sys::{
+    CK_UNAVAILABLE_INFORMATION, CKA_DERIVE_TEMPLATE, CKA_UNWRAP_TEMPLATE, CKA_WRAP_TEMPLATE, CKF_ARRAY_ATTRIBUTE,
+};
 use token::info::AttributeValue;
 use token::{Error, Result};
 
@@ -9,6 +12,17 @@ use crate::raw::{Attributes, MAX_VALUE};
 
 /// Bytes of all values of one template.
 const MAX_TEMPLATE: usize = 16 << 20;
+
+/// Templates within templates. Two have, in the published header of 3.2, not the flag that says so.
+const NESTED: [u64; 7] = [
+    CKA_WRAP_TEMPLATE,
+    CKA_UNWRAP_TEMPLATE,
+    CKA_DERIVE_TEMPLATE,
+    CKA_ENCAPSULATE_TEMPLATE,
+    CKA_DECAPSULATE_TEMPLATE,
+    CKA_ENCAPSULATE_TEMPLATE | CKF_ARRAY_ATTRIBUTE,
+    CKA_DECAPSULATE_TEMPLATE | CKF_ARRAY_ATTRIBUTE,
+];
 
 impl Attributes<'_> {
     /// A copy of the template.
@@ -21,7 +35,7 @@ impl Attributes<'_> {
         let mut template = Template::new();
         let mut total = 0;
         for attribute in self.read()? {
-            if [CKA_WRAP_TEMPLATE, CKA_UNWRAP_TEMPLATE, CKA_DERIVE_TEMPLATE].contains(&attribute.ty().0) {
+            if NESTED.contains(&attribute.ty().0) {
                 return Err(Error::AttributeTypeInvalid(attribute.ty()));
             }
             let value = attribute.value().slice()?;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{rv, table};
 
 /// What the specification leaves to a token, and what this one makes of it.
-const REMARKS: [(&str, &str); 9] = [
+const REMARKS: [(&str, &str); 15] = [
     (
         "C_InitToken",
         "programs find a token by its label: one that another token here has is refused, `CKR_ARGUMENTS_BAD`, as the specification has no other value for it",
@@ -21,13 +21,22 @@ const REMARKS: [(&str, &str); 9] = [
     ("C_DecryptMessageNext", "gives the plaintext with the last part, when it is found authentic"),
     ("C_SignMessage", "without a parameter: no signature has one for each message"),
     ("C_VerifyMessage", "without a parameter: no signature has one for each message"),
+    ("C_GetSessionValidationFlags", "none is set: the module is not validated, whatever the TPM is"),
+    ("C_AsyncComplete", NO_ASYNC),
+    ("C_AsyncGetID", NO_ASYNC),
+    ("C_AsyncJoin", NO_ASYNC),
+    ("C_WrapKeyAuthenticated", NO_AEAD_WRAP),
+    ("C_UnwrapKeyAuthenticated", NO_AEAD_WRAP),
 ];
+
+const NO_ASYNC: &str = "`CKR_FUNCTION_NOT_SUPPORTED`: no session is asynchronous, `C_OpenSession` refuses one";
+const NO_AEAD_WRAP: &str = "`CKR_FUNCTION_NOT_SUPPORTED`: with AES-GCM, who may wrap two keys, or encrypt, under one vector can read what is wrapped";
 
 /// `docs/FUNCTIONS.md`: every function of the interface.
 #[must_use]
 pub fn function_table_markdown() -> String {
     let mut text = format!(
-        "# Functions\n\nGenerated from the declarations of the functions. All {} are there, those of 2.40 and of 3.0; what a \
+        "# Functions\n\nGenerated from the declarations of the functions. All {} are there, those of 2.40, 3.0 and 3.2; what a \
          function does otherwise than most programs may expect stands beside it.\n\n\
          | function | since | chapter | remarks |\n|---|---|---|---|\n",
         table::ROWS.len()
@@ -61,7 +70,7 @@ mod tests {
     #[test]
     fn the_tables_are_whole() {
         let functions = function_table_markdown();
-        assert_eq!(functions.matches("| `C_").count(), 92);
+        assert_eq!(functions.matches("| `C_").count(), 104);
         assert!(functions.contains("| `C_Sign` | 2.40 | sign |  |"), "{functions}");
         assert!(
             REMARKS.iter().all(|(name, remark)| functions.contains(&format!("| `{name}` |")) && !remark.is_empty())

@@ -54,7 +54,6 @@ pub(crate) fn finalize() -> Result<(), Failure> {
 /// What one process has.
 #[derive(Debug)]
 struct Process {
-    id: u32,
     mark: ForkMark,
     /// Held by `C_Initialize` and `C_Finalize` from start to end, and by nothing else.
     lifecycle: Mutex<()>,
@@ -66,13 +65,12 @@ static PROCESS: Published<Process> = Published::nothing();
 
 impl Process {
     fn current() -> &'static Self {
-        let id = std::process::id();
         loop {
             let found = PROCESS.load();
-            if let Some(process) = found.filter(|process| process.id == id && process.mark.stands()) {
+            if let Some(process) = found.filter(|process| process.mark.stands()) {
                 return process;
             }
-            let fresh = Self { id, mark: ForkMark::set(), lifecycle: Mutex::new(()), library: RwLock::new(None) };
+            let fresh = Self { mark: ForkMark::set(), lifecycle: Mutex::new(()), library: RwLock::new(None) };
             if let Ok(process) = PROCESS.replace(found, Box::new(fresh)) {
                 if let Some(inherited) = found {
                     inherited.abandon();

@@ -6,12 +6,12 @@
 //! what cannot be written is lost.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base::descriptors::Descriptor;
 use log::{LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -32,10 +32,10 @@ pub(crate) fn start() {
         return;
     }
     let Some(request) = std::env::var_os(VARIABLE).and_then(|value| Request::parse(&value)) else { return };
-    let file = request.path.as_deref().map(open);
-    let sink = Sink { level: request.level, file: file.and_then(Result::ok) };
+    let sink = Sink::of(request);
+    let level = sink.level;
     if SINK.replace(None, Box::new(sink)).is_ok() && log::set_logger(&Logger).is_ok() {
-        log::set_max_level(request.level);
+        log::set_max_level(level);
     }
 }
 
@@ -57,10 +57,10 @@ impl Request {
     }
 }
 
-fn open(path: &Path) -> rustix::io::Result<File> {
+fn open(path: &Path) -> rustix::io::Result<Descriptor> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
     // Opening a pipe that nobody reads would block the host.
-    rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR).map(File::from)
+    rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR).map(Descriptor::new)
 }
 
 /// Where lines go.
@@ -68,15 +68,39 @@ fn open(path: &Path) -> rustix::io::Result<File> {
 struct Sink {
     level: LevelFilter,
     /// `None` is stderr; also when the file could not be opened.
-    file: Option<File>,
+    file: Option<(PathBuf, Descriptor)>,
 }
 
 static SINK: Published<Sink> = Published::nothing();
 
 impl Sink {
+    fn of(request: Request) -> Self {
+        let file = request.path.and_then(|path| open(&path).ok().map(|file| (path, file)));
+        Self { level: request.level, file }
+    }
+
+    /// The sink that is there; opened anew where the program closed our file, as daemons close what they know nothing of, and may have
+    /// put one of its own in its place.
+    fn current() -> Option<&'static Self> {
+        let sink = SINK.load()?;
+        match &sink.file {
+            Some((path, file)) if file.get().is_none() => {
+                let file = open(path).ok()?;
+                let anew = Self { level: sink.level, file: Some((path.clone(), file)) };
+                // Another thread may have been faster.
+                SINK.replace(Some(sink), Box::new(anew)).ok().or_else(|| SINK.load())
+            }
+            _ => Some(sink),
+        }
+    }
+
     fn write(&self, line: &[u8]) {
         // A raw write: std's stderr has a lock. Regular files take a line whole.
-        let fd = self.file.as_ref().map_or(rustix::stdio::stderr(), AsFd::as_fd);
+        let fd = match &self.file {
+            Some((_, file)) => file.get(),
+            None => Some(rustix::stdio::stderr()),
+        };
+        let Some(fd) = fd else { return };
         if is_writable(fd) {
             let _ = rustix::io::write(fd, line);
         }
@@ -100,7 +124,10 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(sink) = SINK.load().filter(|_| self.enabled(record.metadata())) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        if let Some(sink) = Sink::current() {
             sink.write(line(record).as_bytes());
         }
     }
@@ -126,6 +153,7 @@ fn line(record: &Record<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -160,9 +188,9 @@ mod tests {
     fn the_file_is_private_and_no_link_is_followed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let sink = Sink { level: LevelFilter::Warn, file: Some(open(&path).unwrap()) };
+        let sink = Sink { level: LevelFilter::Warn, file: Some((path.clone(), open(&path).unwrap())) };
         sink.write(b"one\n");
-        Sink { level: LevelFilter::Warn, file: Some(open(&path).unwrap()) }.write(b"two\n");
+        Sink { level: LevelFilter::Warn, file: Some((path.clone(), open(&path).unwrap())) }.write(b"two\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -183,7 +211,7 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(open(&path).unwrap_err(), rustix::io::Errno::NXIO);
         let reader = File::from(rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap());
-        let sink = Sink { level: LevelFilter::Warn, file: Some(open(&path).unwrap()) };
+        let sink = Sink { level: LevelFilter::Warn, file: Some((path.clone(), open(&path).unwrap())) };
         sink.write(b"one\n");
         let mut line = [0; 4];
         std::io::Read::read_exact(&mut &reader, &mut line).unwrap();

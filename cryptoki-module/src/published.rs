@@ -1,13 +1,57 @@
-//! What threads and forked children find without a lock: a value that is published, and a mark that a fork wipes.
+//! What threads and forked children find without a lock: a value that is published, and a mark that a fork wipes; and the list of functions
+//! of version 3.2, for which the header of `pkcs11-sys` has no type.
 //!
 //! A lock that another thread held when the process forked stays locked for ever in the child, and a process id says
-//! little: the child may have its parent's, in a PID namespace of its own.
+//! little: the child may have its parent's, in a PID namespace of its own. Asking for it is a system call, too.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use pkcs11_sys::{
+    CK_ATTRIBUTE, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST_3_0, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_ULONG, CK_UTF8CHAR,
+};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// A list with the functions of 3.0 first, as it has the fields of that, and a pointer to each that 3.2 adds: `CK_FUNCTION_LIST_3_2`.
+macro_rules! list_3_2 {
+    ($($name:ident($($kind:ty),*);)*) => {
+        #[repr(C)]
+        #[allow(non_snake_case)]
+        #[derive(Debug)]
+        pub(crate) struct FunctionList32 {
+            pub(crate) v3_0: CK_FUNCTION_LIST_3_0,
+            $(pub(crate) $name: Option<unsafe extern "C" fn($($kind),*) -> CK_RV>,)*
+        }
+
+        #[cfg(test)]
+        impl FunctionList32 {
+            /// The fields that 3.2 adds, and where they stand.
+            pub(crate) const ADDED: &[(&str, usize)] =
+                &[$((stringify!($name), std::mem::offset_of!(FunctionList32, $name))),*];
+        }
+    };
+}
+
+list_3_2! {
+    C_EncapsulateKey(
+        u64, *mut CK_MECHANISM, u64, *mut CK_ATTRIBUTE, u64, *mut CK_BYTE, *mut CK_ULONG, *mut CK_OBJECT_HANDLE
+    );
+    C_DecapsulateKey(u64, *mut CK_MECHANISM, u64, *mut CK_ATTRIBUTE, u64, *mut CK_BYTE, u64, *mut CK_OBJECT_HANDLE);
+    C_VerifySignatureInit(u64, *mut CK_MECHANISM, u64, *mut CK_BYTE, u64);
+    C_VerifySignature(u64, *mut CK_BYTE, u64);
+    C_VerifySignatureUpdate(u64, *mut CK_BYTE, u64);
+    C_VerifySignatureFinal(u64);
+    C_GetSessionValidationFlags(u64, u64, *mut CK_FLAGS);
+    C_AsyncComplete(u64, *mut CK_UTF8CHAR, *mut c_void);
+    C_AsyncGetID(u64, *mut CK_UTF8CHAR, *mut CK_ULONG);
+    C_AsyncJoin(u64, *mut CK_UTF8CHAR, u64, *mut CK_BYTE, u64);
+    C_WrapKeyAuthenticated(u64, *mut CK_MECHANISM, u64, u64, *mut CK_BYTE, u64, *mut CK_BYTE, *mut CK_ULONG);
+    C_UnwrapKeyAuthenticated(
+        u64, *mut CK_MECHANISM, u64, *mut CK_BYTE, u64, *mut CK_ATTRIBUTE, u64, *mut CK_BYTE, u64, *mut CK_OBJECT_HANDLE
+    );
+}
 
 /// A value that any thread may replace, without a lock. What was ever published is never freed.
 #[derive(Debug)]
@@ -44,42 +88,49 @@ impl<T: Send + Sync> Published<T> {
 /// A mark in the memory of this process that is not in the memory of its children, however they were forked: neither
 /// `pthread_atfork` nor a handler of the host is involved.
 #[derive(Debug)]
-pub(crate) struct ForkMark(Option<&'static AtomicU32>);
+pub(crate) enum ForkMark {
+    Page(&'static AtomicU32),
+    /// Where the kernel knows no such memory (before Linux 4.14): the process id.
+    Id(u32),
+}
 
 impl ForkMark {
     const SET: u32 = 0x6d61_726b;
     /// The kernel makes whole pages of it.
     const LEN: usize = size_of::<AtomicU32>();
 
-    /// Sets a mark. Where the kernel knows no such memory (before Linux 4.14) it is one that always stands.
+    /// Sets a mark.
     pub(crate) fn set() -> Self {
         // SAFETY: a new mapping at an address that the kernel chooses; nothing else lies there.
         let page =
             unsafe { mmap_anonymous(null_mut(), Self::LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
-        let Ok(page) = page else { return Self(None) };
+        let Ok(page) = page else { return Self::Id(std::process::id()) };
         // SAFETY: the mapping made above, which nobody else knows yet.
         if unsafe { madvise(page, Self::LEN, Advice::LinuxWipeOnFork) }.is_err() {
             // SAFETY: as above; it is not used again.
             let _ = unsafe { munmap(page, Self::LEN) };
-            return Self(None);
+            return Self::Id(std::process::id());
         }
         // SAFETY: a page is aligned for it, is zero, which is a value, and lives until `drop` of the only owner.
         let mark = unsafe { &*page.cast::<AtomicU32>() };
         mark.store(Self::SET, Ordering::Relaxed);
-        Self(Some(mark))
+        Self::Page(mark)
     }
 
     /// Whether this is the process that set it.
     pub(crate) fn stands(&self) -> bool {
-        self.0.is_none_or(|mark| mark.load(Ordering::Relaxed) == Self::SET)
+        match self {
+            Self::Page(mark) => mark.load(Ordering::Relaxed) == Self::SET,
+            Self::Id(id) => *id == std::process::id(),
+        }
     }
 }
 
 impl Drop for ForkMark {
     fn drop(&mut self) {
-        if let Some(mark) = self.0.take() {
-            // SAFETY: the mapping of `set`; the reference to it is gone with this.
-            let _ = unsafe { munmap(std::ptr::from_ref(mark).cast_mut().cast(), Self::LEN) };
+        if let Self::Page(mark) = self {
+            // SAFETY: the mapping of `set`; the only reference to it is gone with this.
+            let _ = unsafe { munmap(std::ptr::from_ref(*mark).cast_mut().cast(), Self::LEN) };
         }
     }
 }
@@ -87,6 +138,24 @@ impl Drop for ForkMark {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names, order and places, by another header.
+    #[test]
+    fn the_list_is_the_one_of_3_2() {
+        macro_rules! places {
+            ($($name:ident)*) => {
+                [$((stringify!($name), std::mem::offset_of!(cryptoki_sys::CK_FUNCTION_LIST_3_2, $name))),*]
+            };
+        }
+        let theirs = places! {
+            C_EncapsulateKey C_DecapsulateKey C_VerifySignatureInit C_VerifySignature C_VerifySignatureUpdate
+            C_VerifySignatureFinal C_GetSessionValidationFlags C_AsyncComplete C_AsyncGetID C_AsyncJoin
+            C_WrapKeyAuthenticated C_UnwrapKeyAuthenticated
+        };
+        assert_eq!(FunctionList32::ADDED, theirs);
+        assert_eq!(size_of::<FunctionList32>(), size_of::<cryptoki_sys::CK_FUNCTION_LIST_3_2>());
+        assert_eq!(size_of::<CK_FUNCTION_LIST_3_0>(), size_of::<cryptoki_sys::CK_FUNCTION_LIST_3_0>());
+    }
 
     #[test]
     fn the_first_to_publish_wins() {
@@ -101,6 +170,7 @@ mod tests {
     #[test]
     fn a_mark_stands_in_the_process_that_set_it() {
         let mark = ForkMark::set();
-        assert!(mark.0.is_some() && mark.stands());
+        assert!(matches!(mark, ForkMark::Page(_)) && mark.stands());
+        assert!(ForkMark::Id(std::process::id()).stands() && !ForkMark::Id(0).stands());
     }
 }

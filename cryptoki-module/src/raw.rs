@@ -170,6 +170,11 @@ impl<'call> Buffer<'call> {
         Self { at, len: unsafe { Place::new(len) } }
     }
 
+    /// Whether only the length is asked for.
+    pub(crate) fn is_query(&self) -> bool {
+        self.at.is_null()
+    }
+
     /// Whether there is not even a place for the length.
     pub(crate) fn is_absent(&self) -> bool {
         self.len.is_null()

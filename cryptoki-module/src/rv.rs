@@ -1,5 +1,6 @@
 //! The only place where a `CKR_` value is assigned: one exhaustive match, whose rows are also the documentation.
 
+use model::v3_2::*;
 use pkcs11_sys::*;
 use token::Error;
 
@@ -65,6 +66,8 @@ errors! {
         "token objects cannot be changed in a read-only session", "open the session read/write";
     SessionParallelNotSupported => CKR_SESSION_PARALLEL_NOT_SUPPORTED,
         "`C_OpenSession` without `CKF_SERIAL_SESSION`", "a bug of the calling program";
+    SessionAsyncNotSupported => CKR_SESSION_ASYNC_NOT_SUPPORTED,
+        "`C_OpenSession` with `CKF_ASYNC_SESSION`", "open a session without; calls return when they are done";
     SessionExists => CKR_SESSION_EXISTS,
         "a session is open on the token", "close all programs' sessions on it first";
     SessionCount => CKR_SESSION_COUNT,
@@ -187,6 +190,10 @@ errors! {
         "the TPM, or what stands between, failed or answered nonsense", "the log has its answer";
     DeviceMemory => CKR_DEVICE_MEMORY,
         "the TPM has no room left", "use `/dev/tpmrm0`, the resource manager; end programs that hold TPM objects";
+    SessionObjects => CKR_DEVICE_MEMORY,
+        "objects of sessions take all the memory that they may", "destroy some, close their sessions, or raise `session-memory-mib` in the configuration";
+    Searches => CKR_HOST_MEMORY,
+        "searches held open take all the memory that they may", "end them with `C_FindObjectsFinal`, or raise `session-memory-mib` in the configuration";
     WrongTpm => CKR_TOKEN_NOT_RECOGNIZED,
         "the store belongs to another TPM, or this one was cleared", "a cleared TPM's keys are gone: restore a backup";
     Tampered => CKR_DEVICE_ERROR,
@@ -210,7 +217,7 @@ macro_rules! names {
     ($($name:ident),* $(,)?) => { &[$(($name, stringify!($name))),*] };
 }
 
-/// Every return value of PKCS#11 v3.1.
+/// Every return value of PKCS#11 v3.2.
 static NAMES: &[(CK_RV, &str)] = names![
     CKR_OK,
     CKR_CANCEL,
@@ -310,6 +317,12 @@ static NAMES: &[(CK_RV, &str)] = names![
     CKR_TOKEN_RESOURCE_EXCEEDED,
     CKR_OPERATION_CANCEL_FAILED,
     CKR_KEY_EXHAUSTED,
+    CKR_PENDING,
+    CKR_SESSION_ASYNC_NOT_SUPPORTED,
+    CKR_SEED_RANDOM_REQUIRED,
+    CKR_OPERATION_NOT_VALIDATED,
+    CKR_TOKEN_NOT_INITIALIZED,
+    CKR_PARAMETER_SET_NOT_SUPPORTED,
 ];
 
 #[cfg(test)]

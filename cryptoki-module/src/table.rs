@@ -5,6 +5,7 @@ use pkcs11_sys::{
 };
 
 use crate::entry;
+use crate::published::FunctionList32;
 use crate::raw::Interfaces;
 
 /// What `cryptoki_fn!` knows about a function.
@@ -30,6 +31,7 @@ macro_rules! functions {
     (
         v2_40 { $($chapter:ident { $($name:ident)* })* }
         v3_0 { $($new_chapter:ident { $($new:ident)* })* }
+        v3_2 { $($newest_chapter:ident { $($newest:ident)* })* }
     ) => {
         static LIST_2_40: CK_FUNCTION_LIST = CK_FUNCTION_LIST {
             version: CK_VERSION { major: 2, minor: 40 },
@@ -42,10 +44,20 @@ macro_rules! functions {
             $($($new: Some(entry::$new_chapter::$new),)*)*
         };
 
+        static LIST_3_2: FunctionList32 = FunctionList32 {
+            v3_0: CK_FUNCTION_LIST_3_0 {
+                version: VERSION_3_2,
+                $($($name: Some(entry::$chapter::$name),)*)*
+                $($($new: Some(entry::$new_chapter::$new),)*)*
+            },
+            $($($newest: Some(entry::$newest_chapter::$newest),)*)*
+        };
+
         /// Every function, in the order of the header.
         pub(crate) static ROWS: &[Row] = &[
             $($(row::<entry::$chapter::$name>("2.40", stringify!($chapter)),)*)*
             $($(row::<entry::$new_chapter::$new>("3.0", stringify!($new_chapter)),)*)*
+            $($(row::<entry::$newest_chapter::$newest>("3.2", stringify!($newest_chapter)),)*)*
         ];
     };
 }
@@ -56,11 +68,13 @@ const fn row<D: Declaration>(since: &'static str, chapter: &'static str) -> Row 
 
 /// The version of the newest interface, and of `CK_INFO`.
 ///
-/// A client that wants 3.0 takes the interface; one that knows only `C_GetFunctionList` gets a list that says 2.40 of
-/// itself, and clients go by the list's version when they call. `CK_INFO.cryptokiVersion` can say one thing only. It
-/// says 3.0: test suites expect a module with `C_GetInterface` to do so, and the clients that look at it at all (NSS,
-/// Java) ask for at least 2.
-pub(crate) const VERSION_3_0: CK_VERSION = CK_VERSION { major: 3, minor: 0 };
+/// A client that wants an older one takes that interface; one that knows only `C_GetFunctionList` gets a list that says 2.40 of
+/// itself, and clients go by the list's version when they call. `CK_INFO.cryptokiVersion` can say one thing only, and should
+/// say what the newest list does (3.2, 3.6).
+pub(crate) const VERSION_3_2: CK_VERSION = CK_VERSION { major: 3, minor: 2 };
+
+/// Version 3.1 added no function: its list is this one.
+const VERSION_3_0: CK_VERSION = CK_VERSION { major: 3, minor: 0 };
 
 functions! {
     v2_40 {
@@ -98,12 +112,20 @@ functions! {
             C_MessageVerifyInit C_VerifyMessage C_VerifyMessageBegin C_VerifyMessageNext C_MessageVerifyFinal
         }
     }
+    v3_2 {
+        keys { C_EncapsulateKey C_DecapsulateKey }
+        verify { C_VerifySignatureInit C_VerifySignature C_VerifySignatureUpdate C_VerifySignatureFinal }
+        session { C_GetSessionValidationFlags }
+        asynchronous { C_AsyncComplete C_AsyncGetID C_AsyncJoin }
+        keys { C_WrapKeyAuthenticated C_UnwrapKeyAuthenticated }
+    }
 }
 
 const INTERFACE_NAME: &[u8; 8] = b"PKCS 11\0";
 
 /// The interfaces, best first. None is fork safe: a child has to call `C_Initialize` and log in by itself.
-static INTERFACES: Interfaces<2> = Interfaces([
+static INTERFACES: Interfaces<3> = Interfaces([
+    interface((&raw const LIST_3_2).cast_mut().cast()),
     interface((&raw const LIST_3_0).cast_mut().cast()),
     interface((&raw const LIST_2_40).cast_mut().cast()),
 ]);
@@ -124,7 +146,7 @@ pub(crate) fn interfaces() -> Vec<CK_INTERFACE> {
 
 /// The first interface that is as wanted; `None` wants nothing special.
 pub(crate) fn find_interface(name: Option<&[u8]>, version: Option<CK_VERSION>, flags: u64) -> Option<CK_INTERFACE_PTR> {
-    let versions = [LIST_3_0.version, LIST_2_40.version];
+    let versions = [LIST_3_2.v3_0.version, LIST_3_0.version, LIST_2_40.version];
     let name_fits = name.is_none_or(|name| INTERFACE_NAME.strip_suffix(b"\0") == Some(name));
     // No interface has the one flag that is defined (CKF_INTERFACE_FORK_SAFE), nor any that is not.
     let flags_fit = flags == 0;
@@ -140,13 +162,17 @@ mod tests {
     #[test]
     fn every_function_has_a_row() {
         assert_eq!(ROWS.iter().filter(|row| row.since == "2.40").count(), 68);
-        assert_eq!(ROWS.len(), 92);
+        assert_eq!(ROWS.iter().filter(|row| row.since == "3.0").count(), 24);
+        assert_eq!(ROWS.len(), 104);
     }
 
     #[test]
     fn the_default_interface_is_the_newest() {
-        assert_eq!(find_interface(None, None, 0), find_interface(Some(b"PKCS 11"), Some(VERSION_3_0), 0));
-        assert_ne!(find_interface(None, None, 0), find_interface(None, Some(CK_VERSION { major: 2, minor: 40 }), 0));
+        assert_eq!(find_interface(None, None, 0), find_interface(Some(b"PKCS 11"), Some(VERSION_3_2), 0));
+        for older in [VERSION_3_0, CK_VERSION { major: 2, minor: 40 }] {
+            let found = find_interface(None, Some(older), 0);
+            assert!(found.is_some() && found != find_interface(None, None, 0));
+        }
     }
 
     #[test]
@@ -154,7 +180,9 @@ mod tests {
         assert!(find_interface(None, None, 0).is_some());
         assert_eq!(find_interface(Some(b"PKCS 12"), None, 0), None);
         assert_eq!(find_interface(Some(b"PKCS 11\0"), None, 0), None);
-        assert_eq!(find_interface(None, Some(CK_VERSION { major: 3, minor: 2 }), 0), None);
+        for (major, minor) in [(3, 1), (3, 3), (2, 20), (4, 0)] {
+            assert_eq!(find_interface(None, Some(CK_VERSION { major, minor }), 0), None, "{major}.{minor}");
+        }
         assert_eq!(find_interface(None, None, pkcs11_sys::CKF_INTERFACE_FORK_SAFE), None);
         assert_eq!(find_interface(None, None, 1 << 20), None, "a flag that is not defined");
     }

@@ -332,6 +332,8 @@ fn null_where_something_is_required_is_bad_arguments() {
             name if name.ends_with("Init") && function.parameters.contains(&Kind::Mechanism) => {
                 CKR_SESSION_HANDLE_INVALID
             }
+            // Not supported: only the session is looked at.
+            name if name.starts_with("C_Async") || name.ends_with("KeyAuthenticated") => CKR_SESSION_HANDLE_INVALID,
             _ if function.parameters.iter().all(|kind| *kind == Kind::Number) => CKR_SESSION_HANDLE_INVALID,
             _ => CKR_ARGUMENTS_BAD,
         };
@@ -345,7 +347,7 @@ fn every_function_is_in_the_generated_table_and_does_something() {
     let table = tpm2_cryptoki::docs::function_table_markdown();
     let memory = Memory::new();
     let names: Vec<_> = functions().iter().map(|function| function.name).collect();
-    assert_eq!(names.len(), 92);
+    assert_eq!(names.len(), 104);
     for function in functions() {
         assert!(table.lines().any(|line| line.starts_with(&format!("| `{}` |", function.name))), "{}", function.name);
         if function.name != "C_WaitForSlotEvent" {

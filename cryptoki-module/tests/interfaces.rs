@@ -6,7 +6,7 @@ mod common;
 use std::process::Command;
 use std::ptr::null_mut;
 
-use common::{describe, functions, initialized, interface_at, list_2_40, list_3_0, shared_object, turn};
+use common::{describe, functions, initialized, interface_at, list_2_40, list_3_0, list_3_2, shared_object, turn};
 use pkcs11_sys::*;
 
 #[test]
@@ -17,6 +17,9 @@ fn lists_say_their_version_and_hold_the_same_functions() {
     assert_eq!((new.version.major, new.version.minor), (3, 0));
     assert_eq!(old.C_Initialize.map(|f| f as usize), new.C_Initialize.map(|f| f as usize));
     assert_eq!(old.C_WaitForSlotEvent.map(|f| f as usize), new.C_WaitForSlotEvent.map(|f| f as usize));
+    let newest = list_3_2();
+    assert_eq!((newest.version.major, newest.version.minor), (3, 2));
+    assert_eq!(newest.C_MessageVerifyFinal.map(|f| f as usize), new.C_MessageVerifyFinal.map(|f| f as usize));
 }
 
 #[test]
@@ -24,17 +27,17 @@ fn interfaces_are_listed_by_the_length_protocol() {
     let _turn = turn();
     let mut count = 0;
     assert_eq!(call!(C_GetInterfaceList(null_mut(), &raw mut count)), CKR_OK);
-    assert_eq!(count, 2);
-    let mut interfaces = [CK_INTERFACE::default(); 3];
-    count = 1;
+    assert_eq!(count, 3);
+    let mut interfaces = [CK_INTERFACE::default(); 4];
+    count = 2;
     assert_eq!(call!(C_GetInterfaceList(interfaces.as_mut_ptr(), &raw mut count)), CKR_BUFFER_TOO_SMALL);
-    assert_eq!(count, 2);
-    count = 3;
+    assert_eq!(count, 3);
+    count = 4;
     assert_eq!(call!(C_GetInterfaceList(interfaces.as_mut_ptr(), &raw mut count)), CKR_OK);
-    assert_eq!(count, 2);
-    let described: Vec<_> = interfaces[..2].iter().map(describe).collect();
-    assert_eq!(described, [("PKCS 11".to_owned(), (3, 0)), ("PKCS 11".to_owned(), (2, 40))]);
-    assert!(interfaces[..2].iter().all(|interface| interface.flags == 0));
+    assert_eq!(count, 3);
+    let described: Vec<_> = interfaces[..3].iter().map(describe).collect();
+    assert_eq!(described, [(3, 2), (3, 0), (2, 40)].map(|version| ("PKCS 11".to_owned(), version)));
+    assert!(interfaces[..3].iter().all(|interface| interface.flags == 0));
     assert_eq!(call!(C_GetInterfaceList(null_mut(), null_mut())), CKR_ARGUMENTS_BAD);
 }
 
@@ -49,8 +52,9 @@ fn interfaces_are_found_by_name_version_and_flags() {
         let rv = call!(C_GetInterface(name, version, &raw mut interface, flags));
         (rv == CKR_OK).then(|| describe(&interface_at(interface)).1).ok_or(rv)
     };
-    assert_eq!(find(None, None, 0), Ok((3, 0)));
-    assert_eq!(find(Some(b"PKCS 11\0"), None, 0), Ok((3, 0)));
+    assert_eq!(find(None, None, 0), Ok((3, 2)));
+    assert_eq!(find(Some(b"PKCS 11\0"), None, 0), Ok((3, 2)));
+    assert_eq!(find(Some(b"PKCS 11\0"), Some((3, 2)), 0), Ok((3, 2)));
     assert_eq!(find(Some(b"PKCS 11\0"), Some((2, 40)), 0), Ok((2, 40)));
     assert_eq!(find(None, Some((3, 0)), 0), Ok((3, 0)));
     for bad in [
@@ -72,7 +76,7 @@ fn the_library_describes_itself() {
     let _turn = initialized();
     let mut info = CK_INFO::default();
     assert_eq!(call!(C_GetInfo(&raw mut info)), CKR_OK);
-    assert_eq!((info.cryptokiVersion.major, info.cryptokiVersion.minor, info.flags), (3, 0, 0));
+    assert_eq!((info.cryptokiVersion.major, info.cryptokiVersion.minor, info.flags), (3, 2, 0));
     for text in [info.manufacturerID, info.libraryDescription] {
         assert!(text.iter().all(|byte| (b' '..0x7f).contains(byte)) && text[0] != b' ', "{text:?}");
     }

@@ -178,6 +178,7 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::SessionHandleInvalid
         | Error::SessionReadOnly
         | Error::SessionParallelNotSupported
+        | Error::SessionAsyncNotSupported
         | Error::SessionExists
         | Error::SessionCount
         | Error::SessionReadOnlyExists
@@ -225,6 +226,8 @@ fn advise(error: &Error) -> (Status, &'static str) {
         | Error::FunctionRejected(_)
         | Error::RandomSeedNotSupported
         | Error::HostMemory
+        | Error::SessionObjects
+        | Error::Searches
         | Error::General(_) => (Status::Failed, ""),
     }
 }

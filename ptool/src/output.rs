@@ -60,6 +60,57 @@ pub(crate) fn print(format: Format, result: &impl Serialize) -> Result<(), Failu
     print_text(&render(format, &value, paint())?)
 }
 
+/// A list that is printed item by item as they come, and looks as [`print`] would print all of it. Only a table waits for the last one:
+/// its columns are as wide as the longest of all.
+#[derive(Debug)]
+pub(crate) struct List {
+    format: Format,
+    /// Of a table.
+    waiting: Vec<Value>,
+    any: bool,
+    failed: Option<Failure>,
+}
+
+impl List {
+    pub(crate) fn new(format: Format) -> List {
+        List { format, waiting: Vec::new(), any: false, failed: None }
+    }
+
+    /// The next item. After a failure, which [`List::end`] tells, nothing is printed any more.
+    pub(crate) fn add(&mut self, item: &impl Serialize) {
+        if self.failed.is_none() {
+            self.failed = self.print(item).err();
+        }
+    }
+
+    fn print(&mut self, item: &impl Serialize) -> Result<(), Failure> {
+        let item = serde_json::to_value(item).map_err(|error| Failure::output(&error.to_string()))?;
+        let first = !std::mem::replace(&mut self.any, true);
+        match self.format {
+            Format::Yaml => print_text(&render(Format::Yaml, &Value::Array(vec![item]), Paint::default())?),
+            Format::Json => {
+                let text = render(Format::Json, &item, Paint::default())?;
+                let start = if first { "[\n  " } else { ",\n  " };
+                print_text(&format!("{start}{}", text.trim_end().replace('\n', "\n  ")))
+            }
+            Format::Text => {
+                self.waiting.push(item);
+                Ok(())
+            }
+        }
+    }
+
+    /// No item comes any more.
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        match (self.failed, self.format) {
+            (Some(failure), _) => Err(failure),
+            (None, Format::Json) if self.any => print_text("\n]\n"),
+            (None, Format::Yaml) if self.any => Ok(()),
+            (None, format) => print(format, &self.waiting),
+        }
+    }
+}
+
 /// Prints text that is the whole result as it is.
 pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();

@@ -22,6 +22,11 @@ fn quick_start() {
 }
 
 #[test]
+fn bulk() {
+    replay("bulk.txt");
+}
+
+#[test]
 fn pin_sources() {
     replay("pin-sources.txt");
 }

@@ -34,6 +34,21 @@ pub enum Request {
     },
     /// The process's open descriptors and what they lead to, and the lines of its memory map that name the module.
     Inspect,
+    /// Close what the module has open, and open something of the program's own under the same numbers.
+    Usurp(Usurper),
+    /// What became of it.
+    Damage,
+}
+
+/// What a program opens under numbers that were the module's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Usurper {
+    /// Files with something in them.
+    Files,
+    /// Sockets that others connect to.
+    Listeners,
+    /// Connections.
+    Sockets,
 }
 
 /// Ways to a function.
@@ -45,6 +60,8 @@ pub enum Via {
     List240,
     /// `C_GetInterface`, version 3.0.
     List300,
+    /// `C_GetInterface`, version 3.2.
+    List320,
 }
 
 /// What the probe answers.
@@ -72,6 +89,8 @@ pub enum Reply {
         /// Is the module mapped?
         mapped: bool,
     },
+    /// Of [`Request::Usurp`]: what the numbers led to. Of [`Request::Damage`]: what is not as the program left it.
+    Descriptors(Vec<String>),
 }
 
 /// One argument.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use pkcs11_sys::*;
 use tempfile::TempDir;
 
-use crate::call::{Argument, FILL, Memory, Piece, Reply, Request, Via, receive, send};
+use crate::call::{Argument, FILL, Memory, Piece, Reply, Request, Usurper, Via, receive, send};
 use crate::{Ck, product};
 
 /// What a call returns.
@@ -260,6 +260,23 @@ impl Probe {
     pub fn inspect(&self) -> (Vec<String>, bool) {
         match self.ask(&Request::Inspect) {
             Reply::Inspected { descriptors, mapped } => (descriptors, mapped),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Closes what the module has open, and opens something else under its numbers; returns what they led to.
+    pub fn usurp(&self, by: Usurper) -> Vec<String> {
+        self.descriptors(&Request::Usurp(by))
+    }
+
+    /// What is not as [`Probe::usurp`] left it.
+    pub fn damage(&self) -> Vec<String> {
+        self.descriptors(&Request::Damage)
+    }
+
+    fn descriptors(&self, request: &Request) -> Vec<String> {
+        match self.ask(request) {
+            Reply::Descriptors(descriptors) => descriptors,
             other => panic!("{other:?}"),
         }
     }

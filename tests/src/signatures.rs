@@ -74,4 +74,8 @@ pub static SIGNATURES: &[Signature] = signatures! {
     C_MessageSignInit(S M H) C_SignMessage(S B B O) C_SignMessageBegin(S B) C_SignMessageNext(S B B O) C_MessageSignFinal(S)
     C_MessageVerifyInit(S M H) C_VerifyMessage(S B B B) C_VerifyMessageBegin(S B) C_VerifyMessageNext(S B B B)
     C_MessageVerifyFinal(S)
+    C_EncapsulateKey(S M H A O P) C_DecapsulateKey(S M H A B P)
+    C_VerifySignatureInit(S M H B) C_VerifySignature(S B) C_VerifySignatureUpdate(S B) C_VerifySignatureFinal(S)
+    C_GetSessionValidationFlags(S N P) C_AsyncComplete(S Q Q) C_AsyncGetID(S Q Q) C_AsyncJoin(S Q N B)
+    C_WrapKeyAuthenticated(S M H H B O) C_UnwrapKeyAuthenticated(S M H B A B P)
 };

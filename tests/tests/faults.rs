@@ -41,6 +41,12 @@ impl User {
         User::of(World::new().configured("idle-ms = 600000\n"))
     }
 
+    /// Logs in again. Handles of private objects ended with the last login.
+    fn log_in(&mut self) {
+        self.probe.login(self.session, CKU_USER, "user-alpha").unwrap();
+        self.key = self.probe.private_key(self.session, "p256");
+    }
+
     fn sign(&self) -> Result<()> {
         let signature = self.probe.sign(self.session, CKM_ECDSA_SHA256, self.key, b"message")?;
         let public = self.probe.public_key(self.session, "p256");
@@ -156,7 +162,7 @@ fn a_connection_that_is_cut_is_made_again() {
 
 #[test]
 fn a_busy_tpm_is_asked_again() {
-    let user = User::new();
+    let mut user = User::new();
     // TPM_RC_RETRY, YIELDED, TESTING, NV_RATE, CONTEXT_GAP
     for rc in [0x922, 0x908, 0x90a, 0x920, 0x901] {
         user.world.proxy.inject(Fault::Respond { code: CC_SIGN, rc, times: 4 });
@@ -166,7 +172,7 @@ fn a_busy_tpm_is_asked_again() {
     }
     user.probe.logout(user.session).unwrap();
     user.world.proxy.inject(Fault::Respond { code: CC_UNSEAL, rc: 0x922, times: 4 });
-    user.probe.login(user.session, CKU_USER, "user-alpha").unwrap();
+    user.log_in();
 
     // For ever is too long.
     user.world.proxy.inject(Fault::Respond { code: CC_SIGN, rc: 0x922, times: 1_000_000 });
@@ -180,7 +186,7 @@ fn a_busy_tpm_is_asked_again() {
 
 #[test]
 fn codes_that_no_one_expects() {
-    let user = User::new();
+    let mut user = User::new();
     // TPM_RC_FAILURE, INITIALIZE, a vendor's, format-one codes with parameter and handle, and not even a response code's shape
     for rc in [0x101, 0x100, 0x500, 0x1d5, 0x18b, 0x2c4, 0xffff_fff0] {
         // Every command is answered so, until there is nothing left to try.
@@ -204,7 +210,7 @@ fn codes_that_no_one_expects() {
             user.world.proxy.clear_faults();
         }
     }
-    user.probe.login(user.session, CKU_USER, "user-alpha").unwrap();
+    user.log_in();
     user.sign().unwrap();
 }
 

@@ -3,8 +3,8 @@
 
 use pkcs11_sys::*;
 use tests::Argument;
-use tests::call::{Memory, Piece};
-use tests::probe::{Mechanism, bytes, fails, flag, number, p256};
+use tests::call::{Memory, Piece, Usurper};
+use tests::probe::{Mechanism, Probe, attributes, bytes, fails, flag, number, p256};
 use tests::product;
 use tests::world::{Run, World, client};
 
@@ -34,29 +34,47 @@ fn a_life_beside_another_allocator() {
         (link.display().to_string(), loader),
         (format!("{}/./link/../store", home.display()), through_the_loader),
     ] {
-        let probe = world
-            .probe_with(&[
-                ("LD_PRELOAD", JEMALLOC.to_owned()),
-                ("P11PROBE_DEEPBIND", "1".to_owned()),
-                ("TPM2_CRYPTOKI_STORE", store.clone()),
-                ("TPM2_CRYPTOKI_TCTI", tcti),
-            ])
-            .initialized();
-        let session = probe.open_rw(probe.slot_of("alpha"));
-        probe.login(session, CKU_USER, "user-alpha").unwrap();
-        let (_, private) =
-            probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(true), &[flag(CKA_TOKEN, true)]).unwrap();
-        let sign = Mechanism::plain(CKM_ECDSA_SHA256);
-        assert_eq!(probe.sign(session, sign.clone(), private, b"data").unwrap().len(), 64, "{store}");
-        let child = probe.fork().initialized();
-        let own = child.open_ro(child.slot_of("alpha"));
-        child.login(own, CKU_USER, "user-alpha").unwrap();
-        assert_eq!(child.sign(own, sign, private, b"data").unwrap().len(), 64, "{store}");
-        child.rv("C_Finalize", vec![Argument::NULL]).unwrap();
-        probe.rv("C_Finalize", vec![Argument::NULL]).unwrap();
-        probe.unload();
+        life_beside_jemalloc(&world, &store, tcti);
     }
     assert!(!world.log().contains("not a TCTI"), "{}", world.log());
+
+    // A resource manager by names that lead to it one after the other.
+    let world = World::new().managed();
+    let manager = world.tcti().strip_prefix("device:").map(std::path::PathBuf::from).expect("a device");
+    std::os::unix::fs::symlink(manager, world.path("first")).unwrap();
+    std::os::unix::fs::symlink("./first", world.path("second")).unwrap();
+    let store = world.store().display().to_string();
+    life_beside_jemalloc(&world, &store, format!("device:{}", world.path("second").display()));
+}
+
+/// Every line of the log is written, too.
+fn life_beside_jemalloc(world: &World, store: &str, tcti: String) {
+    let probe = world
+        .probe_with(&[
+            ("LD_PRELOAD", JEMALLOC.to_owned()),
+            ("P11PROBE_DEEPBIND", "1".to_owned()),
+            ("TPM2_CRYPTOKI_STORE", store.to_owned()),
+            ("TPM2_CRYPTOKI_TCTI", tcti),
+            ("TPM2_CRYPTOKI_LOG", format!("trace:{}", world.path("log").display())),
+        ])
+        .initialized();
+    let session = probe.open_rw(probe.slot_of("alpha"));
+    probe.login(session, CKU_USER, "user-alpha").unwrap();
+    let (_, private) =
+        probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(true), &[flag(CKA_TOKEN, true)]).unwrap();
+    let sign = Mechanism::plain(CKM_ECDSA_SHA256);
+    assert_eq!(probe.sign(session, sign.clone(), private, b"data").unwrap().len(), 64, "{store}");
+    let child = probe.fork().initialized();
+    let own = child.open_ro(child.slot_of("alpha"));
+    child.login(own, CKU_USER, "user-alpha").unwrap();
+    assert_eq!(child.sign(own, sign, private, b"data").unwrap().len(), 64, "{store}");
+    child.rv("C_Finalize", vec![Argument::NULL]).unwrap();
+    probe.rv("C_Finalize", vec![Argument::NULL]).unwrap();
+    probe.unload();
+    let log = world.log();
+    for pid in [probe.pid(), child.pid()] {
+        assert!(log.contains(&format!("[{pid}]: ")), "{store}: nothing in the log");
+    }
 }
 
 /// A template that is handed in again as the first call left it: each attribute is answered by itself (5.7.5).
@@ -257,4 +275,145 @@ fn the_slot_without_a_token_has_mechanisms() {
     let mechanisms = probe.mechanisms(empty).unwrap();
     assert!(mechanisms.contains(&CKM_ECDSA), "{mechanisms:x?}");
     assert_eq!(mechanisms, probe.mechanisms(probe.slot_of("alpha")).unwrap());
+}
+
+/// A program that closes what it knows nothing of, as daemons do, and opens its own under the same numbers: what is under them is not
+/// used, not shut down and not closed, and everything works, in a child and in the same process.
+#[test]
+fn descriptors_of_the_host_are_left_alone() {
+    for by in [Usurper::Files, Usurper::Listeners, Usurper::Sockets] {
+        for in_child in [true, false] {
+            let case = format!("{by:?}, in a child: {in_child}");
+            let world = World::new();
+            // The child wants the TPM while its parent has it.
+            let world = if in_child { world.managed() } else { world };
+            let world = world.configured("idle-ms = 60000\n");
+            let sign = Mechanism::plain(CKM_ECDSA_SHA256);
+            let at_work = |probe: &Probe| {
+                let session = probe.open_rw(probe.slot_of("alpha"));
+                probe.login(session, CKU_USER, "user-alpha").unwrap();
+                let key = probe
+                    .find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY), number(CKA_KEY_TYPE, CKK_EC)])
+                    .unwrap()[0];
+                assert_eq!(probe.sign(session, sign.clone(), key, b"data").unwrap().len(), 64, "{case}");
+                (session, key)
+            };
+            let parent = world.probe().initialized();
+            let (mut session, mut key) = at_work(&parent);
+            let host = if in_child { parent.fork() } else { parent.thread() };
+            let numbers = host.usurp(by);
+            assert!(numbers.iter().any(|name| name.contains("socket:")), "{case}: {numbers:?}");
+            assert!(numbers.iter().any(|name| name.contains("store")), "{case}: {numbers:?}");
+            if in_child {
+                host.rv("C_Initialize", vec![Argument::NULL]).unwrap();
+                (session, key) = at_work(&host);
+            }
+            let before = host.find(session, &[]).unwrap().len();
+            let made = host.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(true), &[flag(CKA_TOKEN, true)]);
+            assert_eq!(host.find(session, &[]).unwrap().len(), before + 2, "{case}: {made:?}");
+            for key in [key, made.unwrap().1] {
+                assert_eq!(host.sign(session, sign.clone(), key, b"data").unwrap().len(), 64, "{case}");
+            }
+            host.rv("C_Finalize", vec![Argument::NULL]).unwrap();
+            assert_eq!(host.damage(), [""; 0], "{case}");
+            if in_child {
+                // What the child did is nothing to its parent.
+                let (session, key) = (parent.open_ro(parent.slot_of("alpha")), key);
+                assert_eq!(parent.sign(session, sign.clone(), key, b"data").unwrap().len(), 64, "{case}");
+            }
+        }
+    }
+}
+
+/// What a handle of a private object meant ends with the login, also when another comes (5.6.8). Public objects keep theirs.
+#[test]
+fn handles_of_private_objects_end_with_the_login() {
+    let (_world, probe) = client();
+    let session = probe.open_rw(probe.slot_of("alpha"));
+    let user = || probe.login(session, CKU_USER, "user-alpha").unwrap();
+    let one = |class: u64, token: bool| {
+        let found =
+            probe.find(session, &[number(CKA_CLASS, class), number(CKA_KEY_TYPE, CKK_EC), flag(CKA_TOKEN, token)]);
+        found.unwrap()[0]
+    };
+    let sign = |key: u64| probe.sign(session, Mechanism::plain(CKM_ECDSA_SHA256), key, b"data");
+    user();
+    let public = one(CKO_PUBLIC_KEY, true);
+    probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(false), &[flag(CKA_TOKEN, false)]).unwrap();
+    let made = probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(true), &[flag(CKA_TOKEN, true)]).unwrap();
+    let mut old = vec![one(CKO_PRIVATE_KEY, true), one(CKO_PRIVATE_KEY, false), made.1];
+    for _ in 0..3 {
+        probe.logout(session).unwrap();
+        fails(probe.attribute(session, old[0], CKA_CLASS), CKR_OBJECT_HANDLE_INVALID);
+        user();
+        for key in &old {
+            fails(sign(*key), CKR_KEY_HANDLE_INVALID);
+            fails(probe.attribute(session, *key, CKA_CLASS), CKR_OBJECT_HANDLE_INVALID);
+            fails(probe.destroy(session, *key), CKR_OBJECT_HANDLE_INVALID);
+        }
+        for kept in [public, made.0] {
+            assert_eq!(probe.attribute(session, kept, CKA_CLASS).unwrap(), CKO_PUBLIC_KEY.to_ne_bytes());
+        }
+        assert_eq!(one(CKO_PUBLIC_KEY, true), public);
+        let new = one(CKO_PRIVATE_KEY, true);
+        assert_eq!(sign(new).unwrap().len(), 64);
+        // All that a handle is good for.
+        let label = [bytes(CKA_LABEL, b"renamed")];
+        let change = vec![Argument::Word(session), Argument::Word(new), attributes(&label), Argument::Word(1)];
+        probe.rv("C_SetAttributeValue", change).unwrap();
+        assert_eq!(probe.find(session, &label).unwrap(), [new]);
+        let fresh = probe.generate_pair(session, CKM_EC_KEY_PAIR_GEN, &p256(true), &[flag(CKA_TOKEN, true)]).unwrap();
+        assert_eq!(sign(fresh.1).unwrap().len(), 64);
+        probe.destroy(session, fresh.1).unwrap();
+        fails(sign(fresh.1), CKR_KEY_HANDLE_INVALID);
+        old.push(new);
+    }
+    // A login ends with the last session, too.
+    let last = one(CKO_PRIVATE_KEY, true);
+    probe.close(session).unwrap();
+    let session = probe.open_rw(probe.slot_of("alpha"));
+    probe.login(session, CKU_USER, "user-alpha").unwrap();
+    fails(probe.attribute(session, last, CKA_CLASS), CKR_OBJECT_HANDLE_INVALID);
+}
+
+/// What a program makes and never ends costs a bounded amount of memory, and what is there goes on.
+#[test]
+fn what_sessions_hold_has_an_end() {
+    let world = World::new().configured("session-memory-mib = 1\n");
+    let probe = world.probe().initialized();
+    let slot = probe.slot_of("alpha");
+    let session = probe.open_ro(slot);
+    probe.login(session, CKU_USER, "user-alpha").unwrap();
+    let long = vec![b'x'; 100 << 10];
+    let create = || {
+        let template = [number(CKA_CLASS, CKO_DATA), flag(CKA_TOKEN, false), bytes(CKA_VALUE, &long)];
+        let arguments = vec![session.into(), attributes(&template), 3.into(), Argument::place(0)];
+        let (rv, values) = probe.call("C_CreateObject", arguments);
+        if rv == CKR_OK { Ok(values[3].word()) } else { Err(tests::Ck(rv)) }
+    };
+    let made: Vec<u64> = (0..10).map(|_| create().unwrap()).collect();
+    fails(create(), CKR_DEVICE_MEMORY);
+    assert_eq!(probe.attribute(session, made[9], CKA_CLASS).unwrap(), CKO_DATA.to_ne_bytes());
+    probe.destroy(session, made[0]).unwrap();
+    create().unwrap();
+    fails(create(), CKR_DEVICE_MEMORY);
+
+    // A search keeps what is asked for and what is found.
+    let others: Vec<u64> = (0..12).map(|_| probe.open_ro(slot)).collect();
+    let ask = |session: u64| probe.find_init(session, &[bytes(CKA_LABEL, &long)]);
+    for session in &others[..10] {
+        ask(*session).unwrap();
+    }
+    fails(ask(others[10]), CKR_HOST_MEMORY);
+    fails(probe.find_next(others[10], 1), CKR_OPERATION_NOT_INITIALIZED);
+    assert_eq!(probe.find_next(others[0], 5).unwrap(), [0; 0]);
+    probe.find_final(others[0]).unwrap();
+    ask(others[10]).unwrap();
+    fails(ask(others[11]), CKR_HOST_MEMORY);
+    for closed in [session, others[1]] {
+        probe.close(closed).unwrap();
+    }
+    ask(others[11]).unwrap();
+    let session = probe.open_ro(slot);
+    assert_eq!(probe.find(session, &[number(CKA_CLASS, CKO_DATA)]).unwrap(), [0; 0]);
 }

@@ -260,16 +260,17 @@ fn the_tables_are_those_of_the_symbols() {
     let world = World::new();
     let probe = world.probe();
     let addresses = probe.addresses();
-    let (old, new, symbols) = (&addresses[&Via::List240], &addresses[&Via::List300], &addresses[&Via::Symbol]);
-    assert_eq!((old.len(), new.len(), symbols.len()), (68, 92, 92));
-    for (name, address) in new {
+    let [old, new, newest, symbols] =
+        [Via::List240, Via::List300, Via::List320, Via::Symbol].map(|via| &addresses[&via]);
+    assert_eq!((old.len(), new.len(), newest.len(), symbols.len()), (68, 92, 104, 104));
+    for (name, address) in newest {
         assert!(*address != 0 && symbols[name] == *address, "{name}");
     }
-    for (name, address) in old {
-        assert_eq!(new[name], *address, "{name}");
+    for (name, address) in old.iter().chain(new) {
+        assert_eq!(newest[name], *address, "{name}");
     }
-    // A client of either table.
-    for via in [Via::List240, Via::List300] {
+    // A client of each table.
+    for via in [Via::List240, Via::List300, Via::List320] {
         let probe = world.probe().through(via).initialized();
         let session = probe.user_session(&ALPHA);
         probe.sign(session, CKM_ECDSA_SHA256, probe.private_key(session, "p256"), b"message").unwrap();
@@ -283,6 +284,7 @@ fn the_tables_are_those_of_the_symbols() {
     for (name, version) in [
         (&b""[..], Argument::NULL),
         (b"PKCS 11\0", Argument::NULL),
+        (b"PKCS 11\0", Argument::bytes(&[3, 2])),
         (b"PKCS 11\0", Argument::bytes(&[3, 0])),
         (b"PKCS 11\0", Argument::bytes(&[2, 40])),
     ] {
@@ -300,7 +302,7 @@ fn the_module_exports_its_functions_and_nothing_else() {
         std::process::Command::new("nm").args(["-D", "--defined-only"]).arg(tests::product::module()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
-    assert_eq!(names.len(), 92, "{names:?}");
+    assert_eq!(names.len(), 104, "{names:?}");
     assert!(names.iter().all(|name| name.starts_with("C_")), "{names:?}");
 }
 

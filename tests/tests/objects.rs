@@ -29,9 +29,10 @@ fn private_objects_are_the_users() {
     fails(probe.find_next(session, 100), CKR_OPERATION_NOT_INITIALIZED);
     let refused = probe.init("C_SignInit", session, CKM_ECDSA_SHA256, key);
     assert!([Err(Ck(CKR_KEY_HANDLE_INVALID)), Err(Ck(CKR_USER_NOT_LOGGED_IN))].contains(&refused), "{refused:?}");
-    // Handles are stable: the same key after the next login, and in another process.
+    // Nor after the next login, in which the key has another (5.6.8). In another process it has the same.
     probe.login(session, CKU_USER, "user-alpha").unwrap();
-    assert_eq!(probe.private_key(session, "p256"), key);
+    fails(probe.attribute(session, key, CKA_LABEL), CKR_OBJECT_HANDLE_INVALID);
+    assert_ne!(probe.private_key(session, "p256"), key);
     let other = world.probe().initialized();
     let session = other.user_session(&ALPHA);
     assert_eq!(other.private_key(session, "p256"), key);

@@ -504,6 +504,7 @@ fn a_token_that_asks_for_a_pin_has_no_way_in_without_one() {
             threads: true,
             empty_slot: true,
             max_sessions: 9,
+            session_memory: 64,
             wrong_pins: 0,
             strict_templates: false,
             approvals: Vec::new(),

@@ -103,7 +103,7 @@ impl Admin {
         }
         let ids = ids?;
         drop(store);
-        self.library.changed()?;
+        self.library.changed();
         let info = |(statement, id)| ApprovalInfo {
             id: Some(id),
             comment: request.comment.clone(),
@@ -125,7 +125,8 @@ impl Admin {
         self.library.writer()?.transaction(|store| -> Result<()> {
             statements.iter().try_for_each(|statement| add(store, statement, Some("from the file of a key")).map(drop))
         })?;
-        self.library.changed()
+        self.library.changed();
+        Ok(())
     }
 
     /// Approves of states, and returns the approvals and a file of them, in the format of `tpm2-pcr-signature.json`. Needs a

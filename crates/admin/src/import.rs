@@ -11,7 +11,7 @@ use super::session::AdminSession;
 use super::{Admin, Pin, PolicyRequest, link};
 use crate::x509;
 use token::info::ObjectSummary;
-use token::manage::{Arrival, BoundPolicy, Companion, Look, PublicKey, Token, new_auth};
+use token::manage::{Arrival, Batch, BoundPolicy, Companion, Look, PublicKey, Token, new_auth};
 use token::{Error, Result};
 
 /// A key pair, or a secret key, from elsewhere.
@@ -130,7 +130,15 @@ pub struct ImportRequest {
 
 impl ImportRequest {
     /// What cannot be kept is refused, before anybody logs in: done without, it would go unnoticed.
-    fn check(&self) -> Result<()> {
+    fn check(&self, policy: Option<&BoundPolicy>) -> Result<()> {
+        if policy.is_some_and(BoundPolicy::is_free) && self.always_authenticate {
+            return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
+        }
+        if policy.is_some() && matches!(self.key, ForeignKey::Wrapped(_)) {
+            return Err(Error::ArgumentsBad(
+                "a wrapped key keeps the policy that it was wrapped with; leave the options about the state of the machine out",
+            ));
+        }
         let secret = match &self.key {
             ForeignKey::Private(_) => false,
             ForeignKey::Aes(_) | ForeignKey::Hmac(_) => true,
@@ -146,6 +154,9 @@ impl ImportRequest {
             return Err(Error::ArgumentsBad(
                 "a certificate is about a key pair, and this is a secret key; leave --cert out",
             ));
+        }
+        if let ForeignKey::Wrapped(wrapped) = &self.key {
+            check_certificates(&wrapped.importable().public_area().map_err(not_for_us)?, &self.certificates)?;
         }
         Ok(())
     }
@@ -178,34 +189,75 @@ impl Admin {
     /// # Errors
     /// Those of [`Admin::import`]; [`Error::ArgumentsBad`] for a policy that cannot be, and for what a secret key cannot keep.
     pub fn import_bound(&self, request: &ImportRequest, policy: Option<&PolicyRequest>) -> Result<Imported> {
+        let imported = self.import_many(std::slice::from_ref(request), policy, &mut |_| ())?;
+        imported.into_iter().next().ok_or(Error::ObjectHandleInvalid)
+    }
+
+    /// Takes many keys with one login, that of the first: into its token, with its PIN. `stored` is told how many there are each time that some
+    /// got into the store.
+    ///
+    /// # Errors
+    /// Those of [`Admin::import_bound`]. Keys that came before it are there.
+    pub fn import_many(
+        &self,
+        requests: &[ImportRequest],
+        policy: Option<&PolicyRequest>,
+        stored: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Imported>> {
+        let Some(first) = requests.first() else { return Ok(Vec::new()) };
         let policy = policy.map(|policy| self.policy(policy)).transpose()?;
         let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
-        if free && request.always_authenticate {
-            return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
+        for request in requests {
+            request.check(policy.as_ref())?;
         }
-        if policy.is_some() && matches!(request.key, ForeignKey::Wrapped(_)) {
-            return Err(Error::ArgumentsBad(
-                "a wrapped key keeps the policy that it was wrapped with; leave the options about the state of the machine out",
-            ));
-        }
-        request.check()?;
-        if let ForeignKey::Wrapped(wrapped) = &request.key {
-            check_certificates(&wrapped.importable().public_area().map_err(not_for_us)?, &request.certificates)?;
-        }
-        let token = self.token(&request.label)?;
-        let session = self.log_in_as_user(&token, &request.pin)?;
+        let token = self.token(&first.label)?;
+        let session = self.log_in_as_user(&token, &first.pin)?;
         if let Some(policy) = policy {
             self.library.bind_new_keys(session.handle(), policy)?;
         }
+        let mut batch = self.library.batch(session.handle())?;
+        let mut imported = Vec::new();
+        let mut store = |batch: &mut Batch<'_>, secret: Option<ObjectHandle>| -> Result<()> {
+            for handles in batch.store()?.into_iter().chain(secret.map(|handle| vec![handle])) {
+                imported.push(self.imported(&token, &handles)?);
+            }
+            stored(imported.len());
+            Ok(())
+        };
+        for request in requests {
+            let secret = match &request.key {
+                ForeignKey::Aes(value) => Some((KeyType::AES, value)),
+                ForeignKey::Hmac(value) => Some((KeyType::GENERIC_SECRET, value)),
+                ForeignKey::Private(_) | ForeignKey::Wrapped(_) => None,
+            };
+            if let Some((key_type, value)) = secret {
+                store(&mut batch, None)?;
+                let handle = self.import_secret(&session, request, (key_type, free), value)?;
+                store(&mut batch, Some(handle))?;
+                continue;
+            }
+            let added = self.import_pair(&token, &session, &mut batch, request);
+            if added.is_err() || batch.is_full() {
+                // What the TPM took is not thrown away.
+                store(&mut batch, None)?;
+            }
+            added?;
+        }
+        store(&mut batch, None)?;
+        Ok(imported)
+    }
+
+    fn import_pair(
+        &self,
+        token: &Token,
+        session: &AdminSession<'_>,
+        batch: &mut Batch<'_>,
+        request: &ImportRequest,
+    ) -> Result<()> {
         let arrival = match &request.key {
             ForeignKey::Private(key) => self.library.bring_in(session.handle(), key)?,
-            ForeignKey::Aes(value) => {
-                return self.import_secret(&token, &session, request, (KeyType::AES, free), value);
-            }
-            ForeignKey::Hmac(value) => {
-                return self.import_secret(&token, &session, request, (KeyType::GENERIC_SECRET, free), value);
-            }
-            ForeignKey::Wrapped(wrapped) => self.unwrapped(&token, wrapped)?,
+            ForeignKey::Wrapped(wrapped) => self.unwrapped(token, wrapped)?,
+            ForeignKey::Aes(_) | ForeignKey::Hmac(_) => return Err(Error::KeyTypeInconsistent),
         };
         let look = Look {
             label: request.key_label.clone().map(String::into_bytes),
@@ -216,19 +268,17 @@ impl Admin {
         };
         let companions: Vec<Companion> =
             request.certificates.iter().map(|parts| companion(parts, arrival.public().as_ref())).collect();
-        let handles = self.library.settle_arrival(session.handle(), arrival, &look, &companions)?;
-        self.imported(&token, &handles)
+        batch.add_arrival(arrival, &look, &companions)
     }
 
     /// Makes a secret key by the rules of `C_CreateObject`.
     fn import_secret(
         &self,
-        token: &Token,
         session: &AdminSession<'_>,
         request: &ImportRequest,
         (key_type, free): (KeyType, bool),
         value: &Secret,
-    ) -> Result<Imported> {
+    ) -> Result<ObjectHandle> {
         let id = match &request.id {
             Some(id) => id.clone(),
             None => base::random::bytes(8)?,
@@ -248,11 +298,10 @@ impl Admin {
             template.push(AttributeType::ALLOWED_MECHANISMS, only_hmac(hash).to_native());
         }
         template.push(AttributeType::VALUE, value.expose().to_vec());
-        let handle = self.library.create_object(session.handle(), &template).map_err(|error| match error {
+        self.library.create_object(session.handle(), &template).map_err(|error| match error {
             Error::AttributeValueInvalid(AttributeType::VALUE) => Error::KeySizeRange,
             error => error,
-        })?;
-        self.imported(token, &[handle])
+        })
     }
 
     /// Imports what was wrapped elsewhere, and gives it an auth value that nobody else knows.
@@ -281,7 +330,7 @@ impl Admin {
         let mut public = None;
         let mut certificates = Vec::new();
         for handle in handles {
-            let object = token.object(*handle)?.ok_or(Error::ObjectHandleInvalid)?;
+            let object = token.meant(*handle)?.ok_or(Error::ObjectHandleInvalid)?;
             let summary = object.summary();
             match (object.key.is_some(), object.attributes.find(AttributeType::CERTIFICATE_TYPE)) {
                 (true, _) => key = Some(summary),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Admin, ParentKey, Pin, PolicyRequest};
 use token::info::ObjectSummary;
-use token::manage::BoundPolicy;
+use token::manage::{Batch, BoundPolicy, Token};
 use token::{Error, Result};
 
 /// Algorithms of new keys, by the names of the command line.
@@ -121,6 +121,37 @@ impl Admin {
     /// # Errors
     /// Those of [`Admin::add_key`]; [`Error::ArgumentsBad`] for a policy that cannot be.
     pub fn add_bound_key(&self, request: &KeyRequest, policy: Option<&PolicyRequest>) -> Result<KeyInfo> {
+        let made = self.make_keys(request, policy, std::iter::once(request.key_label.clone()), &mut |_| ())?;
+        made.into_iter().next().ok_or(Error::ObjectHandleInvalid)
+    }
+
+    /// Makes many such keys with one login. Their labels end in a number each, from 1; `stored` is told how many there are each time that
+    /// some got into the store. At most 5 TPM commands for all, and one for each, or three for one that can be backed up.
+    ///
+    /// # Errors
+    /// Those of [`Admin::add_bound_key`]; [`Error::ArgumentsBad`] with an id, which one key alone can have. Keys that were made before it are there.
+    pub fn add_keys(
+        &self,
+        request: &KeyRequest,
+        policy: Option<&PolicyRequest>,
+        count: usize,
+        stored: &mut dyn FnMut(usize),
+    ) -> Result<Vec<KeyInfo>> {
+        if request.id.is_some() {
+            return Err(Error::ArgumentsBad("one key alone can have the id; leave it out, and each key gets its own"));
+        }
+        let label = |number| request.key_label.as_ref().map(|label| format!("{label}-{number}"));
+        self.make_keys(request, policy, (1..=count).map(label), stored)
+    }
+
+    /// Makes a key for each label.
+    fn make_keys(
+        &self,
+        request: &KeyRequest,
+        policy: Option<&PolicyRequest>,
+        labels: impl Iterator<Item = Option<String>>,
+        stored: &mut dyn FnMut(usize),
+    ) -> Result<Vec<KeyInfo>> {
         let policy = policy.map(|policy| self.policy(policy)).transpose()?;
         let free = policy.as_ref().is_some_and(BoundPolicy::is_free);
         if policy.is_some() && request.backup.is_some() {
@@ -132,65 +163,89 @@ impl Admin {
             return Err(Error::ArgumentsBad("a key that works without the PIN cannot ask for it each time"));
         }
         let token = self.token(&request.label)?;
-        if matches!(request.pin, Pin::So(_)) {
-            return Err(Error::PinInvalid(
-                "the security officer cannot use the user's keys, nor make any; give the user's PIN",
-            ));
-        }
-        let session = self.log_in(&token, &request.pin)?;
+        let session = self.log_in_as_user(&token, &request.pin)?;
         if let Some(policy) = policy {
             self.library.bind_new_keys(session.handle(), policy)?;
         }
-        // Who need not log in to use a key must not need to log in to see it.
-        let summary = |handle: ObjectHandle| {
-            token.object(handle)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
-        };
-        if let Some((mechanism, mut template)) = secret_key(request)? {
-            if request.backup.is_some() {
-                return Err(Error::ArgumentsBad(
-                    "only key pairs can be backed up; a secret key that is to be in two TPMs is made outside, and imported into both",
-                ));
-            }
-            if free {
-                template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
-            }
-            let made = self.library.generate_key(session.handle(), &Mechanism::plain(mechanism), &template)?;
-            return Ok(KeyInfo { private: summary(made)?, public: None });
-        }
-        let mut public = Template::new().with(AttributeType::TOKEN, Value::Bool(true));
-        let mut private = Template::new().with(AttributeType::TOKEN, Value::Bool(true));
-        for template in [&mut public, &mut private] {
-            if let Some(label) = &request.key_label {
-                template.push(AttributeType::LABEL, label.clone().into_bytes());
-            }
-            if let Some(id) = &request.id {
-                template.push(AttributeType::ID, id.clone());
-            }
-        }
-        let mechanism = match request.algorithm {
-            Algorithm::Rsa(bits) => {
-                public.push(AttributeType::MODULUS_BITS, Value::Ulong(bits.into()).to_native());
-                MechanismType::RSA_PKCS_KEY_PAIR_GEN
-            }
-            Algorithm::Aes(_) | Algorithm::Hmac(_) => return Err(Error::MechanismInvalid),
-            Algorithm::Ecc(curve) => {
-                public.push(AttributeType::EC_PARAMS, curve.oid_der().to_vec());
-                MechanismType::EC_KEY_PAIR_GEN
-            }
-        };
-        if free {
-            private.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
-        }
-        if request.always_authenticate {
-            private.push(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true).to_native());
-        }
         let recovery = request.backup.as_ref().map(ParentKey::area).transpose()?;
-        let mechanism = Mechanism::plain(mechanism);
-        let made =
-            self.library.generate_recoverable_pair(session.handle(), &mechanism, &public, &private, recovery.as_ref());
-        let (public, private) = made?;
-        Ok(KeyInfo { private: summary(private)?, public: Some(summary(public)?) })
+        let mut batch = self.library.batch(session.handle())?;
+        let mut made = Vec::new();
+        let mut store = |batch: &mut Batch<'_>| -> Result<()> {
+            for handles in batch.store()? {
+                made.push(key_info(&token, &handles)?);
+            }
+            stored(made.len());
+            Ok(())
+        };
+        for label in labels {
+            let added = match secret_key(request, label.as_deref())? {
+                Some(_) if request.backup.is_some() => Err(Error::ArgumentsBad(
+                    "only key pairs can be backed up; a secret key that is to be in two TPMs is made outside, and imported into both",
+                )),
+                Some((mechanism, mut template)) => {
+                    if free {
+                        template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
+                    }
+                    batch.add_key(&Mechanism::plain(mechanism), &template)
+                }
+                None => {
+                    let (mechanism, public, private) = key_pair(request, label.as_deref(), free)?;
+                    batch.add_pair(&Mechanism::plain(mechanism), &public, &private, recovery.as_ref())
+                }
+            };
+            if added.is_err() || batch.is_full() {
+                // What the TPM made is not thrown away.
+                store(&mut batch)?;
+            }
+            added?;
+        }
+        store(&mut batch)?;
+        Ok(made)
     }
+}
+
+/// What a person is told of a new key.
+fn key_info(token: &Token, handles: &[ObjectHandle]) -> Result<KeyInfo> {
+    // Who need not log in to use a key must not need to log in to see it.
+    let summary =
+        |handle: &ObjectHandle| token.meant(*handle)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid);
+    match handles {
+        [public, private] => Ok(KeyInfo { private: summary(private)?, public: Some(summary(public)?) }),
+        [secret] => Ok(KeyInfo { private: summary(secret)?, public: None }),
+        _ => Err(Error::ObjectHandleInvalid),
+    }
+}
+
+/// How a key pair is made: mechanism, and what both halves are to have.
+fn key_pair(request: &KeyRequest, label: Option<&str>, free: bool) -> Result<(MechanismType, Template, Template)> {
+    let mut public = Template::new().with(AttributeType::TOKEN, Value::Bool(true));
+    let mut private = Template::new().with(AttributeType::TOKEN, Value::Bool(true));
+    for template in [&mut public, &mut private] {
+        if let Some(label) = label {
+            template.push(AttributeType::LABEL, label.as_bytes().to_vec());
+        }
+        if let Some(id) = &request.id {
+            template.push(AttributeType::ID, id.clone());
+        }
+    }
+    let mechanism = match request.algorithm {
+        Algorithm::Rsa(bits) => {
+            public.push(AttributeType::MODULUS_BITS, Value::Ulong(bits.into()).to_native());
+            MechanismType::RSA_PKCS_KEY_PAIR_GEN
+        }
+        Algorithm::Aes(_) | Algorithm::Hmac(_) => return Err(Error::MechanismInvalid),
+        Algorithm::Ecc(curve) => {
+            public.push(AttributeType::EC_PARAMS, curve.oid_der().to_vec());
+            MechanismType::EC_KEY_PAIR_GEN
+        }
+    };
+    if free {
+        private.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
+    }
+    if request.always_authenticate {
+        private.push(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true).to_native());
+    }
+    Ok((mechanism, public, private))
 }
 
 pub(super) const NOT_ALWAYS: Error = Error::ArgumentsBad(
@@ -201,7 +256,7 @@ pub(super) const NOT_ALWAYS: Error = Error::ArgumentsBad(
 const ID_LEN: usize = 8;
 
 /// How a secret key is made; `None` for a key pair.
-fn secret_key(request: &KeyRequest) -> Result<Option<(MechanismType, Template)>> {
+fn secret_key(request: &KeyRequest, label: Option<&str>) -> Result<Option<(MechanismType, Template)>> {
     let (mechanism, len, allowed) = match request.algorithm {
         Algorithm::Rsa(_) | Algorithm::Ecc(_) => return Ok(None),
         Algorithm::Aes(bits) => (MechanismType::AES_KEY_GEN, usize::from(bits) / 8, None),
@@ -219,8 +274,8 @@ fn secret_key(request: &KeyRequest) -> Result<Option<(MechanismType, Template)>>
         .with(AttributeType::TOKEN, Value::Bool(true))
         .with(AttributeType::ID, Value::Bytes(id))
         .with(AttributeType::VALUE_LEN, Value::Ulong(len as u64));
-    if let Some(label) = &request.key_label {
-        template.push(AttributeType::LABEL, label.clone().into_bytes());
+    if let Some(label) = label {
+        template.push(AttributeType::LABEL, label.as_bytes().to_vec());
     }
     if let Some(hash) = allowed {
         template.push(AttributeType::ALLOWED_MECHANISMS, only_hmac(hash).to_native());

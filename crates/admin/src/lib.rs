@@ -103,17 +103,26 @@ impl Admin {
         let token = self.token(label)?;
         let summary = self.summary(&token)?;
         self.library.writer()?.remove_token(token.id)?;
-        self.library.changed()?;
+        self.library.changed();
         Ok(summary)
     }
 
-    /// The objects of a token, private ones too: their labels and public halves are readable without PIN.
+    /// The objects of a token, private ones too: their labels and public halves are readable without PIN. One by one: not all are in memory at
+    /// once.
+    ///
+    /// # Errors
+    /// [`Error::ArgumentsBad`] if there is no such token.
+    pub fn each_object(&self, label: &str, mut use_: impl FnMut(ObjectSummary)) -> Result<()> {
+        self.token(label)?.each_object(|object| use_(object.summary()))
+    }
+
+    /// All of these.
     ///
     /// # Errors
     /// [`Error::ArgumentsBad`] if there is no such token.
     pub fn objects(&self, label: &str) -> Result<Vec<ObjectSummary>> {
         let mut summaries = Vec::new();
-        self.token(label)?.each_object(|object| summaries.push(object.summary()))?;
+        self.each_object(label, |summary| summaries.push(summary))?;
         Ok(summaries)
     }
 
@@ -128,7 +137,7 @@ impl Admin {
         }
         store.remove_object(id)?;
         drop(store);
-        self.library.changed()?;
+        self.library.changed();
         Ok(vec![id])
     }
 

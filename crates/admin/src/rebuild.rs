@@ -32,6 +32,6 @@ impl Admin {
         }
         let session = self.log_in(&token, pin)?;
         let made = self.library.rebuild_public(session.handle(), handle)?;
-        token.object(made)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
+        token.meant(made)?.map(|object| object.summary()).ok_or(Error::ObjectHandleInvalid)
     }
 }

@@ -63,7 +63,7 @@ impl Admin {
             Err(error) => return Err(error),
         };
         drop(store);
-        self.library.changed()?;
+        self.library.changed();
         Ok(Destroyed { primary, tokens, evicted })
     }
 

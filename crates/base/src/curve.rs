@@ -78,6 +78,20 @@ impl Curve {
         Curve::ALL.into_iter().find(|curve| curve.oid_der() == params)
     }
 
+    /// Are these bytes the uncompressed encoding of these coordinates in a DER OCTET STRING, as [`EcPublic::point_der`] writes it? Whether the
+    /// point is on the curve is not asked.
+    pub fn is_point_der(self, point: &[u8], x: &[u8], y: &[u8]) -> bool {
+        let len = self.field_len();
+        let Some((4, both)) = der::octet_string_content(point).and_then(<[u8]>::split_first).map(|(t, b)| (*t, b))
+        else {
+            return false;
+        };
+        both.len() == 2 * len
+            && both.split_at_checked(len).is_some_and(|(own_x, own_y)| {
+                left_pad(x, len).is_some_and(|x| x == own_x) && left_pad(y, len).is_some_and(|y| y == own_y)
+            })
+    }
+
     const fn names(self) -> &'static [&'static str] {
         match self {
             Curve::P224 => &["secp224r1", "ansip224r1", "P-224"],
@@ -338,6 +352,26 @@ mod tests {
     }
 
     /// RFC 6979, A.2.5: digests shorter than, as long as and longer than the order.
+    #[test]
+    fn a_point_is_known_by_its_bytes() {
+        for curve in Curve::ALL {
+            let key = key(curve);
+            let der = key.point_der();
+            assert!(curve.is_point_der(&der, key.x(), key.y()));
+            // As TPMs may give them, without leading zeros or with more.
+            let zeros = key.x().iter().take_while(|byte| **byte == 0).count();
+            assert!(curve.is_point_der(&der, &key.x()[zeros..], &[&[0, 0], key.y()].concat()));
+            assert!(!curve.is_point_der(&der, key.y(), key.x()) && !curve.is_point_der(&der, key.x(), key.x()));
+            for at in 0..der.len() {
+                let mut other = der.clone();
+                other[at] ^= 1;
+                assert!(!curve.is_point_der(&other, key.x(), key.y()), "{at}");
+            }
+            assert!(!curve.is_point_der(&der[..der.len() - 1], key.x(), key.y()));
+            assert!(!curve.is_point_der(&key.point(), key.x(), key.y()), "bare");
+        }
+    }
+
     #[test]
     fn signatures_in_der_have_minimal_numbers() {
         let signature = [[&[0; 30][..], &[0x80, 1]].concat(), vec![0x7f; 32]].concat();

@@ -1,18 +1,19 @@
 //! The words below PKCS#11 and TPM 2.0: secrets, digests, key derivation, curves, RSA and its
 //! paddings, and the few DER encodings they need.
 //!
-//! Nothing here does I/O (the operating system's random generator excepted) and nothing here
-//! knows a token or a TPM. The private half of every key of a token lives in the TPM, so what is
+//! Nothing here does I/O (the operating system's random generator and the question what a descriptor
+//! leads to excepted) and nothing here knows a token or a TPM. The private half of every key of a token lives in the TPM, so what is
 //! done with keys in this crate is public: verifying, encrypting, and making or undoing the padding
 //! around what the TPM computes. [`sign`] is the exception: it signs with keys that are in files.
-#![forbid(unsafe_code)]
 
 pub mod aead;
 pub mod aes;
 pub mod certificate;
 pub mod curve;
 pub mod der;
+pub mod descriptors;
 pub mod digest;
+pub mod ecdh;
 pub mod hex;
 pub mod kdf;
 pub mod pad;

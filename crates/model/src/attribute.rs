@@ -14,6 +14,7 @@ use pkcs11_sys::{
 };
 
 use crate::names::named_type;
+use crate::v3_2::{CKA_DECAPSULATE, CKA_ENCAPSULATE};
 use crate::{KeyType, ObjectClass, Value, ValueKind};
 
 /// Of this vendor: numbers that no other is likely to use. Computed, and of no use to a client.
@@ -57,6 +58,8 @@ named_type! {
         VERIFY = CKA_VERIFY,
         VERIFY_RECOVER = CKA_VERIFY_RECOVER,
         DERIVE = CKA_DERIVE,
+        ENCAPSULATE = CKA_ENCAPSULATE,
+        DECAPSULATE = CKA_DECAPSULATE,
         START_DATE = CKA_START_DATE,
         END_DATE = CKA_END_DATE,
         MODULUS = CKA_MODULUS,
@@ -291,6 +294,8 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::VERIFY, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, None),
         row(A::VERIFY_RECOVER, Bool, Scope::PUBLIC, USAGE, None),
         row(A::WRAP, Bool, Scope::PUBLIC.union(Scope::SECRET), USAGE, False),
+        // Version 3.2. Who says nothing of these two gets what the key's other powers come to.
+        row(A::ENCAPSULATE, Bool, Scope::PUBLIC, USAGE, None),
         row(
             A::PUBLIC_KEY_INFO,
             Bytes,
@@ -304,6 +309,7 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::SIGN, Bool, Scope::HIDDEN, USAGE, None),
         row(A::SIGN_RECOVER, Bool, Scope::PRIVATE, USAGE, None),
         row(A::UNWRAP, Bool, Scope::HIDDEN, USAGE, False),
+        row(A::DECAPSULATE, Bool, Scope::PRIVATE, USAGE, None),
         row(A::EXTRACTABLE, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_FALSE), False),
         row(A::ALWAYS_SENSITIVE, Bool, Scope::HIDDEN, COMPUTED.union(POWER), None),
         row(A::NEVER_EXTRACTABLE, Bool, Scope::HIDDEN, COMPUTED.union(POWER), None),

@@ -19,6 +19,7 @@ pub fn mechanisms() -> String {
             KeyKind::None => "",
             KeyKind::Rsa => "RSA",
             KeyKind::Ec => "EC",
+            KeyKind::Pair => "RSA, EC",
             KeyKind::Aes => "AES",
             KeyKind::Secret => "generic secret",
             KeyKind::Hkdf => "HKDF, generic secret",
@@ -36,7 +37,9 @@ pub fn mechanisms() -> String {
             }
             ParamKind::MacLen => "`CK_MAC_GENERAL_PARAMS`: 1 byte to the full length",
             ParamKind::WrapIv => "none, or an initial value of 8 bytes",
-            ParamKind::Ecdh => "`CK_ECDH1_DERIVE_PARAMS`: `CKD_NULL`, X9.63 with SHA-1 or SHA-2; raw or DER points",
+            ParamKind::Ecdh => {
+                "`CK_ECDH1_DERIVE_PARAMS`: `CKD_NULL`, X9.63 with SHA-1 or SHA-2; raw or DER points; to encapsulate and decapsulate, none"
+            }
             ParamKind::Hkdf => "`CK_HKDF_PARAMS`: any hash, salts of all three types",
             ParamKind::Data => "`CK_KEY_DERIVATION_STRING_DATA`",
             ParamKind::Key => "`CK_OBJECT_HANDLE`",
@@ -54,7 +57,7 @@ pub fn attributes() -> String {
     let mut text = String::from(
         "# Attributes\n\nGenerated from the attribute table. \"made\": a template may give it when the object is created (C) or generated (G);\n\
          \"later\": `C_SetAttributeValue` may change it. What is neither is computed by the token.\n\
-         Templates within templates (`CKA_WRAP_TEMPLATE`, `CKA_UNWRAP_TEMPLATE`, `CKA_DERIVE_TEMPLATE`) are not kept: `CKR_ATTRIBUTE_TYPE_INVALID`.\n\n\
+         Templates within templates (`CKA_WRAP_TEMPLATE`, `CKA_UNWRAP_TEMPLATE`, `CKA_DERIVE_TEMPLATE`, `CKA_ENCAPSULATE_TEMPLATE`, `CKA_DECAPSULATE_TEMPLATE`) are not kept: `CKR_ATTRIBUTE_TYPE_INVALID`.\n\n\
          | attribute | objects | made | later | default |\n|---|---|---|---|---|\n",
     );
     for row in ATTRIBUTES {

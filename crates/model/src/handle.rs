@@ -8,7 +8,7 @@ pub struct SlotId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionHandle(pub u64);
 
-/// `CK_OBJECT_HANDLE`. Never 0, never reused; a token object has the same handle in every process.
+/// `CK_OBJECT_HANDLE`. Never 0, never reused; a token object has the same handle in every process, a private one in its first login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectHandle(pub u64);
 

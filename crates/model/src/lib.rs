@@ -12,6 +12,7 @@ mod mechanism;
 mod names;
 mod output;
 mod template;
+pub mod v3_2;
 mod value;
 
 pub use attribute::{ATTRIBUTES, AttributeRow, AttributeType, Rule, Scope};

@@ -6,6 +6,7 @@ use pkcs11_sys::*;
 
 use crate::ObjectHandle;
 use crate::names::named_type;
+use crate::v3_2::{CKF_DECAPSULATE, CKF_ENCAPSULATE, CKM_PUB_KEY_FROM_PRIV_KEY};
 
 named_type! {
     /// `CK_MECHANISM_TYPE`.
@@ -20,11 +21,19 @@ named_type! {
         SHA256_RSA_PKCS = CKM_SHA256_RSA_PKCS,
         SHA384_RSA_PKCS = CKM_SHA384_RSA_PKCS,
         SHA512_RSA_PKCS = CKM_SHA512_RSA_PKCS,
+        SHA3_224_RSA_PKCS = CKM_SHA3_224_RSA_PKCS,
+        SHA3_256_RSA_PKCS = CKM_SHA3_256_RSA_PKCS,
+        SHA3_384_RSA_PKCS = CKM_SHA3_384_RSA_PKCS,
+        SHA3_512_RSA_PKCS = CKM_SHA3_512_RSA_PKCS,
         SHA1_RSA_PKCS_PSS = CKM_SHA1_RSA_PKCS_PSS,
         SHA224_RSA_PKCS_PSS = CKM_SHA224_RSA_PKCS_PSS,
         SHA256_RSA_PKCS_PSS = CKM_SHA256_RSA_PKCS_PSS,
         SHA384_RSA_PKCS_PSS = CKM_SHA384_RSA_PKCS_PSS,
         SHA512_RSA_PKCS_PSS = CKM_SHA512_RSA_PKCS_PSS,
+        SHA3_224_RSA_PKCS_PSS = CKM_SHA3_224_RSA_PKCS_PSS,
+        SHA3_256_RSA_PKCS_PSS = CKM_SHA3_256_RSA_PKCS_PSS,
+        SHA3_384_RSA_PKCS_PSS = CKM_SHA3_384_RSA_PKCS_PSS,
+        SHA3_512_RSA_PKCS_PSS = CKM_SHA3_512_RSA_PKCS_PSS,
         EC_KEY_PAIR_GEN = CKM_EC_KEY_PAIR_GEN,
         ECDSA = CKM_ECDSA,
         ECDSA_SHA1 = CKM_ECDSA_SHA1,
@@ -32,6 +41,10 @@ named_type! {
         ECDSA_SHA256 = CKM_ECDSA_SHA256,
         ECDSA_SHA384 = CKM_ECDSA_SHA384,
         ECDSA_SHA512 = CKM_ECDSA_SHA512,
+        ECDSA_SHA3_224 = CKM_ECDSA_SHA3_224,
+        ECDSA_SHA3_256 = CKM_ECDSA_SHA3_256,
+        ECDSA_SHA3_384 = CKM_ECDSA_SHA3_384,
+        ECDSA_SHA3_512 = CKM_ECDSA_SHA3_512,
         SHA_1 = CKM_SHA_1,
         SHA224 = CKM_SHA224,
         SHA256 = CKM_SHA256,
@@ -51,6 +64,14 @@ named_type! {
         SHA384_HMAC_GENERAL = CKM_SHA384_HMAC_GENERAL,
         SHA512_HMAC = CKM_SHA512_HMAC,
         SHA512_HMAC_GENERAL = CKM_SHA512_HMAC_GENERAL,
+        SHA3_224_HMAC = CKM_SHA3_224_HMAC,
+        SHA3_224_HMAC_GENERAL = CKM_SHA3_224_HMAC_GENERAL,
+        SHA3_256_HMAC = CKM_SHA3_256_HMAC,
+        SHA3_256_HMAC_GENERAL = CKM_SHA3_256_HMAC_GENERAL,
+        SHA3_384_HMAC = CKM_SHA3_384_HMAC,
+        SHA3_384_HMAC_GENERAL = CKM_SHA3_384_HMAC_GENERAL,
+        SHA3_512_HMAC = CKM_SHA3_512_HMAC,
+        SHA3_512_HMAC_GENERAL = CKM_SHA3_512_HMAC_GENERAL,
         GENERIC_SECRET_KEY_GEN = CKM_GENERIC_SECRET_KEY_GEN,
         AES_KEY_GEN = CKM_AES_KEY_GEN,
         AES_ECB = CKM_AES_ECB,
@@ -74,6 +95,7 @@ named_type! {
         HKDF_DERIVE = CKM_HKDF_DERIVE,
         HKDF_DATA = CKM_HKDF_DATA,
         HKDF_KEY_GEN = CKM_HKDF_KEY_GEN,
+        PUB_KEY_FROM_PRIV_KEY = CKM_PUB_KEY_FROM_PRIV_KEY,
     }
 }
 
@@ -266,6 +288,10 @@ bitflags::bitflags! {
         const MESSAGE_VERIFY = CKF_MESSAGE_VERIFY;
         /// A message can come in parts.
         const MULTI_MESSAGE = CKF_MULTI_MESSAGE;
+        /// `C_EncapsulateKey`
+        const ENCAPSULATE = CKF_ENCAPSULATE;
+        /// `C_DecapsulateKey`
+        const DECAPSULATE = CKF_DECAPSULATE;
     }
 }
 
@@ -278,6 +304,8 @@ pub enum KeyKind {
     Rsa,
     /// EC keys; needs a TPM with ECC.
     Ec,
+    /// RSA or EC keys.
+    Pair,
     /// AES keys.
     Aes,
     /// Generic secret keys.
@@ -321,6 +349,8 @@ pub enum Scheme {
     AesWrapPad,
     /// Diffie-Hellman on a curve.
     Ecdh,
+    /// The public half of a pair, from the private one.
+    PublicHalf,
     /// HKDF (RFC 5869) with a key as its result.
     Hkdf,
     /// HKDF with a data object as its result.
@@ -360,6 +390,7 @@ pub static MECHANISMS: &[MechanismRow] = {
     const SIGN_VERIFY: Ops = Ops::SIGN.union(Ops::VERIFY).union(MESSAGES_SIGNED);
     const RECOVER: Ops = Ops::SIGN_RECOVER.union(Ops::VERIFY_RECOVER);
     const WRAP: Ops = Ops::WRAP.union(Ops::UNWRAP);
+    const KEM: Ops = Ops::ENCAPSULATE.union(Ops::DECAPSULATE);
     const ENCRYPT_DECRYPT: Ops = Ops::ENCRYPT.union(Ops::DECRYPT);
     const MESSAGES: Ops = Ops::MESSAGE_ENCRYPT.union(Ops::MESSAGE_DECRYPT).union(Ops::MULTI_MESSAGE);
 
@@ -421,29 +452,41 @@ pub static MECHANISMS: &[MechanismRow] = {
         key_pair(M::EC_KEY_PAIR_GEN, KeyKind::Ec),
         rsa(
             M::RSA_PKCS,
-            SIGN_VERIFY.union(ENCRYPT_DECRYPT).union(RECOVER).union(WRAP),
+            SIGN_VERIFY.union(ENCRYPT_DECRYPT).union(RECOVER).union(WRAP).union(KEM),
             Scheme::RsaPkcs1,
             ParamKind::None,
         ),
         rsa(M::RSA_X_509, SIGN_VERIFY.union(ENCRYPT_DECRYPT).union(RECOVER), Scheme::RsaRaw, ParamKind::None),
-        rsa(M::RSA_PKCS_OAEP, ENCRYPT_DECRYPT.union(WRAP), Scheme::RsaOaep, ParamKind::Oaep),
+        rsa(M::RSA_PKCS_OAEP, ENCRYPT_DECRYPT.union(WRAP).union(KEM), Scheme::RsaOaep, ParamKind::Oaep),
         rsa(M::RSA_PKCS_PSS, SIGN_VERIFY, Scheme::RsaPss, ParamKind::Pss),
         hash_rsa(M::SHA1_RSA_PKCS, Sha1),
         hash_rsa(M::SHA224_RSA_PKCS, Sha224),
         hash_rsa(M::SHA256_RSA_PKCS, Sha256),
         hash_rsa(M::SHA384_RSA_PKCS, Sha384),
         hash_rsa(M::SHA512_RSA_PKCS, Sha512),
+        hash_rsa(M::SHA3_224_RSA_PKCS, Sha3_224),
+        hash_rsa(M::SHA3_256_RSA_PKCS, Sha3_256),
+        hash_rsa(M::SHA3_384_RSA_PKCS, Sha3_384),
+        hash_rsa(M::SHA3_512_RSA_PKCS, Sha3_512),
         hash_pss(M::SHA1_RSA_PKCS_PSS, Sha1),
         hash_pss(M::SHA224_RSA_PKCS_PSS, Sha224),
         hash_pss(M::SHA256_RSA_PKCS_PSS, Sha256),
         hash_pss(M::SHA384_RSA_PKCS_PSS, Sha384),
         hash_pss(M::SHA512_RSA_PKCS_PSS, Sha512),
+        hash_pss(M::SHA3_224_RSA_PKCS_PSS, Sha3_224),
+        hash_pss(M::SHA3_256_RSA_PKCS_PSS, Sha3_256),
+        hash_pss(M::SHA3_384_RSA_PKCS_PSS, Sha3_384),
+        hash_pss(M::SHA3_512_RSA_PKCS_PSS, Sha3_512),
         ecdsa(M::ECDSA, None),
         ecdsa(M::ECDSA_SHA1, Some(Sha1)),
         ecdsa(M::ECDSA_SHA224, Some(Sha224)),
         ecdsa(M::ECDSA_SHA256, Some(Sha256)),
         ecdsa(M::ECDSA_SHA384, Some(Sha384)),
         ecdsa(M::ECDSA_SHA512, Some(Sha512)),
+        ecdsa(M::ECDSA_SHA3_224, Some(Sha3_224)),
+        ecdsa(M::ECDSA_SHA3_256, Some(Sha3_256)),
+        ecdsa(M::ECDSA_SHA3_384, Some(Sha3_384)),
+        ecdsa(M::ECDSA_SHA3_512, Some(Sha3_512)),
         digest(M::SHA_1, Sha1),
         digest(M::SHA224, Sha224),
         digest(M::SHA256, Sha256),
@@ -477,9 +520,17 @@ pub static MECHANISMS: &[MechanismRow] = {
         hmac(M::SHA384_HMAC_GENERAL, Sha384, ParamKind::MacLen),
         hmac(M::SHA512_HMAC, Sha512, ParamKind::None),
         hmac(M::SHA512_HMAC_GENERAL, Sha512, ParamKind::MacLen),
-        secret(M::ECDH1_DERIVE, Ops::DERIVE, KeyKind::Ec, Scheme::Ecdh, ParamKind::Ecdh),
+        hmac(M::SHA3_224_HMAC, Sha3_224, ParamKind::None),
+        hmac(M::SHA3_224_HMAC_GENERAL, Sha3_224, ParamKind::MacLen),
+        hmac(M::SHA3_256_HMAC, Sha3_256, ParamKind::None),
+        hmac(M::SHA3_256_HMAC_GENERAL, Sha3_256, ParamKind::MacLen),
+        hmac(M::SHA3_384_HMAC, Sha3_384, ParamKind::None),
+        hmac(M::SHA3_384_HMAC_GENERAL, Sha3_384, ParamKind::MacLen),
+        hmac(M::SHA3_512_HMAC, Sha3_512, ParamKind::None),
+        hmac(M::SHA3_512_HMAC_GENERAL, Sha3_512, ParamKind::MacLen),
+        secret(M::ECDH1_DERIVE, Ops::DERIVE.union(KEM), KeyKind::Ec, Scheme::Ecdh, ParamKind::Ecdh),
         // The cofactor of the curves here is 1: both are the same.
-        secret(M::ECDH1_COFACTOR_DERIVE, Ops::DERIVE, KeyKind::Ec, Scheme::Ecdh, ParamKind::Ecdh),
+        secret(M::ECDH1_COFACTOR_DERIVE, Ops::DERIVE.union(KEM), KeyKind::Ec, Scheme::Ecdh, ParamKind::Ecdh),
         secret(M::CONCATENATE_BASE_AND_KEY, Ops::DERIVE, KeyKind::Secret, Scheme::BaseAndKey, ParamKind::Key),
         secret(M::CONCATENATE_BASE_AND_DATA, Ops::DERIVE, KeyKind::Secret, Scheme::BaseAndData, ParamKind::Data),
         secret(M::CONCATENATE_DATA_AND_BASE, Ops::DERIVE, KeyKind::Secret, Scheme::DataAndBase, ParamKind::Data),
@@ -487,6 +538,7 @@ pub static MECHANISMS: &[MechanismRow] = {
         secret(M::HKDF_DERIVE, Ops::DERIVE, KeyKind::Hkdf, Scheme::Hkdf, ParamKind::Hkdf),
         secret(M::HKDF_DATA, Ops::DERIVE, KeyKind::Hkdf, Scheme::HkdfData, ParamKind::Hkdf),
         secret(M::HKDF_KEY_GEN, Ops::GENERATE, KeyKind::Hkdf, Scheme::Key, ParamKind::None),
+        secret(M::PUB_KEY_FROM_PRIV_KEY, Ops::DERIVE, KeyKind::Pair, Scheme::PublicHalf, ParamKind::None),
     ]
 };
 

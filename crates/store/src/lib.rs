@@ -8,10 +8,10 @@
 //!
 //! The journal is SQLite's rollback journal: a reader needs nothing but read access, so that a
 //! store may be read-only for those who only sign.
-#![forbid(unsafe_code)]
 
 mod approvals;
 mod attestation;
+mod descriptors;
 mod error;
 mod files;
 mod objects;

@@ -1,7 +1,5 @@
 //! The objects of a token, with their attributes.
 
-use std::collections::HashMap;
-
 use rusqlite::{Row, params};
 
 use crate::rows::{Columns, changed, fits};
@@ -138,34 +136,7 @@ impl Store {
     /// Those of every reading verb.
     pub fn objects_after(&self, token_id: i64, after: i64, most: u32) -> Result<Vec<ObjectRow>> {
         self.snapshot(|| {
-            let sql = format!("SELECT {COLUMNS} FROM objects WHERE token_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
-            let mut statement = self.conn.prepare_cached(&sql)?;
-            let mut rows = statement.query([token_id, after, most.into()])?;
-            let mut objects = Vec::new();
-            while let Some(row) = rows.next()? {
-                objects.push(object_of(row)?);
-            }
-            let places = objects.iter().enumerate();
-            let places: HashMap<i64, usize> = places.map(|(i, object)| (object.id, i)).collect();
-
-            let last = objects.last().map_or(after, |object| object.id);
-            let mut statement = self.conn.prepare_cached(
-                "SELECT a.object_id, a.type, a.value
-                 FROM objects o JOIN attributes a ON a.object_id = o.id
-                 WHERE o.token_id = ?1 AND o.id > ?2 AND o.id <= ?3",
-            )?;
-            let mut rows = statement.query([token_id, after, last])?;
-            while let Some(row) = rows.next()? {
-                let mut columns = Columns::of(row);
-                let place = places.get(&columns.id()?);
-                if let Some(object) = place.and_then(|place| objects.get_mut(*place)) {
-                    object.attributes.push(attribute_of(&mut columns)?);
-                }
-            }
-            for object in &mut objects {
-                object.attributes.sort_unstable_by_key(|(kind, _)| *kind);
-            }
-            Ok(objects)
+            self.read_objects("token_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3", [token_id, after, most.into()])
         })
     }
 
@@ -190,6 +161,23 @@ impl Store {
     /// Those of every reading verb.
     pub fn object(&self, id: i64) -> Result<Option<ObjectRow>> {
         self.find_object("id = ?1", id)
+    }
+
+    /// Those of the objects with these ids, which grow, that there are: as they all were at one moment.
+    ///
+    /// # Errors
+    /// Those of every reading verb.
+    pub fn objects_by_ids(&self, ids: &[i64]) -> Result<Vec<ObjectRow>> {
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(Vec::new()) };
+        self.snapshot(|| {
+            if last.abs_diff(*first) > 2 * ids.len() as u64 {
+                return ids.iter().filter_map(|id| self.read_object("id = ?1", id).transpose()).collect();
+            }
+            // They stand together, and are read in one go.
+            let mut objects = self.read_objects("id BETWEEN ?1 AND ?2 ORDER BY id", [*first, *last])?;
+            objects.retain(|object| ids.binary_search(&object.id).is_ok());
+            Ok(objects)
+        })
     }
 
     /// The object with this uid, of whatever token, if there is one.
@@ -299,21 +287,58 @@ impl Store {
     }
 
     fn find_object(&self, wanted: &str, key: impl rusqlite::ToSql) -> Result<Option<ObjectRow>> {
-        self.snapshot(|| {
-            let sql = format!("SELECT {COLUMNS} FROM objects WHERE {wanted}");
-            let mut statement = self.conn.prepare_cached(&sql)?;
-            let Some(mut object) = statement.query([key])?.next()?.map(object_of).transpose()? else {
-                return Ok(None);
-            };
-            let sql = "SELECT type, value FROM attributes WHERE object_id = ?1";
-            let mut statement = self.conn.prepare_cached(sql)?;
-            let mut rows = statement.query([object.id])?;
-            while let Some(row) = rows.next()? {
-                object.attributes.push(attribute_of(&mut Columns::of(row))?);
+        self.snapshot(|| self.read_object(wanted, key))
+    }
+
+    /// Objects that stand together, oldest first.
+    fn read_objects(&self, wanted: &str, parameters: impl rusqlite::Params) -> Result<Vec<ObjectRow>> {
+        let sql = format!("SELECT {COLUMNS} FROM objects WHERE {wanted}");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(parameters)?;
+        let mut objects = Vec::new();
+        while let Some(row) = rows.next()? {
+            objects.push(object_of(row)?);
+        }
+        let (Some(first), Some(last)) = (objects.first(), objects.last()) else { return Ok(objects) };
+        let sql = "SELECT object_id, type, value FROM attributes WHERE object_id BETWEEN ?1 AND ?2";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([first.id, last.id])?;
+        // Both come by growing id, unless somebody altered the tables.
+        let mut place = 0;
+        while let Some(row) = rows.next()? {
+            let mut columns = Columns::of(row);
+            let id = columns.id()?;
+            if objects.get(place).is_none_or(|object| object.id != id) {
+                match objects.binary_search_by_key(&id, |object| object.id) {
+                    Ok(found) => place = found,
+                    // Of another token's object between these.
+                    Err(_) => continue,
+                }
             }
+            if let Some(object) = objects.get_mut(place) {
+                object.attributes.push(attribute_of(&mut columns)?);
+            }
+        }
+        for object in &mut objects {
             object.attributes.sort_unstable_by_key(|(kind, _)| *kind);
-            Ok(Some(object))
-        })
+        }
+        Ok(objects)
+    }
+
+    fn read_object(&self, wanted: &str, key: impl rusqlite::ToSql) -> Result<Option<ObjectRow>> {
+        let sql = format!("SELECT {COLUMNS} FROM objects WHERE {wanted}");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let Some(mut object) = statement.query([key])?.next()?.map(object_of).transpose()? else {
+            return Ok(None);
+        };
+        let sql = "SELECT type, value FROM attributes WHERE object_id = ?1";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([object.id])?;
+        while let Some(row) = rows.next()? {
+            object.attributes.push(attribute_of(&mut Columns::of(row))?);
+        }
+        object.attributes.sort_unstable_by_key(|(kind, _)| *kind);
+        Ok(Some(object))
     }
 
     fn token_of_object(&self, id: i64) -> Result<i64> {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use store_schema::{APPLICATION_ID, MIGRATIONS, READABLE, SEARCHABLE};
 
 use crate::files::{Draft, Place};
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Store, descriptors};
 
 /// How long to wait for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -134,6 +134,7 @@ fn create(file: &Path, migrations: &Migrations) -> Result<Store> {
         return Err(Error::Exists(file.to_owned()));
     }
     let draft = place.draft(".new")?;
+    descriptors::guard();
     let conn = Connection::open_with_flags(
         draft.path(),
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
@@ -154,6 +155,7 @@ fn create(file: &Path, migrations: &Migrations) -> Result<Store> {
 fn connect(place: &Place, writable: bool) -> Result<(Connection, u32)> {
     let access = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    descriptors::guard();
     let conn = Connection::open_with_flags(place.file(), flags)?;
     configure(&conn)?;
     let application: i32 = pragma(&conn, "application_id")?;

@@ -47,6 +47,22 @@ fn each_search_finds_what_has_all_of_it() {
 }
 
 #[test]
+fn some_objects_are_read_at_once_wherever_they_stand() {
+    let store = Store::memory().unwrap();
+    let (token, other) = (with_token(&store), common::with_another_token(&store));
+    for number in 0..40_u8 {
+        let attributes = vec![(300, vec![number]), (1, vec![number; 3])];
+        store.add_object(&NewObject { attributes, ..object(if number % 3 == 1 { other } else { token }) }).unwrap();
+    }
+    store.remove_object(12).unwrap();
+    for ids in [&[][..], &[7], &[1, 2, 3, 4], &[2, 3, 5, 6], &[11, 12, 13], &[1, 20, 40], &[12], &[39, 40, 41, 90]] {
+        let one_by_one: Vec<_> = ids.iter().filter_map(|id| store.object(*id).unwrap()).collect();
+        assert!(one_by_one.iter().all(|row| row.attributes.len() == 2 && row.attributes[0].0 == 1));
+        assert_eq!(store.objects_by_ids(ids).unwrap(), one_by_one, "{ids:?}");
+    }
+}
+
+#[test]
 fn many_objects_are_read_in_parts() {
     let store = Store::memory().unwrap();
     let token = with_token(&store);

@@ -29,6 +29,8 @@ const APPROVALS: [&str; 5] = [
 
 /// Sessions of a process with one token, by default: more than servers have, and some megabytes.
 const MAX_SESSIONS: u32 = 4096;
+/// MiB for objects of sessions and for searches, by default: tens of thousands of keys, or millions of handles found.
+const SESSION_MEMORY: u32 = 64;
 
 /// Wrong PINs in a row, by default: more than a person needs to find the right one.
 const WRONG_PINS: u32 = 5;
@@ -52,6 +54,8 @@ pub struct Config {
     pub empty_slot: bool,
     /// Most sessions that a process may have open with one token; at least 1.
     pub max_sessions: u32,
+    /// MiB that objects of sessions may take in a process, and as much again for searches held open; at least 1.
+    pub session_memory: u32,
     /// Wrong PINs in a row of one user of a token that go to the TPM; fewer where the TPM would have no reserve left. 0: all.
     pub wrong_pins: u32,
     /// Refuse a template that asks for less protection than the TPM gives, in the place of making the key as it can be made.
@@ -71,6 +75,7 @@ struct File {
     wait_ms: Option<u64>,
     empty_slot: Option<Switch>,
     max_sessions: Option<u32>,
+    session_memory_mib: Option<u32>,
     wrong_pins: Option<u32>,
     strict_templates: Option<Switch>,
     approvals: Option<Vec<PathBuf>>,
@@ -141,6 +146,7 @@ impl Config {
             threads: true,
             empty_slot: file.empty_slot != Some(Switch::Off),
             max_sessions: file.max_sessions.unwrap_or(MAX_SESSIONS).max(1),
+            session_memory: file.session_memory_mib.unwrap_or(SESSION_MEMORY).max(1),
             wrong_pins: file.wrong_pins.unwrap_or(WRONG_PINS),
             strict_templates: file.strict_templates == Some(Switch::On),
             approvals: file.approvals.unwrap_or_else(|| APPROVALS.map(PathBuf::from).to_vec()),

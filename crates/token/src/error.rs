@@ -29,6 +29,9 @@ pub enum Error {
     /// `CKR_SESSION_PARALLEL_NOT_SUPPORTED`
     #[error("CKF_SERIAL_SESSION is missing")]
     SessionParallelNotSupported,
+    /// An asynchronous session was asked for.
+    #[error("sessions are synchronous: calls return when they are done")]
+    SessionAsyncNotSupported,
     /// `CKR_SESSION_EXISTS`
     #[error("a session is open on this token")]
     SessionExists,
@@ -215,6 +218,16 @@ pub enum Error {
     /// `CKR_DEVICE_MEMORY`: the TPM has no room.
     #[error("{0}")]
     DeviceMemory(String),
+    /// `CKR_DEVICE_MEMORY`: there is no room for another object of a session.
+    #[error(
+        "objects of sessions take all the memory that they may; destroy some, or raise session-memory-mib in the configuration"
+    )]
+    SessionObjects,
+    /// `CKR_HOST_MEMORY`: what is found in open searches takes all the memory that it may.
+    #[error(
+        "open searches take all the memory that they may; end some, or raise session-memory-mib in the configuration"
+    )]
+    Searches,
     /// `CKR_TOKEN_NOT_RECOGNIZED`: the store belongs to another TPM, or this one was cleared.
     #[error("{0}")]
     WrongTpm(String),

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::info::{MANUFACTURER, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 use crate::object::FIRST_SESSION_HANDLE;
 use crate::protect::rows::primary_of;
+use crate::slots::budget::Budget;
 use crate::slots::digests::SavedDigests;
 use crate::slots::session::{Session, Sessions};
 use crate::slots::shelf::Source;
@@ -30,6 +31,10 @@ pub struct Library {
     source: Arc<Source>,
     next_object: AtomicU64,
     pub(crate) saved: SavedDigests,
+    /// For objects of sessions.
+    pub(crate) memory: Budget,
+    /// For searches.
+    pub(crate) search_memory: Budget,
 }
 
 /// What was seen of the store last.
@@ -50,9 +55,12 @@ impl Library {
     pub fn open(config: Config) -> Result<Self> {
         let tpm = open_tpm(&config);
         let source = Arc::new(Source::new(config.store_file()));
+        let memory = usize::try_from(config.session_memory).unwrap_or(usize::MAX).saturating_mul(1 << 20);
         let library = Self {
             source,
             sessions: Sessions::new(config.max_sessions),
+            memory: Budget::new(memory),
+            search_memory: Budget::new(memory),
             config,
             tpm,
             tokens: RwLock::default(),
@@ -331,13 +339,13 @@ impl Library {
         Ok(())
     }
 
-    /// After a change of our own: the next look must see it.
-    ///
-    /// # Errors
-    /// Those of [`Library::refresh`].
-    pub fn changed(&self) -> Result<()> {
+    /// After a change of our own: the next look must see it. What was written is there whatever a look says now, so that an error of it
+    /// is nobody's answer; it comes again with the next look.
+    pub fn changed(&self) {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).version = None;
-        self.refresh()
+        if let Err(error) = self.refresh() {
+            log::warn!("what was written to the store could not be read back yet: {error}");
+        }
     }
 
     fn reload(&self, changes: &store::Changes) -> Result<()> {

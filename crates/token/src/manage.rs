@@ -10,6 +10,7 @@ pub use crate::library::open_tpm;
 pub use crate::login::pins::{UserPin, new_primary};
 pub use crate::object::{Object, TpmKey};
 pub use crate::objects::arrival::{Arrival, Companion, Look};
+pub use crate::objects::batch::Batch;
 pub use crate::protect::approvals::{Origin, Statement, to_json};
 pub use crate::protect::parent;
 pub use crate::protect::policy::{BoundPolicy, new_auth};

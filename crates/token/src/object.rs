@@ -1,13 +1,12 @@
 //! One object: its attributes, and the TPM key behind it.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use base::Secret;
 use base::hex::encode as hex;
-use model::{
-    AttributeRow, AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value,
-};
+use model::{AttributeType, Attributes, KeyType, ObjectClass, ObjectHandle, Scope, SessionHandle, Template, Value};
 use store::ObjectRow;
 
 use crate::info::{AttributeValue, ObjectSummary};
@@ -41,6 +40,28 @@ pub struct Object {
     pub policy: Option<Arc<BoundPolicy>>,
     pub(crate) mac: Option<Vec<u8>>,
     pub(crate) genuine: OnceLock<bool>,
+}
+
+/// May a key with these attributes be used so? A key that says nothing of encapsulation, as none did before version 3.2 of PKCS#11, does
+/// with it what it does without: a private key opens what it decrypts, unwraps or derives from, and to a public key anybody can send.
+pub(crate) fn has_power(attributes: &Attributes, ty: AttributeType) -> bool {
+    if attributes.find(ty).is_some() {
+        return attributes.is_true(ty);
+    }
+    let any = |powers: [AttributeType; 2]| powers.into_iter().any(|power| attributes.is_true(power));
+    let is_ec = attributes.ulong(AttributeType::KEY_TYPE) == Some(KeyType::EC.0);
+    match (ty, attributes.ulong(AttributeType::CLASS).map(ObjectClass)) {
+        (AttributeType::ENCAPSULATE, Some(ObjectClass::PUBLIC_KEY)) => {
+            is_ec || any([AttributeType::ENCRYPT, AttributeType::WRAP])
+        }
+        (AttributeType::DECAPSULATE, Some(ObjectClass::PRIVATE_KEY)) if is_ec => {
+            attributes.is_true(AttributeType::DERIVE)
+        }
+        (AttributeType::DECAPSULATE, Some(ObjectClass::PRIVATE_KEY)) => {
+            any([AttributeType::DECRYPT, AttributeType::UNWRAP])
+        }
+        _ => false,
+    }
 }
 
 /// Where an object lives.
@@ -98,14 +119,19 @@ impl Object {
         let key = match (&row.tpm_public, &row.tpm_private, &row.tpm_name) {
             (Some(public), Some(private), Some(name)) => {
                 let wrapped = tpm::Wrapped { public: public.clone(), private: private.clone() };
-                let computed = wrapped.name().map_err(|_| damaged("the public area does not parse"))?;
+                let area = wrapped.public_area().map_err(|_| damaged("the public area does not parse"))?;
+                let computed = area.name().map_err(|_| damaged("the public area does not parse"))?;
                 let free = policy.as_ref().is_some_and(|policy| policy.is_free());
                 if computed.as_bytes() != name.as_slice() || row.wrapped_auth.is_none() && !free {
                     return Err(damaged("the public area is not that of the key's name"));
                 }
-                let area = wrapped.public_area().map_err(|_| damaged("the public area does not parse"))?;
                 if policy.as_ref().is_some_and(|policy| policy.policy().digest() != area.auth_policy()) {
                     return Err(damaged("the policy is not that of the TPM's key"));
+                }
+                // The public key that the row shows must be the one inside the TPM's public area.
+                let is_pair = u64::from(row.class) != ObjectClass::SECRET_KEY.0;
+                if is_pair && !PublicKey::is_told_by(&attributes, &area) {
+                    return Err(damaged("the public key is not that of the TPM's key"));
                 }
                 Some(TpmKey { wrapped, name: computed })
             }
@@ -131,7 +157,6 @@ impl Object {
         {
             return Err(damaged("the value of a private data object is in clear"));
         }
-        object.check_halves().map_err(|_| damaged("the public key is not that of the TPM's key"))?;
         Ok(object)
     }
 
@@ -173,11 +198,30 @@ impl Object {
             let Some(row) = ty.row() else { return false };
             // A secret must not be found by guessing its value.
             !self.scope().is_some_and(|scope| row.secret.intersects(scope))
-                && self
-                    .attributes
-                    .find(ty)
-                    .is_some_and(|value| Value::from_native(row.kind, wanted).as_ref() == Some(value))
+                && self.value(ty).is_some_and(|value| Value::from_native(row.kind, wanted).as_ref() == Some(&*value))
         })
+    }
+
+    /// What the object says of itself: what its row says, or what follows from that.
+    pub(crate) fn value(&self, ty: AttributeType) -> Option<Cow<'_, Value>> {
+        self.attributes.find(ty).map(Cow::Borrowed).or_else(|| self.implied(ty).map(Cow::Owned))
+    }
+
+    /// What is in no row, and what rows do not have that are older than the attribute.
+    fn implied(&self, ty: AttributeType) -> Option<Value> {
+        let scope = self.scope()?;
+        let row = ty.row().filter(|row| row.scope.intersects(scope))?;
+        match ty {
+            // A key without a list may serve with every mechanism. Clients take the attribute for unknown where it is not there at all.
+            AttributeType::ALLOWED_MECHANISMS => Some(Value::Mechanisms(Vec::new())),
+            AttributeType::ENCAPSULATE | AttributeType::DECAPSULATE => {
+                Some(Value::Bool(has_power(&self.attributes, ty)))
+            }
+            AttributeType::PUBLIC_KEY_INFO => self.certified_key().map(Value::Bytes),
+            // The certificate is older than the attribute's row.
+            _ if row.scope == Scope::CERTIFICATE => row.default(),
+            _ => None,
+        }
     }
 
     /// Which rows of the attribute table are its own.
@@ -199,21 +243,8 @@ impl Object {
 
     /// One answer of `C_GetAttributeValue`.
     pub(crate) fn attribute(&self, ty: AttributeType) -> AttributeValue {
-        if let Some(value) = self.attributes.find(ty) {
+        if let Some(value) = self.value(ty) {
             return AttributeValue::Value(value.to_native());
-        }
-        // A key without a list may serve with every mechanism. Clients take the attribute for unknown where it is not there at all.
-        let is_key = self.scope().is_some_and(|scope| scope.intersects(Scope::KEY));
-        if ty == AttributeType::ALLOWED_MECHANISMS && is_key {
-            return AttributeValue::Value(Vec::new());
-        }
-        if let (AttributeType::PUBLIC_KEY_INFO, Some(spki)) = (ty, self.certified_key()) {
-            return AttributeValue::Value(spki);
-        }
-        let of_certificates = ty.row().filter(|row| row.scope == Scope::CERTIFICATE && self.scope() == Some(row.scope));
-        if let Some(default) = of_certificates.and_then(AttributeRow::default) {
-            // The certificate is older than the attribute's row.
-            return AttributeValue::Value(default.to_native());
         }
         let secret = ty.row().is_some_and(|row| self.scope().is_some_and(|scope| row.secret.intersects(scope)));
         if secret { AttributeValue::Sensitive } else { AttributeValue::Unknown }
@@ -367,15 +398,5 @@ impl Object {
                 Hidden::Nothing | Hidden::Clear(_) => None,
             },
         }
-    }
-
-    /// The public key that the row shows must be the one inside the TPM's public area.
-    fn check_halves(&self) -> Result<()> {
-        let Some(key) = &self.key else { return Ok(()) };
-        if self.class() == ObjectClass::SECRET_KEY {
-            return Ok(());
-        }
-        let area = key.wrapped.public_area()?;
-        if self.public_key()? == PublicKey::from_area(&area)? { Ok(()) } else { Err(Error::KeyTypeInconsistent) }
     }
 }

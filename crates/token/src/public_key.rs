@@ -37,6 +37,25 @@ impl PublicKey {
         key.ok_or(Error::KeyTypeInconsistent)
     }
 
+    /// Do the attributes tell the public half in this public area? Where they are written as [`PublicKey::describe`] writes them, bytes are
+    /// compared, and whoever uses the key finds out whether it can be one.
+    pub(crate) fn is_told_by(attributes: &Attributes, area: &tpm::PublicArea) -> bool {
+        let key_type = attributes.ulong(AttributeType::KEY_TYPE).map(KeyType);
+        let same = match (key_type, area.ecc(), area.rsa()) {
+            (Some(KeyType::EC), Some((curve, x, y)), _) => {
+                attributes.bytes(AttributeType::EC_PARAMS) == Some(curve.oid_der())
+                    && attributes.bytes(AttributeType::EC_POINT).is_some_and(|point| curve.is_point_der(point, x, y))
+            }
+            (Some(KeyType::RSA), _, Some((n, e))) => {
+                attributes.bytes(AttributeType::MODULUS) == Some(n)
+                    && attributes.bytes(AttributeType::PUBLIC_EXPONENT) == Some(significant(&e.to_be_bytes()))
+            }
+            _ => false,
+        };
+        same || Self::from_attributes(attributes)
+            .is_ok_and(|told| Self::from_area(area).is_ok_and(|there| told == there))
+    }
+
     /// Size of the key in bits.
     #[must_use]
     pub fn bits(&self) -> u64 {

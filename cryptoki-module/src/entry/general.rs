@@ -63,7 +63,7 @@ cryptoki_fn! {
     C_GetInfo(info: Place<CK_INFO>) |_library| {
         let (major, minor) = info::LIBRARY_VERSION;
         info.required()?.write(CK_INFO {
-            cryptokiVersion: table::VERSION_3_0,
+            cryptokiVersion: table::VERSION_3_2,
             manufacturerID: padded(info::MANUFACTURER),
             flags: 0,
             libraryDescription: padded(info::LIBRARY_DESCRIPTION),

@@ -4,6 +4,7 @@
 //! checks everything that is not a pointer. Out-parameters are looked at before the token is called, so that a call
 //! with a null pointer has no effect.
 
+pub(crate) mod asynchronous;
 pub(crate) mod decryption;
 pub(crate) mod digest;
 pub(crate) mod dual;

@@ -1,10 +1,11 @@
 //! Session management functions (5.6).
 
 use base::Secret;
+use model::v3_2::{CKF_ASYNC_SESSION, CKS_LAST_VALIDATION_OK};
 use model::{Ops, SessionHandle, UserType};
 use pkcs11_sys::{
-    CK_SESSION_HANDLE, CK_SESSION_INFO, CKF_FIND_OBJECTS, CKF_RW_SESSION, CKF_SERIAL_SESSION, CKU_CONTEXT_SPECIFIC,
-    CKU_SO, CKU_USER,
+    CK_FLAGS, CK_SESSION_HANDLE, CK_SESSION_INFO, CKF_FIND_OBJECTS, CKF_RW_SESSION, CKF_SERIAL_SESSION,
+    CKU_CONTEXT_SPECIFIC, CKU_SO, CKU_USER,
 };
 use token::{Error, Library, Result};
 
@@ -18,6 +19,10 @@ cryptoki_fn! {
         let place = session.required()?;
         if flags & CKF_SERIAL_SESSION == 0 {
             return Err(Error::SessionParallelNotSupported);
+        }
+        // Whoever wants one must be told: it would wait for results that came with the return.
+        if flags & CKF_ASYNC_SESSION != 0 {
+            return library.slot_info(slot).and(Err(Error::SessionAsyncNotSupported));
         }
         place.write(library.open_session(slot, flags & CKF_RW_SESSION != 0)?.0);
         Ok(())
@@ -107,4 +112,17 @@ cryptoki_fn! {
 cryptoki_fn! {
     /// Logs the user out, in all sessions with the token (5.6.10).
     C_Logout(session: SessionHandle) |library| library.logout(session)
+}
+
+cryptoki_fn! {
+    /// Tells whether operations were those of a validated module (3.2, 5.6). This one is not validated, whatever the TPM is: no flag is set.
+    C_GetSessionValidationFlags(session: SessionHandle, kind: Ulong, flags: Place<CK_FLAGS>) |library| {
+        let place = flags.required()?;
+        library.session_info(session)?;
+        if kind != CKS_LAST_VALIDATION_OK {
+            return Err(Error::ArgumentsBad("unknown type of validation flags"));
+        }
+        place.write(0);
+        Ok(())
+    }
 }

@@ -43,3 +43,28 @@ cryptoki_fn! {
         data.fill_from(signature, |signature, output| library.verify_recover(session, signature, output))
     }
 }
+
+cryptoki_fn! {
+    /// Starts a verification with the signature first (3.2, 5.15), or cancels the active one.
+    C_VerifySignatureInit(session: SessionHandle, mechanism: Mechanism, key: ObjectHandle, signature: Bytes) |library| {
+        let start = |mechanism: &_| library.verify_signature_init(session, mechanism, key, signature.slice()?);
+        mechanism.start_or_cancel(library, session, Ops::VERIFY, start)
+    }
+}
+
+cryptoki_fn! {
+    /// Verifies that signature in one call.
+    C_VerifySignature(session: SessionHandle, data: Bytes) |library| library.verify_signature(session, data.slice()?)
+}
+
+cryptoki_fn! {
+    /// Adds a part to what is verified.
+    C_VerifySignatureUpdate(session: SessionHandle, part: Bytes) |library| {
+        library.verify_signature_update(session, part.slice()?)
+    }
+}
+
+cryptoki_fn! {
+    /// Verifies that signature of the parts.
+    C_VerifySignatureFinal(session: SessionHandle) |library| library.verify_signature_final(session)
+}

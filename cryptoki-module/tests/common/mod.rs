@@ -129,8 +129,18 @@ pub fn interface_at(interface: CK_INTERFACE_PTR) -> CK_INTERFACE {
 /// The list of version 3.0.
 pub fn list_3_0() -> &'static CK_FUNCTION_LIST_3_0 {
     let mut interface = null_mut();
-    assert_eq!(call!(C_GetInterface(null_mut(), null_mut(), &raw mut interface, 0)), CKR_OK);
+    let mut version = CK_VERSION { major: 3, minor: 0 };
+    assert_eq!(call!(C_GetInterface(null_mut(), &raw mut version, &raw mut interface, 0)), CKR_OK);
     assert_eq!(describe(&interface_at(interface)).1, (3, 0));
+    // SAFETY: the interface of this version has this list.
+    unsafe { &*interface_at(interface).pFunctionList.cast() }
+}
+
+/// The list of version 3.2, as another crate's header has it.
+pub fn list_3_2() -> &'static cryptoki_sys::CK_FUNCTION_LIST_3_2 {
+    let mut interface = null_mut();
+    assert_eq!(call!(C_GetInterface(null_mut(), null_mut(), &raw mut interface, 0)), CKR_OK);
+    assert_eq!(describe(&interface_at(interface)).1, (3, 2));
     // SAFETY: the interface of this version has this list.
     unsafe { &*interface_at(interface).pFunctionList.cast() }
 }
@@ -193,7 +203,7 @@ pub fn functions() -> Vec<Function> {
             vec![$(Function {
                 name: stringify!($name),
                 parameters: &[$($kind),*],
-                address: list_3_0().$name.unwrap() as *const (),
+                address: list_3_2().$name.unwrap() as *const (),
             }),*]
         };
     }
@@ -227,6 +237,10 @@ pub fn functions() -> Vec<Function> {
         C_MessageSignFinal(N)
         C_MessageVerifyInit(N M N) C_VerifyMessage(N Q B B) C_VerifyMessageBegin(N Q) C_VerifyMessageNext(N Q B B)
         C_MessageVerifyFinal(N)
+        C_EncapsulateKey(N M N A O P) C_DecapsulateKey(N M N A B P)
+        C_VerifySignatureInit(N M N B) C_VerifySignature(N B) C_VerifySignatureUpdate(N B) C_VerifySignatureFinal(N)
+        C_GetSessionValidationFlags(N N P) C_AsyncComplete(N T P) C_AsyncGetID(N T P) C_AsyncJoin(N T N B)
+        C_WrapKeyAuthenticated(N M N N B O) C_UnwrapKeyAuthenticated(N M N B A B P)
     }
 }
 

@@ -15,9 +15,10 @@ pub(crate) struct Import {
     pub(crate) label: TokenLabel,
 
     /// The key: PEM or DER (PKCS#8, PKCS#1, SEC 1), OpenSSH, PKCS#12, a key wrapped by `ptool wrap`; or with --algorithm aes or hmac
-    /// the bytes, or hexadecimal digits, of a secret key; `-` reads standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) privkey: PathBuf,
+    /// the bytes, or hexadecimal digits, of a secret key; `-` reads standard input; all keys of several files come in with
+    /// one login, and numbers follow --key-label: LABEL-1, LABEL-2
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) privkey: Vec<PathBuf>,
 
     /// What the file must have: rsa, ecc, aes, hmac, or hmac:sha256 for that hash alone; aes and hmac are found by no other sign
     #[arg(long, value_name = "ALGORITHM")]

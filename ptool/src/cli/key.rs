@@ -17,13 +17,17 @@ pub(crate) struct AddKey {
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     pub(crate) algorithm: KeyAlgorithm,
 
-    /// CKA_LABEL of the new objects [default: none]
+    /// CKA_LABEL of the new objects; with --count its numbers follow: LABEL-1, LABEL-2 [default: none]
     #[arg(long, value_name = "LABEL")]
     pub(crate) key_label: Option<String>,
 
     /// CKA_ID of the new objects: text, or hex:... for bytes [default: derived from the public key; random for a secret key]
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     pub(crate) id: Option<KeyId>,
+
+    /// Make so many keys with one login, and print a list of them
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with = "id")]
+    pub(crate) count: Option<u32>,
 
     /// Ask for the PIN again before each private key operation (CKA_ALWAYS_AUTHENTICATE)
     #[arg(long)]

@@ -16,6 +16,7 @@ use crate::cli::import::{HmacHash, Import, ImportAlgorithm};
 use crate::errors::Failure;
 use crate::output::{self, note};
 use crate::pins::{self, Surroundings};
+use crate::progress::{Done, Progress};
 
 /// As tpm2_ptool prints it.
 #[derive(Serialize)]
@@ -47,8 +48,67 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
     note_unused_auth(&options.unused);
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
-    let file = files::read(&options.privkey)?;
-    let (key, found) = foreign_key(context.around, options, &file)?;
+    let several = options.privkey.len() > 1;
+    if several && (options.names.id.is_some() || !options.cert.is_empty()) {
+        return Err(Failure::usage(
+            "an id or a certificate belongs to one key, and there are several files",
+            "Import that key by itself.",
+        ));
+    }
+    // All files, before anybody logs in: one that cannot be read leaves nothing half done.
+    let mut keys = Vec::new();
+    for path in &options.privkey {
+        keys.push(key_of(context.around, options, path)?);
+    }
+    let policy = pcr::binding(context, &options.binding, !options.no_pin)?;
+    let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;
+    let label = |number: usize, found: Option<String>| match &options.names.key_label {
+        Some(label) if several => Some(format!("{label}-{}", number + 1)),
+        Some(label) => Some(label.clone()),
+        None => found,
+    };
+    let requests = keys.into_iter().enumerate().map(|(number, file)| ImportRequest {
+        label: options.label.label.clone(),
+        pin: pin.clone(),
+        key: file.key,
+        key_label: label(number, file.name),
+        id: options.names.id.clone().map(|id| id.0),
+        always_authenticate: options.names.attr_always_authenticate,
+        certificates: file.certificates.into_iter().map(parts).collect(),
+        restriction: file.restriction.map(purpose),
+        hash: match options.algorithm {
+            Some(ImportAlgorithm::Hmac(hash)) => hash.map(named),
+            _ => None,
+        },
+    });
+    let requests: Vec<ImportRequest> = requests.collect();
+    let done = Done::of(requests.len());
+    let progress = several.then(|| Progress::counting("keys", &done));
+    let imported = admin.import_many(&requests, policy.as_ref(), &mut |stored| done.is_now(stored));
+    drop(progress);
+    if imported.is_err() && done.count() > 0 {
+        note(&format!("{} of {} keys were imported, and are in the token", done.count(), requests.len()));
+    }
+    let imported = imported.map_err(|error| refused(error, pin_name))?;
+    let mut arrived = imported.into_iter().map(|imported| Arrived::new("import", imported));
+    match (several, arrived.next()) {
+        (false, Some(one)) => output::print(context.format, &one),
+        (_, first) => output::print(context.format, &first.into_iter().chain(arrived).collect::<Vec<Arrived>>()),
+    }
+}
+
+/// What a file brings.
+struct Found {
+    key: ForeignKey,
+    name: Option<String>,
+    restriction: Option<Restriction>,
+    certificates: Vec<Certificate>,
+}
+
+/// The key of a file with the certificates that belong to it, each once.
+fn key_of(around: &mut dyn Surroundings, options: &Import, path: &Path) -> Result<Found, Failure> {
+    let file = files::read(path)?;
+    let (key, found) = foreign_key(around, options, path, &file)?;
     let mut given: Vec<Certificate> = found.certificates;
     for path in &options.cert {
         let more = keyfile::read_certificates(files::read(path)?.expose());
@@ -63,24 +123,7 @@ pub(super) fn import(context: &mut Context<'_>, options: &Import) -> Result<(), 
     if let ForeignKey::Private(key) = &key {
         check_certificates(&certificates, key)?;
     }
-    let policy = pcr::binding(context, &options.binding, !options.no_pin)?;
-    let (pin, pin_name) = key_user(context, &token, &options.user, &options.so)?;
-    let request = ImportRequest {
-        label: options.label.label.clone(),
-        pin,
-        key,
-        key_label: options.names.key_label.clone().or(found.name),
-        id: options.names.id.clone().map(|id| id.0),
-        always_authenticate: options.names.attr_always_authenticate,
-        certificates: certificates.into_iter().map(parts).collect(),
-        restriction: found.restriction.map(purpose),
-        hash: match options.algorithm {
-            Some(ImportAlgorithm::Hmac(hash)) => hash.map(named),
-            _ => None,
-        },
-    };
-    let imported = admin.import_bound(&request, policy.as_ref()).map_err(|error| refused(error, pin_name))?;
-    output::print(context.format, &Arrived::new("import", imported))
+    Ok(Found { key, name: found.name, restriction: found.restriction, certificates })
 }
 
 /// What the algorithm of the key says it is for.
@@ -117,23 +160,24 @@ pub(super) fn parts(certificate: Certificate) -> CertificateParts {
 fn foreign_key(
     around: &mut dyn Surroundings,
     options: &Import,
+    path: &Path,
     file: &Secret,
 ) -> Result<(ForeignKey, KeyFile), Failure> {
     let nothing = KeyFile::empty;
-    let secret = || secret(&options.privkey, file, options.raw);
+    let secret = || secret(path, file, options.raw);
     match options.algorithm {
         Some(ImportAlgorithm::Aes) => return Ok((ForeignKey::Aes(secret()?), nothing())),
         Some(ImportAlgorithm::Hmac(_)) => return Ok((ForeignKey::Hmac(secret()?), nothing())),
         Some(ImportAlgorithm::Rsa | ImportAlgorithm::Ecc) | None => {}
     }
-    let mut found = read_key(around, &options.privkey, &options.passphrase, file)?;
+    let mut found = read_key(around, path, &options.passphrase, file)?;
     let key = match found.key.take() {
         Some(Key::Private(key)) => {
             check_algorithm(options.algorithm, &key)?;
             ForeignKey::Private(key)
         }
-        Some(Key::Tss2(key)) => ForeignKey::Wrapped(wrapped(around, options, *key)?),
-        None => return Err(files::unreadable(&options.privkey, &keyfile::Error::Unknown)),
+        Some(Key::Tss2(key)) => ForeignKey::Wrapped(wrapped(around, options, path, *key)?),
+        None => return Err(files::unreadable(path, &keyfile::Error::Unknown)),
     };
     Ok((key, found))
 }
@@ -172,8 +216,8 @@ pub(super) fn read_key(
     read.map_err(|error| files::unreadable(path, &error))
 }
 
-fn wrapped(around: &mut dyn Surroundings, options: &Import, key: TssKey) -> Result<WrappedKey, Failure> {
-    let path = options.privkey.display();
+fn wrapped(around: &mut dyn Surroundings, options: &Import, path: &Path, key: TssKey) -> Result<WrappedKey, Failure> {
+    let path = path.display();
     let Some(secret) = key.secret.filter(|_| key.kind == Kind::Importable) else {
         return Err(Failure::general(
             format!("{path}: the key is in a TPM already"),

@@ -1,6 +1,6 @@
 //! `addkey`.
 
-use admin::{Algorithm, KeyRequest};
+use admin::{Algorithm, KeyInfo, KeyRequest};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::Serialize;
@@ -10,8 +10,8 @@ use super::export::parent_key;
 use super::{Context, find_token, key_user, note_unused_auth, pcr};
 use crate::cli::AddKey;
 use crate::errors::Failure;
-use crate::output;
-use crate::progress::Progress;
+use crate::output::{self, note};
+use crate::progress::{Done, Progress};
 
 /// As tpm2_ptool prints it.
 #[derive(Serialize)]
@@ -39,7 +39,6 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
     // The token's administration goes by the same names.
     let algorithm: Algorithm = name.parse().map_err(|what: String| Failure::usage(what, ""))?;
     let backup = options.backup.as_deref().map(parent_key).transpose()?;
-    let progress = algorithm.is_slow().then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
     let request = KeyRequest {
         label: options.label.label.clone(),
         pin,
@@ -49,7 +48,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
         always_authenticate: options.attr_always_authenticate,
         backup,
     };
-    let key = admin.add_bound_key(&request, policy.as_ref()).map_err(|error| match error {
+    let failed = |error| match error {
         Error::KeySizeRange | Error::CurveNotSupported | Error::MechanismInvalid | Error::TemplateInconsistent(_) => {
             Failure::general(
                 format!("this TPM does not make {name} keys"),
@@ -57,14 +56,34 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
             )
         }
         error => Failure::with_pin(error, pin_name),
-    })?;
-    drop(progress);
-    let result = Added {
-        action: "add",
-        private: Half { cka_id: key.private.cka_id },
-        public: key.public.map(|public| Half { cka_id: public.cka_id }),
     };
-    output::print(context.format, &result)
+    let Some(count) = options.count else {
+        let progress =
+            algorithm.is_slow().then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
+        let key = admin.add_bound_key(&request, policy.as_ref()).map_err(failed)?;
+        drop(progress);
+        return output::print(context.format, &Added::from(key));
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let done = Done::of(count);
+    let progress = Progress::counting("keys", &done);
+    let made = admin.add_keys(&request, policy.as_ref(), count, &mut |stored| done.is_now(stored));
+    drop(progress);
+    if made.is_err() && done.count() > 0 {
+        note(&format!("{} of {count} keys were made, and are in the token", done.count()));
+    }
+    let keys: Vec<Added> = made.map_err(failed)?.into_iter().map(Added::from).collect();
+    output::print(context.format, &keys)
+}
+
+impl From<KeyInfo> for Added {
+    fn from(key: KeyInfo) -> Added {
+        Added {
+            action: "add",
+            private: Half { cka_id: key.private.cka_id },
+            public: key.public.map(|public| Half { cka_id: public.cka_id }),
+        }
+    }
 }
 
 #[cfg(test)]

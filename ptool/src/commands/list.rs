@@ -126,6 +126,7 @@ pub(super) fn tokens(context: &Context<'_>, pid: Option<i64>) -> Result<(), Fail
 pub(super) fn objects(context: &Context<'_>, label: &str) -> Result<(), Failure> {
     let admin = context.admin()?;
     find_token(&admin, label)?;
-    let objects: Vec<Object> = admin.objects(label)?.into_iter().map(Object::from).collect();
-    output::print(context.format, &objects)
+    let mut list = output::List::new(context.format);
+    admin.each_object(label, |object| list.add(&Object::from(object)))?;
+    list.end()
 }

@@ -5,17 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::io::{BufReader, Read};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::ptr::{NonNull, null_mut};
 use std::sync::{Arc, Mutex};
 
+use cryptoki_sys::CK_FUNCTION_LIST_3_2;
 use libloading::Library;
 use libloading::os::unix::{Library as UnixLibrary, RTLD_LOCAL, RTLD_NOW};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
 use pkcs11_sys::{CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_INTERFACE, CK_RV};
-use tests::call::{Argument, Memory, Piece, Reply, Request, Via, receive, send};
+use tests::call::{Argument, Memory, Piece, Reply, Request, Usurper, Via, receive, send};
 
 fn main() {
     let [_, module, socket] = &*std::env::args().collect::<Vec<_>>() else {
@@ -50,6 +54,8 @@ fn serve(module: &'static Module, stream: &UnixStream) {
             Request::Addresses => module.addresses().map_or_else(Reply::Failed, Reply::Addresses),
             Request::Fork { socket } => fork(module, &socket),
             Request::Inspect => inspect(&module.path),
+            Request::Usurp(by) => usurp(by),
+            Request::Damage => damage(),
         };
         if send(&mut replies, &reply).is_err() {
             return;
@@ -102,7 +108,7 @@ impl Module {
     fn address(&self, name: &str, via: Via) -> Result<usize, String> {
         match via {
             Via::Symbol => self.symbol(name),
-            Via::List240 | Via::List300 => self
+            Via::List240 | Via::List300 | Via::List320 => self
                 .addresses()?
                 .get(&via)
                 .and_then(|list| list.get(name))
@@ -120,7 +126,7 @@ impl Module {
 
     fn addresses(&self) -> Result<BTreeMap<Via, BTreeMap<String, u64>>, String> {
         // SAFETY: the symbols are the functions that PKCS#11 says, and the lists are the module's own, for ever.
-        let (list_240, list_300) = unsafe {
+        let (list_240, list_300, list_320) = unsafe {
             let function: Function = std::mem::transmute(self.symbol("C_GetFunctionList")?);
             let mut list: *const CK_FUNCTION_LIST = null_mut();
             let rv = function((&raw mut list) as usize, 0, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -128,29 +134,33 @@ impl Module {
                 return Err(format!("C_GetFunctionList: {rv:#x}"));
             }
             let function: Function = std::mem::transmute(self.symbol("C_GetInterface")?);
-            let mut interface: *const CK_INTERFACE = null_mut();
-            let version: [u8; 2] = [3, 0];
-            let rv = function(0, version.as_ptr() as usize, (&raw mut interface) as usize, 0, 0, 0, 0, 0, 0, 0);
-            if rv != 0 || interface.is_null() {
-                return Err(format!("C_GetInterface: {rv:#x}"));
-            }
-            (&*list, &*(*interface).pFunctionList.cast::<CK_FUNCTION_LIST_3_0>())
+            let find = |version: [u8; 2]| {
+                let mut interface: *const CK_INTERFACE = null_mut();
+                let rv = function(0, version.as_ptr() as usize, (&raw mut interface) as usize, 0, 0, 0, 0, 0, 0, 0);
+                if rv != 0 || interface.is_null() {
+                    return Err(format!("C_GetInterface: {rv:#x}"));
+                }
+                Ok((*interface).pFunctionList)
+            };
+            let list_300 = &*find([3, 0])?.cast::<CK_FUNCTION_LIST_3_0>();
+            (&*list, list_300, &*find([3, 2])?.cast::<CK_FUNCTION_LIST_3_2>())
         };
         macro_rules! addresses {
             ($list:expr, $($name:ident)*) => {
                 BTreeMap::from([$((stringify!($name).to_owned(), $list.$name.map_or(0, |function| function as usize as u64))),*])
             };
         }
-        macro_rules! both {
-            ($($old:ident)* | $($new:ident)*) => {{
+        macro_rules! all {
+            ($($old:ident)* | $($new:ident)* | $($newest:ident)*) => {{
                 let old = addresses!(list_240, $($old)*);
                 let new = addresses!(list_300, $($old)* $($new)*);
-                let names = new.keys().cloned();
+                let newest = addresses!(list_320, $($old)* $($new)* $($newest)*);
+                let names = newest.keys().cloned();
                 let symbols = names.map(|name| { let word = self.symbol(&name).unwrap_or(0) as u64; (name, word) }).collect();
-                BTreeMap::from([(Via::List240, old), (Via::List300, new), (Via::Symbol, symbols)])
+                BTreeMap::from([(Via::List240, old), (Via::List300, new), (Via::List320, newest), (Via::Symbol, symbols)])
             }};
         }
-        Ok(both!(
+        Ok(all!(
             C_Initialize C_Finalize C_GetInfo C_GetFunctionList C_GetSlotList C_GetSlotInfo C_GetTokenInfo C_GetMechanismList
             C_GetMechanismInfo C_InitToken C_InitPIN C_SetPIN C_OpenSession C_CloseSession C_CloseAllSessions C_GetSessionInfo
             C_GetOperationState C_SetOperationState C_Login C_Logout C_CreateObject C_CopyObject C_DestroyObject C_GetObjectSize
@@ -166,6 +176,10 @@ impl Module {
             C_MessageDecryptInit C_DecryptMessage C_DecryptMessageBegin C_DecryptMessageNext C_MessageDecryptFinal
             C_MessageSignInit C_SignMessage C_SignMessageBegin C_SignMessageNext C_MessageSignFinal
             C_MessageVerifyInit C_VerifyMessage C_VerifyMessageBegin C_VerifyMessageNext C_MessageVerifyFinal
+            |
+            C_EncapsulateKey C_DecapsulateKey C_VerifySignatureInit C_VerifySignature C_VerifySignatureUpdate
+            C_VerifySignatureFinal C_GetSessionValidationFlags C_AsyncComplete C_AsyncGetID C_AsyncJoin
+            C_WrapKeyAuthenticated C_UnwrapKeyAuthenticated
         ))
     }
 }
@@ -339,4 +353,124 @@ fn inspect(module: &str) -> Reply {
         descriptors: descriptors.map(|target| target.display().to_string()).collect(),
         mapped: maps.lines().any(|line| line.ends_with(module)),
     }
+}
+
+/// What this program has under numbers that were the module's.
+static USURPED: Mutex<Vec<(RawFd, Own)>> = Mutex::new(Vec::new());
+
+enum Own {
+    File(File),
+    Listener(UnixListener),
+    Socket(UnixStream, UnixStream),
+}
+
+const CONTENT: &[u8] = b"the host's own";
+const POSITION: u64 = 4;
+
+impl Own {
+    fn new(by: Usurper) -> Own {
+        match by {
+            Usurper::Files => {
+                let mut file = tempfile::tempfile().expect("a file");
+                file.write_all(CONTENT).expect("something in it");
+                file.seek(SeekFrom::Start(POSITION)).expect("a position");
+                Own::File(file)
+            }
+            Usurper::Listeners => {
+                let path = tempfile::tempdir().expect("a directory").keep().join("socket");
+                Own::Listener(UnixListener::bind(path).expect("a socket to listen on"))
+            }
+            Usurper::Sockets => {
+                let (own, other) = UnixStream::pair().expect("two sockets");
+                other.set_nonblocking(true).expect("a mode");
+                Own::Socket(own, other)
+            }
+        }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Own::File(file) => file.as_fd(),
+            Own::Listener(listener) => listener.as_fd(),
+            Own::Socket(own, _) => own.as_fd(),
+        }
+    }
+
+    /// What is wrong with it, as seen by the number that was the module's.
+    fn damage(&mut self, fd: RawFd) -> Option<String> {
+        let under = |fd: BorrowedFd<'_>| {
+            let stat = nix::sys::stat::fstat(fd).ok()?;
+            Some((stat.st_dev, stat.st_ino))
+        };
+        // SAFETY: only looked at; it says so if it is closed.
+        if under(unsafe { BorrowedFd::borrow_raw(fd) }) != under(self.as_fd()) {
+            return Some("closed".to_owned());
+        }
+        match self {
+            Own::File(file) => {
+                let position = file.stream_position().expect("a position");
+                file.rewind().expect("a position");
+                let mut content = Vec::new();
+                file.read_to_end(&mut content).expect("what is in it");
+                (position != POSITION || content != CONTENT).then(|| format!("{position}: {content:02x?}"))
+            }
+            Own::Listener(listener) => {
+                let address = listener.local_addr().expect("its name");
+                listener.set_nonblocking(true).expect("a mode");
+                let client = UnixStream::connect(address.as_pathname().expect("a path"));
+                client.and_then(|_| listener.accept()).err().map(|error| error.to_string())
+            }
+            Own::Socket(own, other) => {
+                let mut got = [0; 256];
+                match other.read(&mut got) {
+                    Ok(0) => return Some("shut down".to_owned()),
+                    Ok(len) => return Some(format!("{len} bytes: {:02x?}", &got[..len])),
+                    Err(_) => {}
+                }
+                own.write_all(b"x").err().map(|error| error.to_string())
+            }
+        }
+    }
+}
+
+/// What the module has open: files, and its connection to the TPM. This program's own are sockets with a name.
+fn usurp(by: Usurper) -> Reply {
+    let numbers = std::fs::read_dir("/proc/self/fd")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // All are looked at before the first of this program's own is opened.
+    let theirs: Vec<(RawFd, String)> =
+        numbers.filter(|fd| *fd > 2 && is_the_modules(*fd)).map(|fd| (fd, target(fd))).collect();
+    let mut usurped = USURPED.lock().unwrap();
+    for (fd, _) in &theirs {
+        let own = Own::new(by);
+        // SAFETY: the number is not used by what this program knows of.
+        let place = unsafe { nix::unistd::dup2_raw(own.as_fd(), *fd) }.expect("the number");
+        std::mem::forget(place);
+        usurped.push((*fd, own));
+    }
+    Reply::Descriptors(theirs.into_iter().map(|(_, target)| target).collect())
+}
+
+fn is_the_modules(fd: RawFd) -> bool {
+    let is_file = std::fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|metadata| metadata.is_file());
+    let name = getsockname::<SockaddrStorage>(fd).ok();
+    is_file
+        || name.is_some_and(|name| {
+            name.as_unix_addr().is_some_and(|name| name.path().is_none())
+                || matches!(name.family(), Some(AddressFamily::Inet | AddressFamily::Inet6))
+        })
+}
+
+fn target(fd: RawFd) -> String {
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    link.map_or_else(|error| error.to_string(), |target| target.display().to_string())
+}
+
+fn damage() -> Reply {
+    let mut usurped = USURPED.lock().unwrap();
+    let damage = usurped
+        .iter_mut()
+        .filter_map(|(fd, own)| own.damage(*fd).map(|what| format!("{fd} ({}): {what}", target(*fd))));
+    Reply::Descriptors(damage.collect())
 }

@@ -276,6 +276,7 @@ pub(super) fn config(place: &Path, approvals: &Path) -> Config {
         threads: false,
         empty_slot: true,
         max_sessions: 4096,
+        session_memory: 64,
         wrong_pins: 5,
         strict_templates: false,
         approvals: vec![approvals.to_owned()],

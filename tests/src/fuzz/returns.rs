@@ -74,11 +74,15 @@ fn own(function: &str) -> Vec<&'static [u64]> {
             &[
                 CKR_SESSION_COUNT,
                 CKR_SESSION_PARALLEL_NOT_SUPPORTED,
+                cryptoki_sys::CKR_SESSION_ASYNC_NOT_SUPPORTED,
                 CKR_SESSION_READ_WRITE_SO_EXISTS,
                 CKR_TOKEN_WRITE_PROTECTED,
             ],
         ],
-        "CloseSession" | "GetSessionInfo" => vec![DEVICE],
+        "CloseSession" | "GetSessionInfo" | "GetSessionValidationFlags" => vec![DEVICE],
+        "AsyncComplete" | "AsyncGetID" | "AsyncJoin" | "WrapKeyAuthenticated" | "UnwrapKeyAuthenticated" => {
+            vec![DEVICE]
+        }
         "CloseAllSessions" => vec![DEVICE, SLOT],
         "GetOperationState" => {
             vec![DEVICE, &[CKR_BUFFER_TOO_SMALL, CKR_OPERATION_NOT_INITIALIZED, CKR_STATE_UNSAVEABLE]]
@@ -133,7 +137,8 @@ fn own(function: &str) -> Vec<&'static [u64]> {
                 CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
             ],
         ],
-        "UnwrapKey" => vec![
+        "EncapsulateKey" => vec![DEVICE, MECHANISM, TEMPLATE, WRITING, KEY, &[CKR_BUFFER_TOO_SMALL]],
+        "UnwrapKey" | "DecapsulateKey" => vec![
             DEVICE,
             MECHANISM,
             TEMPLATE,

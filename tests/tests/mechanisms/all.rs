@@ -1,11 +1,12 @@
 //! What all mechanisms have in common: that they are tested, parts, sizes, refusals.
 
+use cryptoki_sys::CKM_PUB_KEY_FROM_PRIV_KEY;
 use pkcs11_sys::*;
 use tests::Ck;
 use tests::openssl::ecdsa_der;
 use tests::probe::{Mechanism, bytes, flag, number};
 
-use crate::bench::{Bench, HASHES, HMACS, Hash, MESSAGE, OPERATIONS, Pair, RSA_KEYS, SHA3, is_hmac};
+use crate::bench::{Bench, HASHES, HMACS, Hash, MESSAGE, OPERATIONS, Pair, RSA_KEYS, SHA3, SHA3_SIGNING, is_hmac};
 
 #[test]
 fn everything_that_is_advertised_is_tested() {
@@ -35,6 +36,9 @@ fn everything_that_is_advertised_is_tested() {
         tested.extend([(hash.rsa, both), (hash.pss, both), (hash.ecdsa, both), (hash.digest, CKF_DIGEST)]);
     }
     tested.extend(SHA3.map(|(ty, _)| (ty, CKF_DIGEST)));
+    // In table_mechanisms.
+    tested.extend(SHA3_SIGNING.into_iter().flatten().map(|ty| (ty, both)));
+    tested.push((CKM_PUB_KEY_FROM_PRIV_KEY, CKF_DERIVE));
     // In secrets.rs.
     tested.extend([CKM_AES_KEY_GEN, CKM_GENERIC_SECRET_KEY_GEN, CKM_HKDF_KEY_GEN].map(|ty| (ty, CKF_GENERATE)));
     tested.extend([CKM_AES_ECB, CKM_AES_CBC, CKM_AES_CTR, CKM_AES_CFB128, CKM_AES_OFB].map(|ty| (ty, cipher)));

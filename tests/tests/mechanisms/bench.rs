@@ -41,9 +41,41 @@ pub(crate) static HASHES: [Hash; 5] = [
     hash!(CKM_SHA512 CKG_MGF1_SHA512 "sha512" 64 "3051300d060960864801650304020305000440" CKM_SHA512_RSA_PKCS CKM_SHA512_RSA_PKCS_PSS CKM_ECDSA_SHA512),
 ];
 
-/// The digests that are digests only.
+/// SHA-3, of which a TPM need not know anything.
 pub(crate) const SHA3: [(u64, &str); 4] =
     [(CKM_SHA3_224, "sha3-224"), (CKM_SHA3_256, "sha3-256"), (CKM_SHA3_384, "sha3-384"), (CKM_SHA3_512, "sha3-512")];
+
+/// What signs with it.
+pub(crate) const SHA3_SIGNING: [[u64; 5]; 4] = [
+    [
+        CKM_SHA3_224_RSA_PKCS,
+        CKM_SHA3_224_RSA_PKCS_PSS,
+        CKM_ECDSA_SHA3_224,
+        CKM_SHA3_224_HMAC,
+        CKM_SHA3_224_HMAC_GENERAL,
+    ],
+    [
+        CKM_SHA3_256_RSA_PKCS,
+        CKM_SHA3_256_RSA_PKCS_PSS,
+        CKM_ECDSA_SHA3_256,
+        CKM_SHA3_256_HMAC,
+        CKM_SHA3_256_HMAC_GENERAL,
+    ],
+    [
+        CKM_SHA3_384_RSA_PKCS,
+        CKM_SHA3_384_RSA_PKCS_PSS,
+        CKM_ECDSA_SHA3_384,
+        CKM_SHA3_384_HMAC,
+        CKM_SHA3_384_HMAC_GENERAL,
+    ],
+    [
+        CKM_SHA3_512_RSA_PKCS,
+        CKM_SHA3_512_RSA_PKCS_PSS,
+        CKM_ECDSA_SHA3_512,
+        CKM_SHA3_512_HMAC,
+        CKM_SHA3_512_HMAC_GENERAL,
+    ],
+];
 
 pub(crate) const RSA_KEYS: [(&str, usize); 2] = [("rsa", 256), ("rsa3072", 384)];
 pub(crate) const EC_KEYS: [(&str, usize); 3] = [("p256", 256), ("p384", 384), ("p521", 521)];

@@ -1,5 +1,6 @@
 //! The table: who may give an attribute a value, and what it is when nobody does (PKCS#11 v3.1 4.1 to 4.13).
 
+use cryptoki_sys::{CKA_DECAPSULATE, CKA_ENCAPSULATE};
 use pkcs11_sys::*;
 
 /// Kinds of objects, by letters: `d`ata, `c`ertificate, public keys `R` (RSA) and `E` (EC), private keys `r` and `e`, `s`ecret.
@@ -102,6 +103,8 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_VERIFY, Bool, "REs", ["y", "y", "y", "y"], ["1", "1"]),
     rule(CKA_VERIFY_RECOVER, Bool, "RE", ["y", "y", "y", "y"], ["10", "10"]),
     rule(CKA_WRAP, Bool, "REs", ["y", "y", "y", "y"], ["0", "0"]),
+    // v3.2. Not said, it is what the key's other powers come to.
+    rule(CKA_ENCAPSULATE, Bool, "RE", ["y", "y", "y", "y"], ["1", "1"]),
     // It may be given, if it is what the other attributes say.
     rule(CKA_PUBLIC_KEY_INFO, Bytes, "cREre", ["v", "-rrrr", "r", "r"], ["vvvvv", "-vvvv"]),
     // 4.9. Private keys are in the TPM, and stay there.
@@ -110,6 +113,7 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_SIGN, Bool, "res", ["y", "y", "y", "y"], ["1", "1"]),
     rule(CKA_SIGN_RECOVER, Bool, "re", ["y", "y", "y", "y"], ["10", "10"]),
     rule(CKA_UNWRAP, Bool, "res", ["y", "y", "y", "y"], ["0", "0"]),
+    rule(CKA_DECAPSULATE, Bool, "re", ["y", "y", "y", "y"], ["1", "1"]),
     rule(CKA_EXTRACTABLE, Bool, "res", ["iiy", "iiy", "r", "r"], ["0", "0"]),
     rule(CKA_ALWAYS_SENSITIVE, Bool, "res", ["r", "r", "r", "r"], ["0", "1"]),
     rule(CKA_NEVER_EXTRACTABLE, Bool, "res", ["r", "r", "r", "r"], ["0", "1"]),

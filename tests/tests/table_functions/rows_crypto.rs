@@ -53,6 +53,11 @@ fn verifies(s: &mut Scene) {
     s.init("C_VerifyInit", CKM_SHA256_RSA_PKCS, s.rsa.0);
 }
 
+fn verifies_signature(s: &mut Scene) {
+    let arguments = [start(s, CKM_SHA256_RSA_PKCS, s.rsa.0), input(&s.signature()).to_vec()].concat();
+    s.probe.rv("C_VerifySignatureInit", arguments).unwrap();
+}
+
 pub(crate) static ROWS: &[Row] = &[
     Row {
         name: "C_EncryptInit",
@@ -364,6 +369,68 @@ pub(crate) static ROWS: &[Row] = &[
             verifies(s);
             s.probe.update("C_VerifyUpdate", s.session, b"another").unwrap();
             fails(s.probe.update("C_VerifyFinal", s.session, &s.signature()), CKR_SIGNATURE_INVALID);
+        },
+        order: NOT_ACTIVE,
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_VerifySignatureInit",
+        right: |s| [start(s, CKM_SHA256_RSA_PKCS, s.rsa.0), input(&s.signature()).to_vec()].concat(),
+        seen: |s, _| s.probe.update("C_VerifySignature", s.session, MESSAGE).unwrap(),
+        order: Order::Wrong(&[Wrong { what: "twice", before: verifies_signature, gives: CKR_OPERATION_ACTIVE }]),
+        handles: WITH_KEY,
+        nulls: CANCELS,
+        ..ROW
+    },
+    Row {
+        name: "C_VerifySignature",
+        before: verifies_signature,
+        right: |s| list(&[&[s.session.into()], &input(MESSAGE)]),
+        seen: |s, _| {
+            verifies_signature(s);
+            fails(s.probe.update("C_VerifySignature", s.session, b"another"), CKR_SIGNATURE_INVALID);
+            // The length is said at the end, too: it is over.
+            let short = [start(s, CKM_SHA256_RSA_PKCS, s.rsa.0), input(&s.signature()[1..]).to_vec()].concat();
+            s.probe.rv("C_VerifySignatureInit", short).unwrap();
+            fails(s.probe.update("C_VerifySignature", s.session, MESSAGE), CKR_SIGNATURE_LEN_RANGE);
+        },
+        order: Order::Wrong(&[
+            NOTHING,
+            // C_Verify has an operation of its own.
+            Wrong { what: "after C_VerifyInit", before: verifies, gives: CKR_OPERATION_NOT_INITIALIZED },
+            Wrong {
+                what: "after a part",
+                before: |s| {
+                    verifies_signature(s);
+                    s.probe.update("C_VerifySignatureUpdate", s.session, MESSAGE).unwrap();
+                },
+                gives: CKR_OPERATION_ACTIVE,
+            },
+        ]),
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_VerifySignatureUpdate",
+        before: verifies_signature,
+        right: |s| list(&[&[s.session.into()], &input(MESSAGE)]),
+        seen: |s, _| s.probe.rv("C_VerifySignatureFinal", vec![s.session.into()]).unwrap(),
+        order: NOT_ACTIVE,
+        handles: SESSION,
+        ..ROW
+    },
+    Row {
+        name: "C_VerifySignatureFinal",
+        before: |s| {
+            verifies_signature(s);
+            s.probe.update("C_VerifySignatureUpdate", s.session, MESSAGE).unwrap();
+        },
+        right: |s| vec![s.session.into()],
+        seen: |s, _| {
+            verifies_signature(s);
+            s.probe.update("C_VerifySignatureUpdate", s.session, b"another").unwrap();
+            fails(s.probe.rv("C_VerifySignatureFinal", vec![s.session.into()]), CKR_SIGNATURE_INVALID);
         },
         order: NOT_ACTIVE,
         handles: SESSION,

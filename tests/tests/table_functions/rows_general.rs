@@ -23,6 +23,14 @@ fn contains(list: &Argument, word: u64) -> bool {
     list.content().chunks(8).any(|chunk| chunk == word.to_ne_bytes())
 }
 
+/// No session is asynchronous: nothing is pending, and nothing is written.
+const ASYNC: Row = Row {
+    gives: CKR_FUNCTION_NOT_SUPPORTED,
+    order: Order::Any("it is never right"),
+    handles: &[CKR_SESSION_HANDLE_INVALID],
+    ..ROW
+};
+
 pub(crate) static ROWS: &[Row] = &[
     Row {
         name: "C_Initialize",
@@ -57,7 +65,7 @@ pub(crate) static ROWS: &[Row] = &[
         right: |_| vec![Argument::buffer(size_of::<CK_INFO>())],
         seen: |_, left| {
             let info = left[0].content();
-            assert_eq!((info[0], info[1]), (3, 0));
+            assert_eq!((info[0], info[1]), (3, 2));
             assert!(info[2..].starts_with(b"tpm2-cryptoki "));
         },
         order: NO_STATE,
@@ -75,7 +83,7 @@ pub(crate) static ROWS: &[Row] = &[
         name: "C_GetInterfaceList",
         right: |_| vec![Argument::buffer(10 * size_of::<CK_INTERFACE>()), Argument::place(10)],
         seen: |s, left| {
-            assert_eq!(left[1].word(), 2, "3.0 and 2.40");
+            assert_eq!(left[1].word(), 3, "3.2, 3.0 and 2.40");
             // The function list of the first one is what C_GetInterface gives.
             let (rv, interface) =
                 s.probe.call("C_GetInterface", vec![0.into(), 0.into(), Argument::place(0), 0.into()]);
@@ -231,6 +239,11 @@ pub(crate) static ROWS: &[Row] = &[
                 },
                 gives: CKR_SESSION_READ_WRITE_SO_EXISTS,
             },
+            Wrong {
+                what: "asynchronous",
+                before: |s| s.flags |= cryptoki_sys::CKF_ASYNC_SESSION,
+                gives: cryptoki_sys::CKR_SESSION_ASYNC_NOT_SUPPORTED,
+            },
             Wrong { what: "in parallel", before: |s| s.flags = 0, gives: CKR_SESSION_PARALLEL_NOT_SUPPORTED },
             Wrong {
                 what: "on a token that is yet to be made",
@@ -283,6 +296,42 @@ pub(crate) static ROWS: &[Row] = &[
         }]),
         handles: &[CKR_SESSION_HANDLE_INVALID],
         ..ROW
+    },
+    Row {
+        name: "C_GetSessionValidationFlags",
+        right: |s| vec![s.session.into(), cryptoki_sys::CKS_LAST_VALIDATION_OK.into(), Argument::place(u64::MAX)],
+        seen: |s, left| {
+            assert_eq!(left[2].word(), 0);
+            // A type that nobody knows.
+            let unknown = vec![s.session.into(), 2.into(), Argument::place(u64::MAX)];
+            fails(s.probe.rv("C_GetSessionValidationFlags", unknown), CKR_ARGUMENTS_BAD);
+        },
+        order: Order::Wrong(&[Wrong {
+            what: "of a closed session",
+            before: |s| s.probe.close(s.session).unwrap(),
+            gives: CKR_SESSION_HANDLE_INVALID,
+        }]),
+        handles: &[CKR_SESSION_HANDLE_INVALID],
+        ..ROW
+    },
+    Row {
+        name: "C_AsyncComplete",
+        right: |s| vec![s.session.into(), Argument::bytes(b"C_Sign\0"), words_place(5)],
+        seen: |_, left| assert_eq!(words_of(&left[2]), [0; 5]),
+        ..ASYNC
+    },
+    Row {
+        name: "C_AsyncGetID",
+        right: |s| vec![s.session.into(), Argument::bytes(b"C_Sign\0"), Argument::place(7)],
+        seen: |_, left| assert_eq!(left[2].word(), 7),
+        ..ASYNC
+    },
+    Row {
+        name: "C_AsyncJoin",
+        right: |s| list(&[&[s.session.into(), Argument::bytes(b"C_Sign\0"), 7.into()], &input(b"buffer")]),
+        seen: |_, left| assert_eq!(left[3].content(), b"buffer"),
+        nulls: &[(3, CKR_FUNCTION_NOT_SUPPORTED)],
+        ..ASYNC
     },
     Row {
         name: "C_GetOperationState",

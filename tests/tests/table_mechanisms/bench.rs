@@ -172,7 +172,12 @@ impl Bench {
 
     pub(crate) fn verify(&self, mechanism: &Mechanism, key: u64, data: &[u8], signature: &[u8]) -> Outcome<()> {
         if self.by.get() == By::Operation {
-            return self.probe.verify(self.session, mechanism.clone(), key, data, signature);
+            let verified = self.probe.verify(self.session, mechanism.clone(), key, data, signature);
+            for parts in [false, true] {
+                let early = self.verify_early(mechanism, key, data, signature, parts);
+                assert_eq!(early, verified, "{mechanism:?}: with the signature first, in parts: {parts}");
+            }
+            return verified;
         }
         self.probe.init("C_MessageVerifyInit", self.session, mechanism.clone(), key)?;
         let verified = if self.by.get() == By::Message {
@@ -186,6 +191,50 @@ impl Bench {
         };
         self.probe.rv("C_MessageVerifyFinal", vec![self.session.into()])?;
         verified
+    }
+
+    /// By `C_VerifySignature`, which takes every mechanism that `C_Verify` takes.
+    fn verify_early(&self, mechanism: &Mechanism, key: u64, data: &[u8], signature: &[u8], parts: bool) -> Outcome<()> {
+        let head = vec![self.session.into(), mechanism.argument(), key.into()];
+        self.probe.rv("C_VerifySignatureInit", [head, input(signature)].concat())?;
+        if !parts {
+            return self.probe.update("C_VerifySignature", self.session, data);
+        }
+        let (first, rest) = data.split_at(data.len() / 2);
+        for part in [first, rest] {
+            self.probe.update("C_VerifySignatureUpdate", self.session, part)?;
+        }
+        self.probe.rv("C_VerifySignatureFinal", vec![self.session.into()])
+    }
+
+    /// `C_EncapsulateKey`: the ciphertext and the key.
+    pub(crate) fn encapsulate(
+        &self,
+        mechanism: &Mechanism,
+        public: u64,
+        template: &[Attribute],
+    ) -> Outcome<(Vec<u8>, u64)> {
+        let [list, count] = pair(template);
+        let head = vec![self.session.into(), mechanism.argument(), public.into(), list, count];
+        let tail = vec![Argument::buffer(1024), Argument::place(1024), Argument::place(0)];
+        let (rv, left) = self.probe.call("C_EncapsulateKey", [head, tail].concat());
+        if rv != CKR_OK {
+            return Err(Ck(rv));
+        }
+        Ok((left[5].content()[..left[6].word() as usize].to_vec(), left[7].word()))
+    }
+
+    /// `C_DecapsulateKey`
+    pub(crate) fn decapsulate(
+        &self,
+        mechanism: &Mechanism,
+        private: u64,
+        cipher: &[u8],
+        template: &[Attribute],
+    ) -> Outcome<u64> {
+        let [list, count] = pair(template);
+        let head = vec![self.session.into(), mechanism.argument(), private.into(), list, count];
+        self.handle("C_DecapsulateKey", [head, input(cipher)].concat())
     }
 
     /// The session, and no parameter: no mechanism that signs has one for each message.

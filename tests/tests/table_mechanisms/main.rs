@@ -11,6 +11,7 @@ mod rows_secret;
 use std::collections::BTreeSet;
 
 use bench::Bench;
+use cryptoki_sys::{CKF_DECAPSULATE, CKF_ENCAPSULATE};
 use pkcs11_sys::*;
 use rows::Row;
 use swtpm_fixtures::Chip;
@@ -18,7 +19,7 @@ use tests::Ck;
 use tests::probe::Mechanism;
 
 /// What a mechanism may do: the flags, and the functions they are about.
-const OPERATIONS: [(u64, &str); 17] = [
+const OPERATIONS: [(u64, &str); 19] = [
     (CKF_ENCRYPT, "C_EncryptInit"),
     (CKF_DECRYPT, "C_DecryptInit"),
     (CKF_DIGEST, "C_DigestInit"),
@@ -36,6 +37,8 @@ const OPERATIONS: [(u64, &str); 17] = [
     (CKF_MESSAGE_SIGN, "C_MessageSignInit"),
     (CKF_MESSAGE_VERIFY, "C_MessageVerifyInit"),
     (CKF_MULTI_MESSAGE, "C_EncryptMessageBegin"),
+    (CKF_ENCAPSULATE, "C_EncapsulateKey"),
+    (CKF_DECAPSULATE, "C_DecapsulateKey"),
 ];
 
 fn all_rows() -> Vec<Row> {
@@ -132,7 +135,12 @@ fn run_on(chip: Chip, lacks_inverse: bool) {
             _ => continue,
         };
         let mechanism = match row.ty {
-            CKM_SHA1_RSA_PKCS_PSS | CKM_SHA224_RSA_PKCS_PSS => Mechanism::pss(row.ty, CKM_SHA256, CKG_MGF1_SHA256, 32),
+            CKM_SHA1_RSA_PKCS_PSS
+            | CKM_SHA224_RSA_PKCS_PSS
+            | CKM_SHA3_224_RSA_PKCS_PSS
+            | CKM_SHA3_256_RSA_PKCS_PSS
+            | CKM_SHA3_384_RSA_PKCS_PSS
+            | CKM_SHA3_512_RSA_PKCS_PSS => Mechanism::pss(row.ty, CKM_SHA256, CKG_MGF1_SHA256, 32),
             ty => ty.into(),
         };
         let init = bench.probe.init(function, bench.session, mechanism, bench.rsa_private(&[]));

@@ -1,5 +1,6 @@
 //! What mechanisms do not do: each with its code, and before the TPM is asked.
 
+use cryptoki_sys::{CKA_DECAPSULATE, CKA_ENCAPSULATE, CKF_DECAPSULATE, CKF_ENCAPSULATE, CKM_PUB_KEY_FROM_PRIV_KEY};
 use pkcs11_sys::*;
 use tests::probe::{Attribute, Mechanism, bytes, flag, number, p256};
 use tests::{Argument, Ck, Memory, Piece};
@@ -14,6 +15,8 @@ enum Family {
     None,
     Rsa,
     Ec,
+    /// RSA or EC.
+    Pair,
     Aes,
     Secret,
     Hkdf,
@@ -30,7 +33,9 @@ fn family(ty: u64) -> Family {
         | CKM_SHA224_RSA_PKCS
         | CKM_SHA256_RSA_PKCS..=CKM_SHA512_RSA_PKCS_PSS
         | CKM_SHA1_RSA_PKCS_PSS
+        | CKM_SHA3_256_RSA_PKCS..=CKM_SHA3_224_RSA_PKCS_PSS
         | CKM_SHA224_RSA_PKCS_PSS => Family::Rsa,
+        CKM_PUB_KEY_FROM_PRIV_KEY => Family::Pair,
         CKM_EC_KEY_PAIR_GEN..=CKM_ECDH1_COFACTOR_DERIVE => Family::Ec,
         CKM_HKDF_DERIVE | CKM_HKDF_DATA | CKM_HKDF_KEY_GEN => Family::Hkdf,
         CKM_AES_KEY_GEN..=CKM_AES_CMAC_GENERAL
@@ -61,6 +66,10 @@ fn right(ty: u64, other: u64) -> Mechanism {
         CKM_SHA256_RSA_PKCS_PSS => Mechanism::pss(ty, CKM_SHA256, CKG_MGF1_SHA256, 32),
         CKM_SHA384_RSA_PKCS_PSS => Mechanism::pss(ty, CKM_SHA384, CKG_MGF1_SHA384, 48),
         CKM_SHA512_RSA_PKCS_PSS => Mechanism::pss(ty, CKM_SHA512, CKG_MGF1_SHA512, 64),
+        CKM_SHA3_224_RSA_PKCS_PSS => Mechanism::pss(ty, CKM_SHA3_224, CKG_MGF1_SHA3_224, 28),
+        CKM_SHA3_256_RSA_PKCS_PSS => Mechanism::pss(ty, CKM_SHA3_256, CKG_MGF1_SHA3_256, 32),
+        CKM_SHA3_384_RSA_PKCS_PSS => Mechanism::pss(ty, CKM_SHA3_384, CKG_MGF1_SHA3_384, 48),
+        CKM_SHA3_512_RSA_PKCS_PSS => Mechanism::pss(ty, CKM_SHA3_512, CKG_MGF1_SHA3_512, 64),
         CKM_AES_CMAC_GENERAL => with(ty, vec![Piece::Word(8)]),
         _ if HMACS.iter().any(|(_, general, _)| *general == ty) => with(ty, vec![Piece::Word(8)]),
         CKM_ECDH1_DERIVE | CKM_ECDH1_COFACTOR_DERIVE => ecdh(ty, CKD_NULL, b"", &generator()),
@@ -105,10 +114,11 @@ impl Keys {
 
     fn key(&self, family: Family, op: u64) -> u64 {
         let public = [CKF_ENCRYPT, CKF_VERIFY, CKF_VERIFY_RECOVER, CKF_WRAP, CKF_MESSAGE_ENCRYPT, CKF_MESSAGE_VERIFY]
-            .contains(&op);
+            .contains(&op)
+            || op == CKF_ENCAPSULATE;
         let half = |(one, other): (u64, u64)| if public { one } else { other };
         match family {
-            Family::Rsa => half(self.rsa),
+            Family::Rsa | Family::Pair => half(self.rsa),
             Family::Ec => half(self.ec),
             Family::Aes => self.aes,
             Family::Secret => self.secret,
@@ -125,6 +135,11 @@ fn attempt(bench: &Bench, op: u64, function: &str, mechanism: &Mechanism, key: u
         CKF_GENERATE_KEY_PAIR => bench.generate_pair(mechanism, &p256(false)).map(drop),
         CKF_WRAP => bench.wrap(mechanism, key, target).map(drop),
         CKF_UNWRAP => bench.unwrap(mechanism, key, &[1; 24], CKK_AES).map(drop),
+        CKF_ENCAPSULATE => {
+            bench.encapsulate(mechanism, key, &[shown(CKK_AES), vec![number(CKA_VALUE_LEN, 16)]].concat()).map(drop)
+        }
+        CKF_DECAPSULATE => bench.decapsulate(mechanism, key, &generator(), &shown(CKK_AES)).map(drop),
+        CKF_DERIVE if mechanism.ty == CKM_PUB_KEY_FROM_PRIV_KEY => bench.derive(mechanism, key, &[]).map(drop),
         CKF_DERIVE => bench.derive(mechanism, key, &shown(CKK_GENERIC_SECRET)).map(drop),
         CKF_DIGEST => bench.probe.rv(function, vec![bench.session.into(), mechanism.argument()]),
         _ => bench.probe.init(function, bench.session, mechanism.clone(), key),
@@ -152,14 +167,21 @@ fn mechanisms() -> Vec<(u64, u64)> {
 
 /// Message functions take the parameter with each message.
 fn given(op: u64, ty: u64, other: u64) -> Mechanism {
-    if [CKF_MESSAGE_ENCRYPT, CKF_MESSAGE_DECRYPT].contains(&op) { ty.into() } else { right(ty, other) }
+    match (op, ty) {
+        (CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT, _) => ty.into(),
+        // The point is the ciphertext.
+        (CKF_ENCAPSULATE | CKF_DECAPSULATE, CKM_ECDH1_DERIVE | CKM_ECDH1_COFACTOR_DERIVE) => {
+            ecdh(ty, CKD_NULL, b"", b"")
+        }
+        _ => right(ty, other),
+    }
 }
 
 fn powers() -> [Vec<Attribute>; 3] {
     let on = |types: &[u64]| types.iter().map(|ty| flag(*ty, true)).collect::<Vec<_>>();
     [
-        on(&[CKA_ENCRYPT, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP]),
-        on(&[CKA_DECRYPT, CKA_SIGN, CKA_SIGN_RECOVER, CKA_UNWRAP, CKA_DERIVE]),
+        on(&[CKA_ENCRYPT, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP, CKA_ENCAPSULATE]),
+        on(&[CKA_DECRYPT, CKA_SIGN, CKA_SIGN_RECOVER, CKA_UNWRAP, CKA_DERIVE, CKA_DECAPSULATE]),
         on(&[CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY, CKA_DERIVE, CKA_WRAP, CKA_UNWRAP]),
     ]
 }
@@ -226,14 +248,17 @@ fn keys_of_another_type_are_refused() {
             }
             let expected = match op {
                 CKF_WRAP => CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
-                CKF_UNWRAP => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+                CKF_UNWRAP | CKF_DECAPSULATE => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
                 _ => CKR_KEY_TYPE_INCONSISTENT,
             };
             let all = [Family::Rsa, Family::Ec, Family::Aes, Family::Secret, Family::Hkdf];
-            // HKDF takes generic secrets, too.
-            for other in
-                all.into_iter().filter(|other| *other != own && (own, *other) != (Family::Hkdf, Family::Secret))
-            {
+            let takes = |other: Family| match own {
+                // HKDF takes generic secrets, too.
+                Family::Hkdf => [own, Family::Secret].contains(&other),
+                Family::Pair => [Family::Rsa, Family::Ec].contains(&other),
+                _ => other == own,
+            };
+            for other in all.into_iter().filter(|other| !takes(*other)) {
                 let mechanism = given(op, ty, keys.secret);
                 let got = attempt(&bench, op, function, &mechanism, keys.key(other, op), keys.secret);
                 assert_eq!(got, Ck(expected), "{function} with {ty:#x} and a key for {other:?}");
@@ -241,7 +266,7 @@ fn keys_of_another_type_are_refused() {
             // No key at all.
             let expected = match op {
                 CKF_WRAP => CKR_WRAPPING_KEY_HANDLE_INVALID,
-                CKF_UNWRAP => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+                CKF_UNWRAP | CKF_DECAPSULATE => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
                 _ => CKR_KEY_HANDLE_INVALID,
             };
             let got = attempt(&bench, op, function, &given(op, ty, keys.secret), 0, keys.secret);
@@ -270,6 +295,12 @@ fn keys_without_the_power_are_refused() {
                 continue;
             }
             for (keys, expected) in [(&weak, CKR_KEY_FUNCTION_NOT_PERMITTED), (&bound, CKR_MECHANISM_INVALID)] {
+                // The public half is no secret: it takes no power to show it.
+                let expected = if ty == CKM_PUB_KEY_FROM_PRIV_KEY && expected != CKR_MECHANISM_INVALID {
+                    CKR_OK
+                } else {
+                    expected
+                };
                 let mechanism = given(op, ty, keys.secret);
                 let got = attempt(&bench, op, function, &mechanism, keys.key(family(ty), op), weak.secret);
                 assert_eq!(got, Ck(expected), "{function} with {ty:#x}");
@@ -352,6 +383,7 @@ fn key_sizes_are_those_that_are_told() {
             _ if ty == CKM_GENERIC_SECRET_KEY_GEN => (8, 8 * 65536),
             Family::Rsa => (1024, 3072),
             Family::Ec => (224, 521),
+            Family::Pair => (224, 3072),
             Family::Aes => (16, 32),
             // In bits, as the specification has it for this one; in bytes otherwise.
             Family::Secret if ty == CKM_GENERIC_SECRET_KEY_GEN => (8, 65536 * 8),

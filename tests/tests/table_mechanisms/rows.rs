@@ -3,11 +3,13 @@
 
 use std::rc::Rc;
 
+use cryptoki_sys::{CKA_DECAPSULATE, CKA_ENCAPSULATE, CKF_DECAPSULATE, CKF_ENCAPSULATE, CKM_PUB_KEY_FROM_PRIV_KEY};
+use p256::elliptic_curve::sec1::ToEncodedPoint;
 use pkcs11_sys::*;
 use rsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use sha2::Digest;
-use tests::probe::{Mechanism, flag, number, p256};
+use tests::probe::{Mechanism, bytes, flag, number, p256};
 use tests::{Ck, math};
 
 use crate::bench::{Bench, By, ecdh, rng, shown, unhex};
@@ -73,12 +75,16 @@ macro_rules! hash {
     };
 }
 
-static HASHES: [Hash; 5] = [
+static HASHES: [Hash; 9] = [
     hash!(CKM_SHA_1 CKG_MGF1_SHA1 sha1::Sha1, CKM_SHA1_RSA_PKCS CKM_SHA1_RSA_PKCS_PSS CKM_ECDSA_SHA1),
     hash!(CKM_SHA224 CKG_MGF1_SHA224 sha2::Sha224, CKM_SHA224_RSA_PKCS CKM_SHA224_RSA_PKCS_PSS CKM_ECDSA_SHA224),
     hash!(CKM_SHA256 CKG_MGF1_SHA256 sha2::Sha256, CKM_SHA256_RSA_PKCS CKM_SHA256_RSA_PKCS_PSS CKM_ECDSA_SHA256),
     hash!(CKM_SHA384 CKG_MGF1_SHA384 sha2::Sha384, CKM_SHA384_RSA_PKCS CKM_SHA384_RSA_PKCS_PSS CKM_ECDSA_SHA384),
     hash!(CKM_SHA512 CKG_MGF1_SHA512 sha2::Sha512, CKM_SHA512_RSA_PKCS CKM_SHA512_RSA_PKCS_PSS CKM_ECDSA_SHA512),
+    hash!(CKM_SHA3_224 CKG_MGF1_SHA3_224 sha3::Sha3_224, CKM_SHA3_224_RSA_PKCS CKM_SHA3_224_RSA_PKCS_PSS CKM_ECDSA_SHA3_224),
+    hash!(CKM_SHA3_256 CKG_MGF1_SHA3_256 sha3::Sha3_256, CKM_SHA3_256_RSA_PKCS CKM_SHA3_256_RSA_PKCS_PSS CKM_ECDSA_SHA3_256),
+    hash!(CKM_SHA3_384 CKG_MGF1_SHA3_384 sha3::Sha3_384, CKM_SHA3_384_RSA_PKCS CKM_SHA3_384_RSA_PKCS_PSS CKM_ECDSA_SHA3_384),
+    hash!(CKM_SHA3_512 CKG_MGF1_SHA3_512 sha3::Sha3_512, CKM_SHA3_512_RSA_PKCS CKM_SHA3_512_RSA_PKCS_PSS CKM_ECDSA_SHA3_512),
 ];
 
 pub(crate) const MESSAGE: &[u8] = b"The quick brown fox jumps over the lazy dog, and nobody saw its key.";
@@ -249,7 +255,49 @@ pub(crate) fn rsa_rows() -> Vec<Row> {
     rows.extend(
         [CKF_ENCRYPT, CKF_DECRYPT, CKF_WRAP, CKF_UNWRAP].map(|op| row(CKM_RSA_PKCS_OAEP, op, move |b| oaep(b, op))),
     );
+    for op in [CKF_ENCAPSULATE, CKF_DECAPSULATE] {
+        rows.push(row(CKM_RSA_PKCS, op, move |b| {
+            let sealed = || b.rsa.to_public_key().encrypt(&mut rng(), rsa::Pkcs1v15Encrypt, &TARGET).unwrap();
+            let opened = |cipher: &[u8]| b.rsa.decrypt(rsa::Pkcs1v15Encrypt, cipher).unwrap();
+            rsa_kem(b, op, &CKM_RSA_PKCS.into(), sealed, opened);
+        }));
+        rows.push(row(CKM_RSA_PKCS_OAEP, op, move |b| {
+            for hash in b.hashes() {
+                let sealed = || b.rsa.to_public_key().encrypt(&mut rng(), (hash.oaep)(), &TARGET).unwrap();
+                let opened = |cipher: &[u8]| b.rsa.decrypt((hash.oaep)(), cipher).unwrap();
+                rsa_kem(b, op, &Mechanism::oaep(hash.digest, hash.mgf, b""), sealed, opened);
+            }
+        }));
+    }
     rows
+}
+
+/// A secret to a public key, or out of a ciphertext that another implementation made.
+fn rsa_kem(b: &Bench, op: u64, mechanism: &Mechanism, sealed: impl Fn() -> Vec<u8>, opened: impl Fn(&[u8]) -> Vec<u8>) {
+    let wanted = |len| [shown(CKK_AES), vec![number(CKA_VALUE_LEN, len)]].concat();
+    if op == CKF_ENCAPSULATE {
+        let public = b.rsa_public(&[flag(CKA_ENCAPSULATE, true)]);
+        let made = [0; 2].map(|_| b.encapsulate(mechanism, public, &wanted(32)).unwrap());
+        for (cipher, key) in &made {
+            assert_eq!(opened(cipher), b.value(*key));
+        }
+        assert_ne!(b.value(made[0].1), b.value(made[1].1), "another secret each time");
+        // Nothing says how long it is to be.
+        assert_eq!(b.encapsulate(mechanism, public, &shown(CKK_AES)), Err(Ck(CKR_TEMPLATE_INCOMPLETE)));
+        let forbidden = b.rsa_public(&[flag(CKA_ENCAPSULATE, false)]);
+        assert_eq!(b.encapsulate(mechanism, forbidden, &wanted(32)), Err(Ck(CKR_KEY_FUNCTION_NOT_PERMITTED)));
+        return;
+    }
+    let private = b.rsa_private(&[flag(CKA_DECAPSULATE, true)]);
+    for template in [shown(CKK_AES), wanted(32)] {
+        assert_eq!(b.value(b.decapsulate(mechanism, private, &sealed(), &template).unwrap()), TARGET);
+    }
+    assert_eq!(b.decapsulate(mechanism, private, &sealed(), &wanted(16)), Err(Ck(CKR_WRAPPED_KEY_LEN_RANGE)));
+    let forbidden = b.rsa_private(&[flag(CKA_DECAPSULATE, false)]);
+    assert_eq!(
+        b.decapsulate(mechanism, forbidden, &sealed(), &shown(CKK_AES)),
+        Err(Ck(CKR_KEY_FUNCTION_NOT_PERMITTED))
+    );
 }
 
 fn oaep(b: &Bench, op: u64) {
@@ -322,7 +370,77 @@ pub(crate) fn ec_rows() -> Vec<Row> {
         }));
     }
     rows.extend([CKM_ECDH1_DERIVE, CKM_ECDH1_COFACTOR_DERIVE].map(|ty| row(ty, CKF_DERIVE, move |b| derives(b, ty))));
+    for ty in [CKM_ECDH1_DERIVE, CKM_ECDH1_COFACTOR_DERIVE] {
+        rows.push(row(ty, CKF_ENCAPSULATE, move |b| encapsulates(b, ty)));
+        rows.push(row(ty, CKF_DECAPSULATE, move |b| decapsulates(b, ty)));
+    }
+    rows.push(row(CKM_PUB_KEY_FROM_PRIV_KEY, CKF_DERIVE, shows_its_public_half));
     rows
+}
+
+/// What is sent to a key that RustCrypto has.
+fn encapsulates(b: &Bench, ty: u64) {
+    let theirs = p256::SecretKey::from_slice(&unhex(CDH[0].2)).unwrap();
+    let point = theirs.public_key().to_encoded_point(false);
+    let public = b.ec_public(CDH[0].0, point.as_bytes(), &[]);
+    let common = |cipher: &[u8]| {
+        let ours = p256::PublicKey::from_sec1_bytes(cipher).unwrap();
+        let z = p256::ecdh::diffie_hellman(theirs.to_nonzero_scalar(), ours.as_affine());
+        z.raw_secret_bytes().to_vec()
+    };
+    let (cipher, key) = b.encapsulate(&ecdh(ty, CKD_NULL, b"", b""), public, &shown(CKK_AES)).unwrap();
+    assert_eq!((cipher.len(), b.value(key)), (65, common(&cipher)));
+    let (again, _) = b.encapsulate(&ecdh(ty, CKD_NULL, b"", b""), public, &shown(CKK_AES)).unwrap();
+    assert_ne!(again, cipher, "another key of the moment each time");
+    let template = [shown(CKK_GENERIC_SECRET), vec![number(CKA_VALUE_LEN, 40)]].concat();
+    let (cipher, key) = b.encapsulate(&ecdh(ty, CKD_SHA256_KDF, b"info", b""), public, &template).unwrap();
+    let block = |counter: u8| sha2::Sha256::digest([&common(&cipher)[..], &[0, 0, 0, counter], b"info"].concat());
+    assert_eq!(b.value(key), [block(1), block(2)].concat()[..40]);
+    // The other side's point has no place in the parameter.
+    let with_point = ecdh(ty, CKD_NULL, b"", point.as_bytes());
+    assert_eq!(b.encapsulate(&with_point, public, &shown(CKK_AES)), Err(Ck(CKR_MECHANISM_PARAM_INVALID)));
+    // What nobody says of it: it can be extracted, and was not always as safe as it may be now.
+    let (_, key) = b.encapsulate(&ecdh(ty, CKD_NULL, b"", b""), public, &[]).unwrap();
+    let said = |attribute| b.probe.attribute(b.session, key, attribute).unwrap();
+    for (attribute, value) in
+        [(CKA_EXTRACTABLE, 1), (CKA_ALWAYS_SENSITIVE, 0), (CKA_NEVER_EXTRACTABLE, 0), (CKA_LOCAL, 0)]
+    {
+        assert_eq!(said(attribute), [value], "{attribute:#x}");
+    }
+}
+
+/// The published vectors, the other's point being the ciphertext.
+fn decapsulates(b: &Bench, ty: u64) {
+    for (curve, theirs, own, secret) in CDH {
+        let key = b.ec_private(curve, &unhex(own), &[flag(CKA_DERIVE, true)]);
+        let mechanism = ecdh(ty, CKD_NULL, b"", b"");
+        let shared = b.decapsulate(&mechanism, key, &unhex(theirs), &shown(CKK_GENERIC_SECRET)).unwrap();
+        assert_eq!(b.value(shared), unhex(secret));
+        let outside = b.decapsulate(&mechanism, key, &unhex(theirs)[1..], &shown(CKK_GENERIC_SECRET));
+        assert_eq!(outside, Err(Ck(CKR_WRAPPED_KEY_INVALID)));
+        let forbidden = b.ec_private(curve, &unhex(own), &[flag(CKA_DECAPSULATE, false), flag(CKA_DERIVE, true)]);
+        let refused = b.decapsulate(&mechanism, forbidden, &unhex(theirs), &shown(CKK_GENERIC_SECRET));
+        assert_eq!(refused, Err(Ck(CKR_KEY_FUNCTION_NOT_PERMITTED)));
+    }
+}
+
+fn shows_its_public_half(b: &Bench) {
+    let mechanism = CKM_PUB_KEY_FROM_PRIV_KEY.into();
+    let said = |object, attribute| b.probe.attribute(b.session, object, attribute).unwrap();
+    let private = b.rsa_private(&[bytes(CKA_ID, b"pair")]);
+    let public = b.derive(&mechanism, private, &[bytes(CKA_LABEL, b"half")]).unwrap();
+    assert_eq!(said(public, CKA_MODULUS), b.modulus());
+    assert_eq!((said(public, CKA_ID), said(public, CKA_LABEL)), (b"pair".to_vec(), b"half".to_vec()));
+    assert_eq!((said(public, CKA_CLASS), said(public, CKA_LOCAL)), (CKO_PUBLIC_KEY.to_ne_bytes().to_vec(), vec![0]));
+    b.verifies(&CKM_SHA256_RSA_PKCS.into(), public, MESSAGE, &b.sign(&CKM_SHA256_RSA_PKCS.into(), private, MESSAGE));
+    // Without the power to derive: it tells nothing that the private key does not show.
+    let private = b.ec_private(CDH[0].0, &unhex(CDH[0].2), &[flag(CKA_DERIVE, false)]);
+    let public = b.derive(&mechanism, private, &[]).unwrap();
+    assert_eq!(said(public, CKA_EC_POINT), said(private, CKA_EC_POINT));
+    b.verifies(&CKM_ECDSA_SHA256.into(), public, MESSAGE, &b.sign(&CKM_ECDSA_SHA256.into(), private, MESSAGE));
+    let contradicts = b.derive(&mechanism, private, &[bytes(CKA_EC_PARAMS, CDH[1].0)]);
+    assert_eq!(contradicts, Err(Ck(CKR_TEMPLATE_INCONSISTENT)));
+    assert_eq!(b.derive(&mechanism, public, &[]), Err(Ck(CKR_KEY_FUNCTION_NOT_PERMITTED)));
 }
 
 fn derives(b: &Bench, ty: u64) {

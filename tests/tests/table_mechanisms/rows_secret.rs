@@ -27,8 +27,8 @@ const DIGESTS: [(u64, &str); 9] = [
     ),
 ];
 
-/// RFC 2202 and RFC 4231: test case 2, with the mechanism of the whole code and the one of a part of it.
-pub(crate) const HMACS: [(u64, u64, &str); 5] = [
+/// RFC 2202 and RFC 4231: test case 2; of SHA-3 the same key and data, by OpenSSL, with the mechanism of the whole code and the one of a part of it.
+pub(crate) const HMACS: [(u64, u64, &str); 9] = [
     (CKM_SHA_1_HMAC, CKM_SHA_1_HMAC_GENERAL, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
     (CKM_SHA224_HMAC, CKM_SHA224_HMAC_GENERAL, "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44"),
     (CKM_SHA256_HMAC, CKM_SHA256_HMAC_GENERAL, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
@@ -41,6 +41,18 @@ pub(crate) const HMACS: [(u64, u64, &str); 5] = [
         CKM_SHA512_HMAC,
         CKM_SHA512_HMAC_GENERAL,
         "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+    ),
+    (CKM_SHA3_224_HMAC, CKM_SHA3_224_HMAC_GENERAL, "7fdb8dd88bd2f60d1b798634ad386811c2cfc85bfaf5d52bbace5e66"),
+    (CKM_SHA3_256_HMAC, CKM_SHA3_256_HMAC_GENERAL, "c7d4072e788877ae3596bbb0da73b887c9171f93095b294ae857fbe2645e1ba5"),
+    (
+        CKM_SHA3_384_HMAC,
+        CKM_SHA3_384_HMAC_GENERAL,
+        "f1101f8cbf9766fd6764d2ed61903f21ca9b18f57cf3e1a23ca13508a93243ce48c045dc007f26a21b3f5e0e9df4c20a",
+    ),
+    (
+        CKM_SHA3_512_HMAC,
+        CKM_SHA3_512_HMAC_GENERAL,
+        "5a4bfeab6166427c7a3647b747292b8384537cdb89afb3bf5665e4c5e709350b287baec921fd7ca0ee7a0c31d022a95e1fc92ba9d77df883960275beb4e62024",
     ),
 ];
 
@@ -157,10 +169,10 @@ pub(crate) fn digest_rows() -> Vec<Row> {
     for (ty, general, code) in HMACS {
         let (key, data) = (b"Jefe", b"what do ya want for nothing?");
         let cut = move || with(general, vec![Piece::Word(12)]);
-        // The TPM of the tests has no SHA-224, which `secrets.rs` looks at.
+        // The TPM of the tests has no SHA-224 and no SHA-3, which `secrets.rs` looks at.
         let keys = move |b: &Bench| {
             let keys = vec![b.secret(CKK_GENERIC_SECRET, key, &[])];
-            if ty == CKM_SHA224_HMAC {
+            if ![CKM_SHA_1_HMAC, CKM_SHA256_HMAC, CKM_SHA384_HMAC, CKM_SHA512_HMAC].contains(&ty) {
                 keys
             } else {
                 [keys, vec![b.token_secret(CKK_GENERIC_SECRET, key, &[])]].concat()

@@ -272,7 +272,13 @@ impl Source<'_> {
         let mut attributes = Attributes::new();
         for row in ATTRIBUTES.iter().filter(|row| row.scope.intersects(scope)) {
             // What follows from something else, and what nobody may read.
-            let derived = [AttributeType::UNIQUE_ID, AttributeType::PUBLIC_KEY_INFO].contains(&row.ty);
+            let derived = [
+                AttributeType::UNIQUE_ID,
+                AttributeType::PUBLIC_KEY_INFO,
+                AttributeType::ENCAPSULATE,
+                AttributeType::DECAPSULATE,
+            ];
+            let derived = derived.contains(&row.ty);
             if derived || row.secret.intersects(scope) {
                 continue;
             }

@@ -57,6 +57,12 @@ pub(crate) fn with_token(store: &Store) -> i64 {
     store.add_token(&token(primary, "0123456789abcdef")).unwrap()
 }
 
+/// One more token.
+pub(crate) fn with_another_token(store: &Store) -> i64 {
+    let first = store.primaries().unwrap()[0].id;
+    store.add_token(&token(first, "fedcba9876543210")).unwrap()
+}
+
 /// An object with a random uid, every column and some attributes.
 pub(crate) fn object(token_id: i64) -> NewObject {
     NewObject {

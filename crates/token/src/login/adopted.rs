@@ -120,7 +120,7 @@ impl Library {
             Err(Error::TokenWriteProtected | Error::StoreBusy(_)) => Ok(pending),
             Err(error) => Err(error),
             Ok(()) => {
-                self.changed()?;
+                self.changed();
                 Ok(is_pending(&token.row()))
             }
         }
@@ -221,7 +221,8 @@ impl Library {
         drop(store);
         // The wrapping key is the same: whoever is logged in stays so.
         token.replace_row(TokenRow { config: config.to_owned(), ..row.clone() });
-        self.changed()
+        self.changed();
+        Ok(())
     }
 }
 

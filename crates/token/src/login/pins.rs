@@ -79,7 +79,8 @@ impl Library {
                     store.set_token_config(token.id, &config)
                 })?;
                 drop(store);
-                self.changed()
+                self.changed();
+                Ok(())
             }
         }
     }
@@ -279,7 +280,7 @@ impl Library {
             })
         })?;
         drop(store);
-        self.changed()?;
+        self.changed();
         Ok(id)
     }
 
@@ -417,7 +418,8 @@ impl Library {
             Ok(())
         })?;
         drop(store);
-        self.changed()
+        self.changed();
+        Ok(())
     }
 }
 

@@ -96,6 +96,7 @@ impl Library {
             if config.tries == before { Ok(()) } else { Ok(store.set_token_config(token.id, &config.to_json()?)?) }
         })?;
         drop(store);
-        self.changed()
+        self.changed();
+        Ok(())
     }
 }

@@ -7,13 +7,15 @@ use model::{
     AttributeType, Attributes, CertificateType, KeyType, ObjectClass, ObjectHandle, Rule, Scope, SessionHandle,
     Template, Value,
 };
+use store::NewObject;
 
 use crate::library::Library;
 use crate::object::TpmKey;
 use crate::objects::draft::Draft;
-use crate::objects::keygen::{settle_private, settle_public};
+use crate::objects::keygen::{handle_of, settle_private, settle_public};
 use crate::protect::policy::BoundPolicy;
 use crate::public_key::PublicKey;
+use crate::slots::session::Session;
 use crate::{Error, Result, template};
 
 /// `CK_UNAVAILABLE_INFORMATION`: the key was not made here.
@@ -95,7 +97,23 @@ impl Library {
         certificates: &[Companion],
     ) -> Result<Vec<ObjectHandle>> {
         let session = self.session(session)?;
-        let signer = self.may_write(&session, true)?;
+        let rows = self.rows_of_arrival(&session, arrival, look, certificates)?;
+        let handles = self.writer()?.transaction(|store| -> Result<Vec<ObjectHandle>> {
+            rows.iter().map(|row| Ok(handle_of(&session.token, store.add_object(row)?, row))).collect()
+        })?;
+        self.changed();
+        Ok(handles)
+    }
+
+    /// The rows of these objects.
+    pub(crate) fn rows_of_arrival(
+        &self,
+        session: &Session,
+        arrival: Arrival,
+        look: &Look,
+        certificates: &[Companion],
+    ) -> Result<Vec<NewObject>> {
+        let signer = self.may_write(session, true)?;
         let area = arrival.key.wrapped.public_area()?;
         let policy = session.policy_of_new_keys().filter(|policy| policy.policy().digest() == area.auth_policy());
         let public = PublicKey::from_area(&area).ok();
@@ -112,12 +130,7 @@ impl Library {
                 Some(own) => certificate(companion, own.id.as_deref().unwrap_or_default(), own)?,
             });
         }
-        let rows = drafts.iter().map(|draft| draft.to_row(session.token.id, &signer)).collect::<Result<Vec<_>>>()?;
-        let handles = self.writer()?.transaction(|store| -> Result<Vec<ObjectHandle>> {
-            rows.iter().map(|row| Ok(ObjectHandle(store.add_object(row)?.unsigned_abs()))).collect()
-        })?;
-        self.changed()?;
-        Ok(handles)
+        drafts.iter().map(|draft| draft.to_row(session.token.id, &signer)).collect()
     }
 }
 

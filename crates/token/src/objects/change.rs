@@ -35,12 +35,12 @@ impl Library {
         match object.home {
             Home::Session(owner) => {
                 let draft = self.draft_of(&session, &object, attributes)?;
-                session.token.add_session_object(draft.into_session(object.handle, owner));
+                self.keep(&session.token, draft.into_session(object.handle, owner))?;
             }
             Home::Token => {
                 let signer = self.may_write(&session, object.is_private() || object.key.is_some() || object.hides())?;
                 // The first change of a token that was taken over writes its rows anew.
-                let object = self.object(&session, object.handle)?;
+                let object = session.token.object(object.handle)?.ok_or(Error::ObjectHandleInvalid)?;
                 let attributes = changed(&session, &object, template, Way::Set)?;
                 let draft = self.draft_of(&session, &object, attributes)?;
                 let row = with_id(draft.to_row(session.token.id, &signer)?, object.handle.0.cast_signed());
@@ -53,7 +53,7 @@ impl Library {
                     }
                     Ok(store.replace_object(&row)?)
                 })?;
-                self.changed()?;
+                self.changed();
             }
         }
         Ok(())

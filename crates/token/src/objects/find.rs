@@ -9,8 +9,9 @@ use model::{AttributeType, ObjectClass, ObjectHandle, SessionHandle, Template};
 use crate::info::AttributeValue;
 use crate::library::Library;
 use crate::object::{Hidden, Home, Object};
+use crate::slots::budget::Share;
 use crate::slots::session::{Session, Step};
-use crate::slots::token::Token;
+use crate::slots::token::{Token, row_of};
 use crate::{Error, Result};
 
 /// A search.
@@ -20,7 +21,23 @@ pub(crate) struct Finding {
     /// What may be found, and whether that is sure. What is not is read when its turn comes: who takes the first few does not wait
     /// for the last.
     places: VecDeque<(ObjectHandle, bool)>,
+    /// How many were read at once last: who goes on gets more each time.
+    part: usize,
+    /// What it takes of the memory for sessions.
+    _share: Share,
 }
+
+/// What a search takes besides, about.
+const SEARCH: usize = 256;
+
+/// About the memory that a search takes until it is over.
+fn size(template: &Template, places: &VecDeque<(ObjectHandle, bool)>) -> usize {
+    let values: usize = template.iter().map(|(_, value)| value.len() + size_of::<(AttributeType, Vec<u8>)>()).sum();
+    SEARCH + values + places.len() * size_of::<(ObjectHandle, bool)>()
+}
+
+/// So many are read at once at most. What reads them keeps more than that.
+const MOST_AT_ONCE: usize = 128;
 
 impl Finding {
     fn next(&mut self, token: &Token, max: usize) -> Result<Vec<ObjectHandle>> {
@@ -28,23 +45,29 @@ impl Finding {
         while found.len() < max
             && let Some((handle, sure)) = self.places.pop_front()
         {
-            let is_found = sure
-                || self.is_found(token, handle).inspect_err(|_| {
-                    // None is lost: they are found by the next call.
-                    self.places.push_front((handle, false));
-                    found.iter().rev().for_each(|handle| self.places.push_front((*handle, true)));
-                })?;
-            if is_found {
+            if sure {
                 found.push(handle);
+                continue;
             }
+            let object = self.found(token, row_of(handle), max - found.len()).inspect_err(|_| {
+                // None is lost: they are found by the next call.
+                self.places.push_front((handle, false));
+                found.iter().rev().for_each(|handle| self.places.push_front((*handle, true)));
+            })?;
+            found.extend(object.map(|object| token.handle_of(object.handle, object.is_private())));
         }
         Ok(found)
     }
 
-    fn is_found(&self, token: &Token, handle: ObjectHandle) -> Result<bool> {
-        let Some(object) = token.object(handle)? else { return Ok(false) };
+    fn found(&mut self, token: &Token, row: ObjectHandle, wanted: usize) -> Result<Option<Arc<Object>>> {
+        if !token.shelf().has(row) {
+            self.part = self.part.saturating_mul(2).max(wanted).min(MOST_AT_ONCE);
+            let unsure = self.places.iter().filter(|(_, sure)| !sure).map(|(handle, _)| row_of(*handle));
+            token.shelf().read_ahead(std::iter::once(row).chain(unsure).take(self.part))?;
+        }
+        let Some(object) = token.object(row)? else { return Ok(None) };
         token.shelf().note(&object);
-        Ok(object.matches(&self.template))
+        Ok(Some(object).filter(|object| object.matches(&self.template)))
     }
 }
 
@@ -66,7 +89,8 @@ impl Library {
     /// `C_FindObjectsInit`: what is found is what the store has now; later changes are seen by the next search.
     ///
     /// # Errors
-    /// [`Error::OperationActive`], [`Error::AttributeValueInvalid`] for a value that no such attribute can have.
+    /// [`Error::OperationActive`], [`Error::AttributeValueInvalid`] for a value that no such attribute can have, [`Error::Searches`] where too
+    /// much is found in searches that are still open.
     pub fn find_init(&self, session: SessionHandle, template: &Template) -> Result<()> {
         // Before the session's operations are locked: what another process did may end some of them.
         self.refresh()?;
@@ -79,7 +103,9 @@ impl Library {
                 let others = [token.session_objects(), token.profiles_for(template)?];
                 let others = others.iter().flatten().filter(|object| object.matches(template));
                 places.extend(others.map(|object| (object.handle, true)));
-                Ok(Finding { template: template.clone(), places })
+                // The only one is not refused, however much there is.
+                let share = self.search_memory.take_or_all(size(template, &places)).ok_or(Error::Searches)?;
+                Ok(Finding { template: template.clone(), places, part: 0, _share: share })
             },
         )
     }
@@ -141,7 +167,7 @@ impl Library {
                         _ => Err(Error::ObjectHandleInvalid),
                     }
                 })?;
-                self.changed()?;
+                self.changed();
             }
         }
         if let (Some(key), Ok(tpm)) = (&object.key, self.tpm()) {
@@ -176,6 +202,6 @@ impl Library {
     }
 
     pub(crate) fn object(&self, session: &Session, handle: ObjectHandle) -> Result<Arc<Object>> {
-        session.token.object(handle)?.ok_or(Error::ObjectHandleInvalid)
+        session.token.meant(handle)?.ok_or(Error::ObjectHandleInvalid)
     }
 }

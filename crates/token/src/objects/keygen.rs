@@ -5,16 +5,28 @@ use model::{
     AttributeType, Attributes, KeyKind, KeyType, Mechanism, ObjectClass, ObjectHandle, Ops, Params, Rule, Scope,
     SessionHandle, Template, Value,
 };
+use store::NewObject;
 
 use crate::library::Library;
-use crate::object::TpmKey;
+use crate::object::{Object, TpmKey};
 use crate::objects::draft::Draft;
 use crate::protect::codes::Signer;
 use crate::protect::policy;
 use crate::public_key::PublicKey;
 use crate::slots::session::Session;
+use crate::slots::token::Token;
 use crate::template;
 use crate::{Error, Result};
+
+/// What an object takes besides its values, about.
+const OBJECT: usize = 1024;
+
+/// A new key pair, and who vouches for its rows.
+pub(crate) struct Pair {
+    pub(crate) public: Draft,
+    pub(crate) private: Draft,
+    pub(crate) signer: Signer,
+}
 
 impl Library {
     /// `C_GenerateKeyPair`: handles of the public and the private key. At most 2 TPM commands.
@@ -45,6 +57,33 @@ impl Library {
         recovery: Option<&tpm::PublicArea>,
     ) -> Result<(ObjectHandle, ObjectHandle)> {
         let session = self.session(session)?;
+        let Pair { public, private, signer } = self.make_pair(&session, mechanism, public, private, recovery)?;
+        if public.on_token() && private.on_token() {
+            let id = session.token.id;
+            let rows = [public.to_row(id, &signer)?, private.to_row(id, &signer)?];
+            let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
+            self.changed();
+            let token = &session.token;
+            return Ok((handle_of(token, public, &rows[0]), handle_of(token, private, &rows[1])));
+        }
+        // What is in memory first: it can be taken back when the other half finds no place.
+        let (first, second, swapped) =
+            if private.on_token() { (public, private, false) } else { (private, public, true) };
+        let first = self.settle(&session, first, &signer)?;
+        let second =
+            self.settle(&session, second, &signer).inspect_err(|_| session.token.remove_session_object(first))?;
+        Ok(if swapped { (second, first) } else { (first, second) })
+    }
+
+    /// A pair that the TPM has just made, and that has no home yet.
+    pub(crate) fn make_pair(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism,
+        public: &Template,
+        private: &Template,
+        recovery: Option<&tpm::PublicArea>,
+    ) -> Result<Pair> {
         let token = &session.token;
         let row = mechanism.ty.row().filter(|row| token.chip.ops(row).contains(Ops::GENERATE_KEY_PAIR));
         let row = row.ok_or(Error::MechanismInvalid)?;
@@ -54,17 +93,19 @@ impl Library {
         let (key_type, public_scope, private_scope) = match row.key {
             KeyKind::Rsa => (KeyType::RSA, Scope::RSA_PUBLIC, Scope::RSA_PRIVATE),
             KeyKind::Ec => (KeyType::EC, Scope::EC_PUBLIC, Scope::EC_PRIVATE),
-            KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => return Err(Error::MechanismInvalid),
+            KeyKind::None | KeyKind::Pair | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => {
+                return Err(Error::MechanismInvalid);
+            }
         };
         let mut public = template::start(public_scope, Rule::GENERATE, public)?;
         let mut private = template::start(private_scope, Rule::GENERATE, private)?;
         settle_public(&mut public, key_type)?;
         settle_private(&mut private, key_type, self.config().strict_templates)?;
         let request = match key_type {
-            KeyType::RSA => self.rsa_request(&session, &public)?,
-            _ => ec_request(&session, &public, &private)?,
+            KeyType::RSA => self.rsa_request(session, &public)?,
+            _ => ec_request(session, &public, &private)?,
         };
-        check_access(&session, &public, &private)?;
+        check_access(session, &public, &private)?;
         let signer = Signer::User(self.keys(token)?);
 
         let policy = session.policy_of_new_keys();
@@ -101,33 +142,33 @@ impl Library {
         }
         let public = Draft::new(public, None, None)?;
         let private = Draft::new(private, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy);
-        if public.on_token() && private.on_token() {
-            let rows = [public.to_row(token.id, &signer)?, private.to_row(token.id, &signer)?];
-            let (public, private) = self.writer()?.add_pair(&rows[0], &rows[1])?;
-            self.changed()?;
-            return Ok((handle_of(public), handle_of(private)));
-        }
-        // The private key first: a public key alone would be of no use.
-        let private = self.settle(&session, private, &signer)?;
-        let public = self.settle(&session, public, &signer)?;
-        Ok((public, private))
+        Ok(Pair { public, private, signer })
     }
 
     /// Gives a new object its home.
     pub(crate) fn settle(&self, session: &Session, draft: Draft, signer: &Signer) -> Result<ObjectHandle> {
         if draft.on_token() {
-            let id = self.writer()?.add_object(&draft.to_row(session.token.id, signer)?)?;
-            self.changed()?;
-            Ok(handle_of(id))
+            let row = draft.to_row(session.token.id, signer)?;
+            let id = self.writer()?.add_object(&row)?;
+            self.changed();
+            Ok(handle_of(&session.token, id, &row))
         } else {
             self.settle_in_session(session, draft)
         }
     }
 
+    /// Keeps an object in memory, if there is room.
+    pub(crate) fn keep(&self, token: &Token, object: Object) -> Result<()> {
+        let size = usize::try_from(object.size()).unwrap_or(usize::MAX).saturating_add(OBJECT);
+        let share = self.memory.take(size).ok_or(Error::SessionObjects)?;
+        token.add_session_object(object, share);
+        Ok(())
+    }
+
     /// Keeps a new object in memory, as long as its session lives.
     pub(crate) fn settle_in_session(&self, session: &Session, draft: Draft) -> Result<ObjectHandle> {
         let handle = self.next_object_handle();
-        session.token.add_session_object(draft.into_session(handle, session.handle));
+        self.keep(&session.token, draft.into_session(handle, session.handle))?;
         // Closed while the object was made: nothing of it is left behind.
         self.sessions.find(session.handle).inspect_err(|_| session.token.remove_objects_of(session.handle))?;
         Ok(handle)
@@ -230,6 +271,7 @@ fn check_access(session: &Session, public: &Attributes, private: &Attributes) ->
     Ok(())
 }
 
-fn handle_of(row: i64) -> ObjectHandle {
-    ObjectHandle(row.unsigned_abs())
+/// The handle of a new object.
+pub(crate) fn handle_of(token: &Token, id: i64, row: &NewObject) -> ObjectHandle {
+    token.handle_of(ObjectHandle(id.unsigned_abs()), row.private)
 }

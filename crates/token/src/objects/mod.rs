@@ -3,6 +3,7 @@
 //! It uses the library, slots, protection and templates. What a key then computes is not known here.
 
 pub(crate) mod arrival;
+pub(crate) mod batch;
 pub(crate) mod change;
 pub(crate) mod create;
 pub(crate) mod draft;

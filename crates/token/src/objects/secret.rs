@@ -43,6 +43,12 @@ impl Library {
         template: &Template,
     ) -> Result<ObjectHandle> {
         let session = self.session(session)?;
+        let draft = self.make_key(&session, mechanism, template)?;
+        self.settle_new(&session, draft)
+    }
+
+    /// A secret key that was just made, and has no home yet.
+    pub(crate) fn make_key(&self, session: &Session, mechanism: &Mechanism, template: &Template) -> Result<Draft> {
         let row = mechanism.ty.row().filter(|row| row.ops.contains(Ops::GENERATE)).ok_or(Error::MechanismInvalid)?;
         if mechanism.params != Params::None {
             return Err(Error::MechanismParamInvalid("key generation has none"));
@@ -59,22 +65,22 @@ impl Library {
             attributes.ulong(AttributeType::VALUE_LEN).ok_or(Error::TemplateIncomplete(AttributeType::VALUE_LEN))?;
         let len = usize::try_from(len).map_err(|_| Error::KeySizeRange)?;
         check_len(key_type, len)?;
-        self.check_secret_access(&session, &attributes)?;
-        let draft = match self.tpm_template(&session, &attributes, key_type, len)? {
+        self.check_secret_access(session, &attributes)?;
+        match self.tpm_template(session, &attributes, key_type, len)? {
             Some(request) => {
                 let policy = session.policy_of_new_keys();
                 let auth = policy::new_auth(policy.as_deref())?;
                 let primary = &session.token.primary;
                 let wrapped = self.tpm()?.create_key(primary, &request, &auth, policy::of_tpm(&policy))?;
                 let name = wrapped.name()?;
-                Draft::new(attributes, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy)
+                let draft = Draft::new(attributes, Some(TpmKey { wrapped, name }), policy::kept(auth))?;
+                Ok(draft.with_policy(policy))
             }
             None => {
                 let value = Secret::new(base::random::bytes(len)?);
-                self.secret_draft(&session, attributes, value)?
+                self.secret_draft(session, attributes, value)
             }
-        };
-        self.settle_new(&session, draft)
+        }
     }
 
     /// A new secret key from its value: in the TPM if it is a token object.

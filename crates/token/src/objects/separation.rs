@@ -10,7 +10,7 @@
 //! - What a key unwraps can be read only if the key may decrypt, or can itself be read.
 //! - No key gains a power by which it opens what it, or its copy, wrapped before: these rules hold for what
 //!   `C_SetAttributeValue` and `C_CopyObject` make of a key, too.
-//! - A private RSA key that unwraps and does not decrypt makes no raw signatures, which would be decryptions.
+//! - A private RSA key that unwraps, or decapsulates, and does not decrypt makes no raw signatures, which would be decryptions.
 //! - A key that only trusted keys may wrap is not wrapped for a private key on this token that opens it, and not by a secret key:
 //!   who had a copy of that, or made it, could unwrap again what only trusted keys may wrap, and say something else of it.
 //! - Of what only a private key that does not decrypt can open, nobody knows what it was: it stays for trusted keys alone to wrap.
@@ -25,7 +25,7 @@
 
 use model::{AttributeType, Attributes, KeyType, MechanismRow, MechanismType, ObjectClass, Scheme, Template, Value};
 
-use crate::object::Object;
+use crate::object::{Object, has_power};
 use crate::slots::token::Token;
 use crate::{Error, Result, template};
 
@@ -48,14 +48,16 @@ pub(crate) fn check_new(attributes: &Attributes) -> Result<()> {
 
 /// A changed key, or a copy, opens nothing that the key it was did not.
 pub(crate) fn check_change(before: &Attributes, after: &Attributes) -> Result<()> {
-    let gains = |ty| !before.is_true(ty) && after.is_true(ty);
-    let loses = |ty| before.is_true(ty) && !after.is_true(ty);
+    let gains = |ty| !has_power(before, ty) && has_power(after, ty);
+    let loses = |ty| has_power(before, ty) && !has_power(after, ty);
     let refused = if is_aes(before) {
         // A key that decrypts and wraps goes on decrypting as long as it wraps: what it may wrap depends on it.
         let unmixes = loses(AttributeType::DECRYPT) && after.is_true(AttributeType::WRAP);
         GOING.into_iter().find(|ty| gains(*ty)).or(unmixes.then_some(AttributeType::DECRYPT))
     } else if only_unwraps(before) {
-        [AttributeType::DECRYPT, AttributeType::UNWRAP].into_iter().find(|ty| gains(*ty) || loses(*ty))
+        [AttributeType::DECRYPT, AttributeType::UNWRAP, AttributeType::DECAPSULATE]
+            .into_iter()
+            .find(|ty| gains(*ty) || loses(*ty))
     } else {
         None
     };
@@ -164,11 +166,13 @@ fn hands_on_all(attributes: &Attributes) -> bool {
         && allowed.iter().all(derives_keys)
 }
 
-/// A private key that unwraps and does not decrypt. It stays so.
+/// A private key that unwraps, or decapsulates, which for RSA is the same, and does not decrypt. It stays so.
 fn only_unwraps(attributes: &Attributes) -> bool {
     attributes.ulong(AttributeType::CLASS) == Some(ObjectClass::PRIVATE_KEY.0)
-        && attributes.is_true(AttributeType::UNWRAP)
         && !attributes.is_true(AttributeType::DECRYPT)
+        && (attributes.is_true(AttributeType::UNWRAP)
+            || (attributes.ulong(AttributeType::KEY_TYPE) == Some(KeyType::RSA.0)
+                && has_power(attributes, AttributeType::DECAPSULATE)))
 }
 
 /// Of secret keys only those of AES wrap and decrypt; others may have these powers, and cannot use them.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use base::Secret;
-use base::curve::EcPublic;
+use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
 use model::{
     AttributeType, Attributes, HkdfSalt, Kdf, KeyType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Params,
-    Rule, Scheme, Scope, SessionHandle, Template,
+    Rule, Scheme, Scope, SessionHandle, Template, Value,
 };
 
 use crate::library::Library;
 use crate::object::Object;
+use crate::objects::draft::Draft;
+use crate::objects::keygen::settle_public;
 use crate::objects::secret::{Origin, settle_secret};
 use crate::objects::separation;
 use crate::op::{self, Half, KeyUse, Material};
@@ -36,6 +38,9 @@ impl Library {
     ) -> Result<ObjectHandle> {
         let session = self.session(session)?;
         let row = op::row(&session, mechanism, Ops::DERIVE)?;
+        if row.scheme == Scheme::PublicHalf {
+            return self.public_half(&session, row, base, template);
+        }
         let base = op::key_for(&session, base, Half::Private, AttributeType::DERIVE, row)?;
         if row.scheme == Scheme::HkdfData {
             return self.derive_data(&session, row, &mechanism.params, &base, template);
@@ -48,7 +53,7 @@ impl Library {
         let wanted = wanted_len(&attributes)?;
         let second = match (row.scheme, &mechanism.params) {
             (Scheme::BaseAndKey, Params::Key(other)) => Some(second_key(&session, *other, row)?),
-            (Scheme::Hkdf, Params::Hkdf { salt: HkdfSalt::Key(salt), .. }) => session.token.object(*salt)?,
+            (Scheme::Hkdf, Params::Hkdf { salt: HkdfSalt::Key(salt), .. }) => session.token.meant(*salt)?,
             _ => None,
         };
         let sources: Vec<&Object> = [Some(&base), second.as_ref()].into_iter().flatten().map(Arc::as_ref).collect();
@@ -67,7 +72,44 @@ impl Library {
         self.new_secret(&session, attributes, value)
     }
 
-    fn derived_value(
+    /// `CKM_PUB_KEY_FROM_PRIV_KEY` (PKCS#11 v3.2): a public key object, without a TPM command. It tells nothing that the private key does not
+    /// show, and so asks for no `CKA_DERIVE`.
+    fn public_half(
+        &self,
+        session: &Session,
+        row: &MechanismRow,
+        base: ObjectHandle,
+        template: &Template,
+    ) -> Result<ObjectHandle> {
+        let base = op::key_of(session, base, Half::Private, row)?;
+        op::check_mechanism(&base, row)?;
+        let half = base.public_key()?;
+        let (key_type, scope, template) = match &half {
+            PublicKey::Rsa(key) => {
+                let bits = Value::Ulong(key.modulus_bits() as u64);
+                (KeyType::RSA, Scope::RSA_PUBLIC, template.clone().with(AttributeType::MODULUS_BITS, bits))
+            }
+            PublicKey::Ec(_) => (KeyType::EC, Scope::EC_PUBLIC, template.clone()),
+        };
+        let mut attributes = template::start(scope, Rule::GENERATE, &template)?;
+        settle_public(&mut attributes, key_type)?;
+        let asked = attributes.clone();
+        half.describe(&mut attributes);
+        if asked.iter().any(|(ty, value)| attributes.find(ty) != Some(value)) {
+            return Err(Error::TemplateInconsistent("the private key's public half is another one"));
+        }
+        if attributes.bytes(AttributeType::ID).is_none_or(<[u8]>::is_empty)
+            && let Some(id) = base.attributes.find(AttributeType::ID)
+        {
+            attributes.set(AttributeType::ID, id.clone());
+        }
+        attributes.set(AttributeType::LOCAL, Value::Bool(false));
+        attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(u64::MAX));
+        let draft = Draft::new(attributes, None, None)?;
+        self.settle_new(session, draft)
+    }
+
+    pub(super) fn derived_value(
         &self,
         session: &Session,
         row: &'static MechanismRow,
@@ -89,19 +131,10 @@ impl Library {
                 let PublicKey::Ec(own) = base.public_key()? else { return Err(Error::KeyTypeInconsistent) };
                 let point = EcPublic::from_point(own.curve(), public)
                     .map_err(|_| Error::MechanismParamInvalid("the point is not on the key's curve"))?;
-                let len = match (kdf, wanted) {
-                    (Kdf::Null, None) => own.curve().field_len(),
-                    (Kdf::Null, Some(len)) if len > own.curve().field_len() => return Err(Error::KeySizeRange),
-                    (Kdf::X963(_), None) => return Err(Error::TemplateIncomplete(AttributeType::VALUE_LEN)),
-                    (_, Some(len)) => len,
-                };
+                let len = ecdh_len(*kdf, own.curve(), wanted)?;
                 let tpm = self.tpm()?;
                 let z = KeyUse::new(self, session, base)?.with(session, |key| tpm.ecdh_z(&key, &point))?;
-                Ok(match kdf {
-                    // Truncation removes leading bytes (2.3.10).
-                    Kdf::Null => Secret::copy_from(z.expose().get(z.len() - len..).unwrap_or_default()),
-                    Kdf::X963(hash) => x963(*hash, &z, shared, len),
-                })
+                Ok(ecdh_key(*kdf, &z, shared, len))
             }
             (Scheme::BaseAndKey, Params::Key(other)) => {
                 let other = second_key(session, *other, row)?;
@@ -127,7 +160,26 @@ impl Library {
     }
 }
 
-fn wanted_len(attributes: &Attributes) -> Result<Option<usize>> {
+/// How long a key is that comes of Diffie-Hellman.
+pub(super) fn ecdh_len(kdf: Kdf, curve: Curve, wanted: Option<usize>) -> Result<usize> {
+    match (kdf, wanted) {
+        (Kdf::Null, None) => Ok(curve.field_len()),
+        (Kdf::Null, Some(len)) if len > curve.field_len() => Err(Error::KeySizeRange),
+        (Kdf::X963(_), None) => Err(Error::TemplateIncomplete(AttributeType::VALUE_LEN)),
+        (_, Some(len)) => Ok(len),
+    }
+}
+
+/// What the secret of both sides becomes.
+pub(super) fn ecdh_key(kdf: Kdf, z: &Secret, shared: &[u8], len: usize) -> Secret {
+    match kdf {
+        // Truncation removes leading bytes (2.3.10).
+        Kdf::Null => Secret::copy_from(z.expose().get(z.len().saturating_sub(len)..).unwrap_or_default()),
+        Kdf::X963(hash) => x963(hash, z, shared, len),
+    }
+}
+
+pub(super) fn wanted_len(attributes: &Attributes) -> Result<Option<usize>> {
     match attributes.ulong(AttributeType::VALUE_LEN) {
         None => Ok(None),
         Some(len) if (1..=crate::slots::token::MAX_SECRET_LEN).contains(&len) => Ok(usize::try_from(len).ok()),
@@ -137,7 +189,7 @@ fn wanted_len(attributes: &Attributes) -> Result<Option<usize>> {
 
 /// The other key of a concatenation: it gives its value away as the base does, and must be one to derive from, too.
 fn second_key(session: &Session, handle: ObjectHandle, row: &MechanismRow) -> Result<Arc<Object>> {
-    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
+    let key = session.token.meant(handle)?.ok_or(Error::KeyHandleInvalid)?;
     if key.class() != ObjectClass::SECRET_KEY {
         return Err(Error::KeyHandleInvalid);
     }

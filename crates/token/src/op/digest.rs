@@ -39,7 +39,7 @@ impl Library {
         if session.active().digest.is_none() {
             return Err(Error::OperationNotInitialized);
         }
-        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.meant(key)?.ok_or(Error::KeyHandleInvalid)?;
         if key.class() != ObjectClass::SECRET_KEY {
             return Err(Error::KeyIndigestible);
         }

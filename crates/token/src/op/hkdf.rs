@@ -29,7 +29,7 @@ impl Library {
     ) -> Result<ObjectHandle> {
         // Its mechanisms name this one, or none; but the salt may be the key that is to hand on all.
         let salt = match params {
-            Params::Hkdf { salt: HkdfSalt::Key(salt), .. } => session.token.object(*salt)?,
+            Params::Hkdf { salt: HkdfSalt::Key(salt), .. } => session.token.meant(*salt)?,
             _ => None,
         };
         if salt.as_ref().into_iter().chain([base]).any(|key| !separation::may_make_data(key)) {

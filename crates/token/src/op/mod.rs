@@ -7,6 +7,7 @@ mod digest;
 mod dual;
 mod encrypt;
 pub(crate) mod hkdf;
+pub(crate) mod kem;
 mod mac;
 mod message;
 mod message_iv;
@@ -18,6 +19,7 @@ mod secret;
 mod sign;
 mod state;
 mod verify;
+mod verify_signature;
 pub(crate) mod wrap;
 
 use std::sync::Arc;
@@ -41,9 +43,10 @@ pub(crate) use recover::{Recovering, SignRecovering};
 pub(crate) use secret::Material;
 pub(crate) use sign::Signing;
 pub(crate) use verify::Verifying;
+pub(crate) use verify_signature::SignatureVerifying;
 
 use crate::library::Library;
-use crate::object::Object;
+use crate::object::{Object, has_power};
 use crate::slots::session::{Session, Step};
 use crate::{Error, Result};
 
@@ -93,7 +96,14 @@ pub(crate) fn key_for(
     usage: AttributeType,
     row: &MechanismRow,
 ) -> Result<Arc<Object>> {
-    let key = session.token.object(handle)?.ok_or(Error::KeyHandleInvalid)?;
+    let key = key_of(session, handle, half, row)?;
+    check_usage(&key, usage, row)?;
+    Ok(key)
+}
+
+/// The key, if it is one that the mechanism works with.
+pub(crate) fn key_of(session: &Session, handle: ObjectHandle, half: Half, row: &MechanismRow) -> Result<Arc<Object>> {
+    let key = session.token.meant(handle)?.ok_or(Error::KeyHandleInvalid)?;
     if !matches!(key.class(), ObjectClass::PRIVATE_KEY | ObjectClass::PUBLIC_KEY | ObjectClass::SECRET_KEY) {
         return Err(Error::KeyHandleInvalid);
     }
@@ -101,6 +111,8 @@ pub(crate) fn key_for(
     let (key_type, class) = match row.key {
         KeyKind::Rsa => (KeyType::RSA, pair),
         KeyKind::Ec => (KeyType::EC, pair),
+        KeyKind::Pair if key.key_type() == Some(KeyType::RSA) => (KeyType::RSA, pair),
+        KeyKind::Pair => (KeyType::EC, pair),
         KeyKind::Aes => (KeyType::AES, ObjectClass::SECRET_KEY),
         KeyKind::Secret => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
         KeyKind::Hkdf if key.key_type() == Some(KeyType::HKDF) => (KeyType::HKDF, ObjectClass::SECRET_KEY),
@@ -113,15 +125,19 @@ pub(crate) fn key_for(
     if key.class() != class {
         return Err(Error::KeyFunctionNotPermitted);
     }
-    check_usage(&key, usage, row)?;
     Ok(key)
 }
 
 /// The key permits this use, and this mechanism.
 pub(crate) fn check_usage(key: &Object, usage: AttributeType, row: &MechanismRow) -> Result<()> {
-    if !key.attributes.is_true(usage) {
+    if !has_power(&key.attributes, usage) {
         return Err(Error::KeyFunctionNotPermitted);
     }
+    check_mechanism(key, row)
+}
+
+/// The key permits this mechanism.
+pub(crate) fn check_mechanism(key: &Object, row: &MechanismRow) -> Result<()> {
     if let Some(Value::Mechanisms(allowed)) = key.attributes.find(AttributeType::ALLOWED_MECHANISMS)
         && !allowed.contains(&row.ty)
     {

@@ -37,7 +37,7 @@ impl Library {
         let row = op::row(&session, mechanism, Ops::WRAP)?;
         let wrapping = op::key_for(&session, wrapping, Half::Public, AttributeType::WRAP, row)
             .map_err(|e| wrapping_error(e, true))?;
-        let key = session.token.object(key)?.ok_or(Error::KeyHandleInvalid)?;
+        let key = session.token.meant(key)?.ok_or(Error::KeyHandleInvalid)?;
         if !matches!(key.class(), ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY) {
             return Err(Error::KeyNotWrappable);
         }
@@ -126,7 +126,7 @@ impl Library {
     }
 }
 
-fn delivered(delivery: Delivery) -> Result<usize> {
+pub(super) fn delivered(delivery: Delivery) -> Result<usize> {
     match delivery {
         Delivery::Length(len) | Delivery::Written(len) => Ok(len),
         Delivery::TooSmall { needed } => Err(Error::BufferTooSmall { needed }),
@@ -134,14 +134,14 @@ fn delivered(delivery: Delivery) -> Result<usize> {
 }
 
 /// What is wrong with data is here wrong with a key.
-fn range_of_key(error: Error) -> Error {
+pub(super) fn range_of_key(error: Error) -> Error {
     match error {
         Error::DataLenRange => Error::KeySizeRange,
         error => error,
     }
 }
 
-fn wrapping_error(error: Error, wraps: bool) -> Error {
+pub(super) fn wrapping_error(error: Error, wraps: bool) -> Error {
     match (error, wraps) {
         (Error::KeyHandleInvalid, true) => Error::WrappingKeyHandleInvalid,
         (Error::KeyHandleInvalid, false) => Error::UnwrappingKeyHandleInvalid,
@@ -151,7 +151,7 @@ fn wrapping_error(error: Error, wraps: bool) -> Error {
     }
 }
 
-fn wrapped_error(error: Error) -> Error {
+pub(super) fn wrapped_error(error: Error) -> Error {
     match error {
         Error::EncryptedDataInvalid => Error::WrappedKeyInvalid,
         Error::EncryptedDataLenRange => Error::WrappedKeyLenRange,

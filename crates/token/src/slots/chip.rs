@@ -141,6 +141,7 @@ impl ChipFacts {
             KeyKind::None | KeyKind::Aes | KeyKind::Secret | KeyKind::Hkdf => true,
             KeyKind::Rsa => !self.rsa_bits.is_empty(),
             KeyKind::Ec => self.curves().next().is_some(),
+            KeyKind::Pair => !self.rsa_bits.is_empty() || self.curves().next().is_some(),
         };
         match self.strict_rsa() {
             _ if !is_there => Ops::empty(),
@@ -161,6 +162,10 @@ impl ChipFacts {
             KeyKind::Secret | KeyKind::Hkdf => return (1, MAX_SECRET_LEN),
             KeyKind::Rsa => range(&mut self.rsa_bits.iter().map(|bits| u64::from(*bits))),
             KeyKind::Ec => range(&mut self.curves().map(|curve| u64::from(curve.order_bits()))),
+            KeyKind::Pair => {
+                let ((low, _), (_, high)) = (self.key_sizes(KeyKind::Ec), self.key_sizes(KeyKind::Rsa));
+                Some((low, high)).filter(|(low, high)| low < high)
+            }
         }
         .unwrap_or((0, 0))
     }
@@ -171,7 +176,7 @@ impl ChipFacts {
 fn strict_ops(ways: &RsaWays, row: &MechanismRow) -> Ops {
     let signed = Ops::SIGN | Ops::VERIFY | Ops::MESSAGE_SIGN | Ops::MESSAGE_VERIFY | Ops::MULTI_MESSAGE;
     let signed = signed | Ops::SIGN_RECOVER | Ops::VERIFY_RECOVER;
-    let encrypted = Ops::ENCRYPT | Ops::DECRYPT | Ops::WRAP | Ops::UNWRAP;
+    let encrypted = Ops::ENCRYPT | Ops::DECRYPT | Ops::WRAP | Ops::UNWRAP | Ops::ENCAPSULATE | Ops::DECAPSULATE;
     let (signs, decrypts) = match row.scheme {
         Scheme::RsaPkcs1 => (row.hash.map_or(!ways.ssa.is_empty(), |hash| ways.can_ssa(hash)), ways.es),
         Scheme::RsaPss => (row.hash.map_or(!ways.pss.is_empty(), |hash| ways.can_pss(hash)), false),

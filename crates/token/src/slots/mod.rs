@@ -2,6 +2,7 @@
 //!
 //! It uses objects and their protection. A session holds operations, and knows them for that alone.
 
+pub(crate) mod budget;
 pub(crate) mod chip;
 pub(crate) mod digests;
 pub(crate) mod profile;

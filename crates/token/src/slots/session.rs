@@ -10,7 +10,7 @@ use crate::info::SessionInfo;
 use crate::objects::find::Finding;
 use crate::op::{
     Decrypting, Digesting, Encrypting, KeyUse, MessageSigning, MessageVerifying, Messaging, Recovering, SignRecovering,
-    Signing, Verifying,
+    SignatureVerifying, Signing, Verifying,
 };
 use crate::protect::policy::BoundPolicy;
 use crate::slots::token::{Login, Token};
@@ -35,6 +35,7 @@ pub(crate) struct Active {
     pub(crate) sign: Option<Signing>,
     pub(crate) sign_recover: Option<SignRecovering>,
     pub(crate) verify: Option<Verifying>,
+    pub(crate) verify_signature: Option<SignatureVerifying>,
     pub(crate) recover: Option<Recovering>,
     pub(crate) encrypt: Option<Encrypting>,
     pub(crate) decrypt: Option<Decrypting>,
@@ -85,6 +86,7 @@ impl Active {
         self.sign.take_if(|_| is(Ops::SIGN));
         self.sign_recover.take_if(|_| is(Ops::SIGN_RECOVER));
         self.verify.take_if(|_| is(Ops::VERIFY));
+        self.verify_signature.take_if(|_| is(Ops::VERIFY));
         self.recover.take_if(|_| is(Ops::VERIFY_RECOVER));
         self.encrypt.take_if(|_| is(Ops::ENCRYPT));
         self.decrypt.take_if(|_| is(Ops::DECRYPT));
@@ -104,6 +106,7 @@ impl Active {
         self.sign.is_some()
             || self.sign_recover.is_some()
             || self.verify.is_some()
+            || self.verify_signature.is_some()
             || self.recover.is_some()
             || self.encrypt.is_some()
             || self.decrypt.is_some()
@@ -124,6 +127,7 @@ impl Active {
         self.message_sign = None;
         self.encrypt.take_if(|operation| operation.is_secret());
         self.verify.take_if(|operation| operation.is_secret());
+        self.verify_signature.take_if(|operation| operation.is_secret());
         self.message_verify.take_if(|operation| operation.is_secret());
     }
 }

@@ -51,8 +51,10 @@ impl Source {
         let mut open = self.lock();
         let Some(store) = &open.store else { return Err(Error::Store("the store is not there".to_owned())) };
         match query(store) {
-            // Somebody was killed while writing. What only reads cannot take that back; opening anew can.
-            Err(store::Error::Interrupted) => {
+            // Somebody was killed while writing: what only reads cannot take that back, opening anew can. Or the program has closed
+            // the connection's descriptor, as daemons do with what they know nothing of.
+            Err(store::Error::Interrupted | store::Error::Io(_)) => {
+                // Gone before there is another, which may get the same number.
                 open.store = None;
                 let store = Store::open(&self.file, OpenMode::ReadOnly)?;
                 open.times += 1;
@@ -209,6 +211,36 @@ impl Shelf {
             state.keep(handle, object.clone());
         }
         Ok(object)
+    }
+
+    /// Need the object not be read?
+    pub(crate) fn has(&self, handle: ObjectHandle) -> bool {
+        self.lock().kept.contains_key(&handle)
+    }
+
+    /// Reads those of these objects that are not here, all at once: [`Shelf::object`] has them then. They are fewer than are kept.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn read_ahead(&self, handles: impl Iterator<Item = ObjectHandle>) -> Result<()> {
+        let (generation, missing) = {
+            let state = self.lock();
+            let missing = handles.filter(|handle| !state.kept.contains_key(handle));
+            let missing: Vec<i64> = missing.map(|handle| handle.0.cast_signed()).collect();
+            (state.generation, missing)
+        };
+        if missing.len() < 2 {
+            return Ok(());
+        }
+        let rows = self.source.read(|store| store.objects_by_ids(&missing))?;
+        let read = rows.iter().filter(|row| row.token_id == self.token);
+        let read: Vec<_> = read.map(|row| (ObjectHandle(row.id.cast_unsigned()), decode(row))).collect();
+        let mut state = self.lock();
+        state.clock += 1;
+        if state.generation == generation {
+            read.into_iter().for_each(|(handle, object)| state.keep(handle, object));
+        }
+        Ok(())
     }
 
     /// All objects whose rows make sense. Nothing is kept.

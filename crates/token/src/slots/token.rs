@@ -1,6 +1,7 @@
 //! A token in its slot: what the store says of it, its objects, and who is logged in.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::protect::codes::{OfficerKey, TokenKeys};
 use crate::protect::rows::{NO_PIN, TokenConfig, is_pending, primary_of, seal_of, vouches};
 use crate::protect::tries::{self, AllTries, Guard, Tries};
 use crate::public_key::PublicKey;
+use crate::slots::budget::Share;
 use crate::slots::chip::ChipFacts;
 use crate::slots::shelf::{Brief, Candidates, Catalog, Shelf, Source};
 use crate::{Error, Result};
@@ -33,8 +35,10 @@ pub struct Token {
     pub(crate) chip: ChipFacts,
     row: RwLock<TokenRow>,
     shelf: Shelf,
-    session_objects: Mutex<Catalog>,
+    session_objects: Mutex<BTreeMap<ObjectHandle, (Arc<Object>, Share)>>,
     login: Mutex<Login>,
+    /// How many logins of the user have ended.
+    ended_logins: AtomicU32,
     /// One PIN try at a time: two at once would count twice against the TPM's lockout.
     pub(crate) gate: Mutex<()>,
     pins: Mutex<PinState>,
@@ -109,6 +113,7 @@ impl Token {
             row: RwLock::new(row),
             session_objects: Mutex::default(),
             login: Mutex::new(Login::Nobody),
+            ended_logins: AtomicU32::new(0),
             gate: Mutex::default(),
             pins: Mutex::default(),
             free: Mutex::default(),
@@ -206,10 +211,14 @@ impl Token {
     }
 
     pub(crate) fn set_login(&self, login: Login) {
-        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = login;
+        let mut now = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*now, Login::User(_)) && !matches!(login, Login::User(_)) {
+            self.ended_logins.fetch_add(1, Ordering::AcqRel);
+        }
+        *now = login;
     }
 
-    /// Replaces the login by what `change` makes of it, in one step.
+    /// Replaces the login by what `change` makes of it, in one step; it does not end it.
     pub(crate) fn update_login(&self, change: impl FnOnce(Login) -> Login) {
         let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         *login = change(login.clone());
@@ -219,7 +228,10 @@ impl Token {
     pub(crate) fn logout(&self) {
         self.set_login(Login::Nobody);
         self.set_free_keys(None);
-        self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, object| !object.is_private());
+        self.session_objects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, (object, _)| !object.is_private());
     }
 
     /// The token's keys, if the user is logged in; those of a token without PIN, if something needed them before.
@@ -270,7 +282,28 @@ impl Token {
             }
     }
 
-    /// The object with this handle, if the caller may know of it.
+    /// The handle by which the caller knows an object of the store. Handles of private objects end with the login, and are not valid again
+    /// after another (PKCS#11 v3.1 5.6.8), so that they say in which login they were given: in the upper bits, which are 0
+    /// in the first login of a process. A `CK_ULONG` of 32 bits has no room for that.
+    pub(crate) fn handle_of(&self, row: ObjectHandle, private: bool) -> ObjectHandle {
+        let has_room = usize::BITS >= u64::BITS;
+        let ended = if private && has_room { self.ended_logins.load(Ordering::Acquire) & MOST_LOGINS } else { 0 };
+        ObjectHandle(row.0 | u64::from(ended) << LOGINS_SHIFT)
+    }
+
+    /// The object that the caller means by a handle, if it was given in this login and the caller may know of it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn meant(&self, handle: ObjectHandle) -> Result<Option<Arc<Object>>> {
+        let object = self.object(row_of(handle))?;
+        Ok(object.filter(|object| {
+            let private = object.home == Home::Token && object.is_private();
+            self.handle_of(object.handle, private) == handle
+        }))
+    }
+
+    /// The object with this handle, or with this number in the store, if the caller may know of it.
     ///
     /// # Errors
     /// Those of the store.
@@ -280,13 +313,16 @@ impl Token {
         }
         let found = match handle.0 < FIRST_PROFILE_HANDLE {
             true => self.shelf.object(handle)?,
-            false => self.session_objects.lock().unwrap_or_else(PoisonError::into_inner).get(&handle).cloned(),
+            false => {
+                let objects = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner);
+                objects.get(&handle).map(|(object, _)| Arc::clone(object))
+            }
         };
         let login = self.login();
         Ok(found.filter(|object| self.serves(object, &login)))
     }
 
-    /// Which objects of the store a search may hand out, and whether it may without a look at them; by handle.
+    /// Which objects of the store a search may hand out, and whether it may without a look at them: then by the handle that the caller gets.
     ///
     /// # Errors
     /// Those of the store.
@@ -297,7 +333,7 @@ impl Token {
             Candidates::Briefly(briefs) => briefs
                 .iter()
                 .filter(|brief| !self.hides_briefly(brief, &login))
-                .map(|brief| (brief.handle(), self.serves_briefly(brief, &login)))
+                .map(|brief| (self.handle_of(brief.handle(), brief.is_private()), self.serves_briefly(brief, &login)))
                 .collect(),
         })
     }
@@ -306,7 +342,7 @@ impl Token {
     pub(crate) fn session_objects(&self) -> Vec<Arc<Object>> {
         let login = self.login();
         let objects = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.values().filter(|object| self.serves(object, &login)).cloned().collect()
+        objects.values().map(|(object, _)| object).filter(|object| self.serves(object, &login)).cloned().collect()
     }
 
     /// Every object that the caller may know of, by handle.
@@ -321,9 +357,10 @@ impl Token {
         Ok(objects)
     }
 
-    pub(crate) fn add_session_object(&self, object: Object) {
+    /// Keeps an object in memory, which has its share of it; in the place of the one with the same handle, if there is one.
+    pub(crate) fn add_session_object(&self, object: Object, share: Share) {
         let mut objects = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.insert(object.handle, Arc::new(object));
+        objects.insert(object.handle, (Arc::new(object), share));
     }
 
     pub(crate) fn remove_session_object(&self, handle: ObjectHandle) {
@@ -332,7 +369,7 @@ impl Token {
 
     pub(crate) fn remove_objects_of(&self, session: SessionHandle) {
         let mut objects = self.session_objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.retain(|_, object| object.home != Home::Session(session));
+        objects.retain(|_, (object, _)| object.home != Home::Session(session));
     }
 
     pub(crate) fn pins(&self) -> PinState {
@@ -487,4 +524,14 @@ pub(crate) const MAX_SECRET_LEN: u64 = 64 * 1024;
 pub(crate) fn version(major: u32, minor: u32) -> (u8, u8) {
     let byte = |part: u32| u8::try_from(part).ok();
     byte(major).zip(byte(minor)).unwrap_or_default()
+}
+
+/// Handles below: no process makes as many session objects.
+const LOGINS_SHIFT: u32 = 40;
+/// Logins are counted up to this, and then anew: handles stay positive where somebody takes them for signed.
+const MOST_LOGINS: u32 = 0x7f_ffff;
+
+/// The number in the store, or the handle of what is not in the store.
+pub(crate) fn row_of(handle: ObjectHandle) -> ObjectHandle {
+    ObjectHandle(handle.0 & ((1 << LOGINS_SHIFT) - 1))
 }

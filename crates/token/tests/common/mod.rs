@@ -34,6 +34,7 @@ impl World {
             threads: true,
             empty_slot: true,
             max_sessions: 4096,
+            session_memory: 64,
             wrong_pins: 5,
             strict_templates: false,
             approvals: vec![dir.path().join("approvals.d")],

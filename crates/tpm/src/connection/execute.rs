@@ -36,7 +36,7 @@ impl Connection {
     /// Executes one command, again and again while the TPM only asks for time or room. Room that this connection cannot make is
     /// waited for: others give back what they do not use.
     pub(crate) fn execute(&mut self, command: &Command, authorizations: &mut [Authorization<'_>]) -> Result<Response> {
-        let prepared = command::prepare(command, authorizations)?;
+        let prepared = command::prepare(command, authorizations, &mut self.nonces)?;
         let mut busy = Pauses::up_to(LONGEST_PAUSE);
         let mut queue = Pauses::up_to(LONGEST_QUEUE);
         let mut reclaimed = false;

@@ -12,10 +12,10 @@ pub(crate) use claims::{Claims, Owns};
 pub(crate) use crowd::{Crowd, Pauses};
 pub(crate) use sessions::Protection;
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::descriptors::Known;
 use log::{debug, warn};
 
 use crate::error::{Error, Result};
@@ -23,6 +23,7 @@ use crate::keys::primary;
 use crate::policy::Memory;
 use crate::session::authorization::Session;
 use crate::session::command::{Authorization, SessionUse};
+use crate::session::nonces::Nonces;
 use crate::tpm::Options;
 use crate::transport::conf::TctiConf;
 use crate::transport::descriptors::Descriptors;
@@ -65,7 +66,7 @@ pub(crate) struct Connection {
     crowd: Arc<Crowd>,
     transport: Option<Box<dyn Transport>>,
     /// The transport's descriptor, when it is among `descriptors`.
-    registered: Option<RawFd>,
+    registered: Option<Known>,
     /// How many commands the transport served.
     commands: u64,
     /// Whether the end of a connection after its first command was looked for.
@@ -99,7 +100,10 @@ pub(crate) struct Connection {
     close_after_use: bool,
     /// Behind a resource manager: keeps its key, but no session.
     end_sessions_after_use: bool,
+    /// Whether the end of the connection was just looked for.
+    looked: bool,
     last_used: Instant,
+    nonces: Nonces,
 }
 
 impl Connection {
@@ -138,7 +142,9 @@ impl Connection {
             startup_sent: false,
             close_after_use: false,
             end_sessions_after_use: false,
+            looked: false,
             last_used: Instant::now(),
+            nonces: Nonces::default(),
         }
     }
 
@@ -184,6 +190,7 @@ impl Connection {
             debug!("the other side ended the connection between two operations");
             self.forsake();
         }
+        self.looked = true;
         let first = operation(self);
         let first = self.settle(first);
         let Err(error) = &first else { return first };
@@ -232,7 +239,7 @@ impl Connection {
     /// Opens the transport, and says whether a resource manager is there.
     fn open(&mut self) -> Result<bool> {
         let opened = transport::open(&self.conf)?;
-        self.registered = opened.raw_fd().filter(|fd| self.descriptors.add(*fd));
+        self.registered = opened.descriptor().filter(|known| self.descriptors.add(*known));
         debug!("connected to {}", self.conf);
         let managed = opened.resource_managed();
         self.commands = 0;
@@ -244,8 +251,9 @@ impl Connection {
     /// is still there unless the TPM was restarted in that moment, and then nobody has got its handles yet.
     fn reconnect_if_ended(&mut self) -> Result<()> {
         let used_up = self.one_command_each && self.commands > 0;
+        let looked = std::mem::take(&mut self.looked);
         let managed = self.transport.as_deref().is_some_and(|transport| transport.resource_managed());
-        if managed || !(used_up || self.has_ended()) {
+        if managed || !(used_up || (!looked && self.has_ended())) {
             return Ok(());
         }
         if self.commands == 1 && !self.one_command_each {
@@ -271,7 +279,7 @@ impl Connection {
 
     fn close_transport(&mut self) {
         let Some(mut transport) = self.transport.take() else { return };
-        if self.registered.take().is_some_and(|fd| !self.descriptors.remove(fd)) {
+        if self.registered.take().is_some_and(|known| !self.descriptors.remove(known)) {
             // Abandoned: the descriptor is closed, and its number may be another file's by now.
             std::mem::forget(transport);
         } else {

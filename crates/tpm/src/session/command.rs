@@ -7,8 +7,9 @@ use base::Secret;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
-use crate::session::authorization::{Entity, Kind, NONCE_LEN, SESSION_HASH, Session, authorization_hmac};
+use crate::session::authorization::{Entity, Kind, SESSION_HASH, Session, authorization_hmac};
 use crate::session::crypto::{Direction, parameter_cipher, trim_auth};
+use crate::session::nonces::Nonces;
 use crate::wire::constants::{rh, session_attributes, st};
 use crate::wire::public::Name;
 use crate::wire::rc::ResponseCode;
@@ -127,13 +128,17 @@ pub(crate) enum Answer {
     Failed(ResponseCode),
 }
 
-/// Marshals and authorises `command`.
-pub(crate) fn prepare(command: &Command, authorizations: &[Authorization<'_>]) -> Result<Prepared> {
+/// Marshals and authorises `command`, with nonces that were not used before.
+pub(crate) fn prepare(
+    command: &Command,
+    authorizations: &[Authorization<'_>],
+    unused: &mut Nonces,
+) -> Result<Prepared> {
     let mut nonces = Vec::with_capacity(authorizations.len());
     for authorization in authorizations {
         nonces.push(match authorization {
             Authorization::Password(_) => Vec::new(),
-            Authorization::Session(_) => base::random::bytes(NONCE_LEN)?,
+            Authorization::Session(_) => unused.next()?,
         });
     }
     let mut parameters = command.parameters.clone();

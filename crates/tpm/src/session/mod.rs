@@ -5,4 +5,5 @@
 pub(crate) mod authorization;
 pub(crate) mod command;
 pub(crate) mod crypto;
+pub(crate) mod nonces;
 pub(crate) mod salt;

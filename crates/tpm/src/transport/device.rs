@@ -2,17 +2,17 @@
 
 use std::fs::OpenOptions;
 use std::io::{Error, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use base::descriptors::{Descriptor, Known};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 use zeroize::Zeroizing;
 
-use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, receive, stream};
+use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, ours, receive, stream};
 
 /// `TPM_CC_StartAuthSession`, `TPM_RC_OBJECT_MEMORY`, `TPM_RC_SESSION_MEMORY`.
 const CC_START_AUTH_SESSION: [u8; 4] = [0, 0, 1, 0x76];
@@ -43,15 +43,16 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Transport>, TransportError> {
 /// A device node. The driver takes a command in one write, works on it, and has the whole response for one read.
 #[derive(Debug)]
 struct Device {
-    fd: OwnedFd,
+    fd: Descriptor,
     managed: bool,
     once: Once,
 }
 
 impl Transport for Device {
     fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, TransportError> {
-        let fd = self.fd.as_fd();
+        let fd = &self.fd;
         self.once.run(|| {
+            let fd = ours(fd)?;
             let deadline = Deadline::after(deadline);
             let mut no_slot = false;
             let answer = send(fd, command, &deadline, &mut no_slot).and_then(|()| {
@@ -65,6 +66,11 @@ impl Transport for Device {
         })
     }
 
+    /// A device tells nothing between two commands; the host may have closed it.
+    fn has_ended(&self, _patience: Duration) -> bool {
+        self.fd.get().is_none()
+    }
+
     fn resource_managed(&self) -> bool {
         self.managed
     }
@@ -73,8 +79,8 @@ impl Transport for Device {
         !self.managed
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.fd.as_raw_fd())
+    fn descriptor(&self) -> Option<Known> {
+        self.fd.known()
     }
 }
 
@@ -154,7 +160,7 @@ mod tests {
     use super::*;
     use crate::transport::tests::{GET_RANDOM, SECOND, shuttle};
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, AsRawFd};
 
     /// A terminal in raw mode: a character device with two ends.
     fn terminal() -> (std::path::PathBuf, std::fs::File) {
@@ -186,7 +192,7 @@ mod tests {
         relay.join().unwrap();
         assert!(!device.resource_managed());
         assert!(device.exclusive());
-        assert!(device.raw_fd().unwrap() > 2);
+        assert!(device.descriptor().unwrap().fd() > 2);
     }
 
     #[test]
@@ -209,6 +215,26 @@ mod tests {
         });
         assert!(matches!(device.transact(&GET_RANDOM, SECOND), Err(TransportError::Lost(_))));
         gone.join().unwrap();
+    }
+
+    #[test]
+    fn what_the_host_opened_in_its_place_is_not_written_to() {
+        let (path, other_end) = terminal();
+        let mut device = open(&path).unwrap();
+        assert!(!device.has_ended(Duration::ZERO));
+        let file = std::fs::File::from(rustix::fs::memfd_create("host", rustix::fs::MemfdFlags::empty()).unwrap());
+        let number = device.descriptor().unwrap().fd();
+        nix::unistd::close(number).unwrap();
+        let hosts = rustix::io::fcntl_dupfd_cloexec(&file, number).unwrap();
+        assert_eq!(hosts.as_raw_fd(), number);
+        assert!(device.has_ended(Duration::ZERO));
+        assert!(matches!(device.transact(&GET_RANDOM, SECOND), Err(TransportError::Lost(_))));
+        device.hang_up();
+        drop(device);
+        assert_eq!(file.metadata().unwrap().len(), 0, "a command stands in the host's file");
+        assert!(rustix::fs::fstat(&hosts).is_ok(), "closed what was the host's");
+        let mut other_end = [nix::poll::PollFd::new(other_end.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut other_end, nix::poll::PollTimeout::ZERO), Ok(0));
     }
 
     #[test]

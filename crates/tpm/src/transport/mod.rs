@@ -6,7 +6,7 @@
 //!
 //! A response may hold what is secret, and is wiped when it was read.
 //!
-//! Descriptors are close-on-exec and never 0, 1 or 2; no signal is raised in the host; an interrupted system call is
+//! Descriptors are close-on-exec and never 0, 1 or 2, and nothing is done with one that the host has closed and uses itself by now; no signal is raised in the host; an interrupted system call is
 //! repeated.
 
 pub(crate) mod conf;
@@ -17,9 +17,10 @@ mod stream;
 pub(crate) mod tcti;
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use base::descriptors::{Descriptor, Known};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zeroize::Zeroizing;
@@ -52,7 +53,7 @@ pub(crate) trait Transport: Send + fmt::Debug {
 
     /// The descriptor, the same from [`open`] to the drop, for a forked child to close. `None` where the connection is
     /// somebody else's code.
-    fn raw_fd(&self) -> Option<RawFd>;
+    fn descriptor(&self) -> Option<Known>;
 }
 
 /// Why bytes did not get through. The texts are for a person who can do something about it.
@@ -223,13 +224,19 @@ fn lost(doing: &str, errno: Errno) -> TransportError {
     TransportError::Lost(format!("{doing}: {}", errno.desc()))
 }
 
+/// The descriptor of a connection, before it is used.
+fn ours(descriptor: &Descriptor) -> Result<BorrowedFd<'_>, TransportError> {
+    descriptor.get().ok_or_else(|| TransportError::Lost("the program closed the descriptor of the connection".into()))
+}
+
 /// A host that closed its standard streams still prints to them: what it prints must not reach the TPM.
-fn above_standard_streams(fd: OwnedFd) -> Result<OwnedFd, TransportError> {
+fn above_standard_streams(fd: OwnedFd) -> Result<Descriptor, TransportError> {
     use std::os::fd::AsRawFd;
     if fd.as_raw_fd() > 2 {
-        return Ok(fd);
+        return Ok(Descriptor::new(fd));
     }
     rustix::io::fcntl_dupfd_cloexec(&fd, 3)
+        .map(Descriptor::new)
         .map_err(|error| TransportError::NotThere(format!("no descriptor is left for the connection: {error}")))
 }
 
@@ -274,7 +281,7 @@ mod tests {
             }
             assert!(transport.exclusive());
             assert!(!transport.resource_managed());
-            let fd = transport.raw_fd().unwrap();
+            let fd = transport.descriptor().unwrap().fd();
             let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
             let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim().to_owned();
             let flags = i32::from_str_radix(&flags, 8).unwrap();

@@ -3,10 +3,11 @@
 
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base::descriptors::{Descriptor, Known};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -14,7 +15,7 @@ use nix::sys::socket::{
 };
 use zeroize::Zeroizing;
 
-use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, receive};
+use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, ours, receive};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -22,7 +23,7 @@ const CONNECT: Duration = Duration::from_secs(20);
 /// A kept connection to a socket.
 #[derive(Debug)]
 pub(super) struct Stream {
-    fd: OwnedFd,
+    fd: Descriptor,
     managed: bool,
     once: Once,
 }
@@ -40,8 +41,9 @@ impl Stream {
 
 impl Transport for Stream {
     fn transact(&mut self, command: &[u8], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, TransportError> {
-        let fd = self.fd.as_fd();
+        let fd = &self.fd;
         self.once.run(|| {
+            let fd = ours(fd)?;
             let deadline = Deadline::after(deadline);
             send_all(fd, command, &deadline)?;
             receive(fd, &deadline, |buffer| nix::unistd::read(fd, buffer))
@@ -49,14 +51,18 @@ impl Transport for Stream {
     }
 
     fn hang_up(&mut self) {
-        // Fails where the other side has hung up already.
-        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+        if let Some(fd) = self.fd.get() {
+            // Fails where the other side has hung up already.
+            let _ = shutdown(fd.as_raw_fd(), Shutdown::Both);
+        }
     }
 
     /// Between two commands there is nothing to be read but the end.
     fn has_ended(&self, patience: Duration) -> bool {
+        // What the host closed has ended, too.
+        let Some(fd) = self.fd.get() else { return true };
         let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
-        poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], patience).is_ok_and(|ready| ready > 0)
+        poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], patience).is_ok_and(|ready| ready > 0)
     }
 
     fn resource_managed(&self) -> bool {
@@ -68,8 +74,8 @@ impl Transport for Stream {
         !self.managed
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.fd.as_raw_fd())
+    fn descriptor(&self) -> Option<Known> {
+        self.fd.known()
     }
 }
 
@@ -171,7 +177,7 @@ mod tests {
             tpm.stop();
             // The first may still go out; the peer's refusal comes back; from then on each is an error.
             let deadline = Deadline::after(SECOND);
-            let ends = [(); 3].map(|()| send_all(stream.fd.as_fd(), &GET_RANDOM, &deadline));
+            let ends = [(); 3].map(|()| send_all(stream.fd.get().unwrap(), &GET_RANDOM, &deadline));
             assert!(matches!(ends[2], Err(TransportError::Lost(_))), "{unix} {ends:?}");
         }
         assert!(!sigpipe_is_pending());

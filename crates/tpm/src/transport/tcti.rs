@@ -13,11 +13,11 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
-use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use base::descriptors::Known;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -25,6 +25,10 @@ use crate::transport::{MAX_RESPONSE, Transport, TransportError, response_size};
 
 /// Opens a connection by a TCTI string of tpm2-tss (`NAME` or `NAME:CONFIGURATION`).
 pub(crate) fn open(text: &str) -> Result<Box<dyn Transport>, TransportError> {
+    opened(text).map(|tcti| Box::new(tcti) as Box<dyn Transport>)
+}
+
+fn opened(text: &str) -> Result<Tcti, TransportError> {
     let unsupported = |why: &str| TransportError::Unsupported(format!("the TCTI {text:?} cannot be used: {why}"));
     let name = CString::new(text).map_err(|_| unsupported("it has a NUL character"))?;
     let loader = Loader::loaded().map_err(unsupported)?;
@@ -38,15 +42,22 @@ pub(crate) fn open(text: &str) -> Result<Box<dyn Transport>, TransportError> {
         _ => return Err(refused(text, rc)),
     };
     // From here on the drop finalizes it.
-    let tcti =
-        Tcti { context, loader, text: text.to_owned(), buffer: Zeroizing::new(vec![0; MAX_RESPONSE]), failed: false };
+    let mut tcti = Tcti {
+        context,
+        loader,
+        text: text.to_owned(),
+        buffer: Zeroizing::new(vec![0; MAX_RESPONSE]),
+        failed: false,
+        known: Vec::new(),
+    };
     // SAFETY: an initialized context begins with the common part of version 1 (tss2_tcti.h), and is valid until it is
     // finalized.
     let common = unsafe { context.as_ref() };
     if common.version < 1 || common.transmit.is_none() || common.receive.is_none() {
         return Err(unsupported("it is of a version without transmit and receive"));
     }
-    Ok(Box::new(tcti))
+    tcti.remember();
+    Ok(tcti)
 }
 
 fn refused(text: &str, rc: u32) -> TransportError {
@@ -129,6 +140,9 @@ const TRY_AGAIN: u32 = 9;
 const INSUFFICIENT_BUFFER: u32 = 6;
 const MALFORMED_RESPONSE: u32 = 18;
 
+/// No TCTI waits for more.
+const MOST_HANDLES: usize = 8;
+
 /// A connection that libtss2 made.
 struct Tcti {
     context: NonNull<Context>,
@@ -137,6 +151,8 @@ struct Tcti {
     /// As long as any response may be: `cmd` does not look how much room it has.
     buffer: Zeroizing<Vec<u8>>,
     failed: bool,
+    /// The descriptors that the TCTI keeps between two commands, as far as it tells.
+    known: Vec<Known>,
 }
 
 // SAFETY: a TCTI context is used by one thread at a time (`&mut self`), and has no ties to the thread that made it.
@@ -150,6 +166,10 @@ impl fmt::Debug for Tcti {
 
 impl Drop for Tcti {
     fn drop(&mut self) {
+        if !self.is_ours() {
+            // It would close numbers that the host uses by now.
+            return;
+        }
         let mut context = self.context.as_ptr();
         without_sigpipe(|| {
             // SAFETY: the context is the loader's own, and nothing uses it after this.
@@ -163,9 +183,21 @@ impl Transport for Tcti {
         if self.failed {
             return Err(TransportError::Lost("the connection was given up after an error".into()));
         }
-        let response = self.transmit(command).and_then(|()| self.receive(deadline));
+        let response = if self.is_ours() {
+            self.transmit(command).and_then(|()| self.receive(deadline))
+        } else {
+            Err(TransportError::Lost("the program closed the descriptors of libtss2".into()))
+        };
         self.failed = response.is_err();
+        if !self.failed {
+            self.remember();
+        }
         response
+    }
+
+    /// Nothing is known of the other side; the host may have closed our end.
+    fn has_ended(&self, _patience: Duration) -> bool {
+        !self.is_ours()
     }
 
     fn resource_managed(&self) -> bool {
@@ -179,7 +211,7 @@ impl Transport for Tcti {
 
     /// Some TCTIs have a connection only while a command runs, and a number that is somebody else's between two: a forked
     /// child could close the wrong one.
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn descriptor(&self) -> Option<Known> {
         None
     }
 }
@@ -234,22 +266,33 @@ impl Tcti {
         }
     }
 
+    /// Whether what the TCTI keeps open is what it was after the last command.
+    fn is_ours(&self) -> bool {
+        self.known.iter().all(Known::stands)
+    }
+
+    fn remember(&mut self) {
+        let mut room = [libc::pollfd { fd: -1, events: 0, revents: 0 }; MOST_HANDLES];
+        let handles = self.handles(&mut room).unwrap_or_default();
+        self.known = handles.iter().filter_map(|handle| Known::of(handle.fd)).collect();
+    }
+
+    /// What the TCTI says can be waited for.
+    fn handles<'a>(&self, room: &'a mut [libc::pollfd; MOST_HANDLES]) -> Option<&'a mut [libc::pollfd]> {
+        let poll_handles = self.common().poll_handles?;
+        let mut count = room.len();
+        // SAFETY: the context's own function; `room` is as long as the `count` it is told.
+        let rc = unsafe { poll_handles(self.context.as_ptr(), room.as_mut_ptr(), &mut count) };
+        room.get_mut(..count).filter(|handles| rc == 0 && !handles.is_empty())
+    }
+
     /// Waits until the connection has something to say, if the TCTI tells what to wait for; false when there is no time
     /// left.
     fn wait(&mut self, rest: Option<Duration>) -> bool {
-        let Some(poll_handles) = self.common().poll_handles else {
+        let mut room = [libc::pollfd { fd: -1, events: 0, revents: 0 }; MOST_HANDLES];
+        let Some(handles) = self.handles(&mut room) else {
             return true;
         };
-        let mut handles = [libc::pollfd { fd: -1, events: 0, revents: 0 }; 8];
-        let mut count = handles.len();
-        // SAFETY: the context's own function; `handles` has room for the `count` it is told.
-        let rc = unsafe { poll_handles(self.context.as_ptr(), handles.as_mut_ptr(), &mut count) };
-        let Some(handles) = handles.get_mut(..count) else {
-            return true;
-        };
-        if rc != 0 || handles.is_empty() {
-            return true;
-        }
         for handle in handles.iter_mut() {
             // Some ask for POLLOUT too, which would always be true.
             handle.events = libc::POLLIN;
@@ -325,7 +368,7 @@ mod tests {
             assert_eq!(response[6..10], [0; 4]);
         }
         assert!(!tcti.resource_managed() && !tcti.exclusive());
-        assert_eq!(tcti.raw_fd(), None);
+        assert_eq!(tcti.descriptor(), None);
     }
 
     #[test]
@@ -342,6 +385,34 @@ mod tests {
 
         let mut tcti = open("cmd:head -c 12 >/dev/null").unwrap();
         assert!(tcti.transact(&GET_RANDOM, PATIENCE).is_err(), "a command that ended");
+    }
+
+    #[test]
+    fn what_the_host_opened_in_the_place_of_libtss2s_is_left_alone() {
+        let response = "printf '\\200\\001\\000\\000\\000\\014\\000\\000\\000\\000ab'";
+        let once = format!("head -c 12 >/dev/null; {response};");
+        let path = std::env::temp_dir().join(format!("tcti-host-{}", std::process::id()));
+        let mut tcti = opened(&format!("cmd:{once} {once} exec sleep 5")).unwrap();
+        tcti.transact(&GET_RANDOM, PATIENCE).unwrap();
+        let known = tcti.known.clone();
+        assert!(!known.is_empty() && !tcti.has_ended(Duration::ZERO));
+        let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        for known in &known {
+            // SAFETY: as a host that closes all numbers and opens its own; the test does not run beside others in its process.
+            assert_eq!(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&file), known.fd()) }, known.fd());
+        }
+        assert!(tcti.has_ended(Duration::ZERO));
+        assert!(matches!(tcti.transact(&GET_RANDOM, PATIENCE), Err(TransportError::Lost(_))));
+        drop(tcti);
+        assert_eq!(
+            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap(),
+            0,
+            "a command in the host's file"
+        );
+        for known in &known {
+            assert!(Known::of(known.fd()).is_some(), "closed what was the host's");
+        }
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
