@@ -11,7 +11,7 @@ use common::{Machine, are_installed};
 const OFFERED: [(&str, &[&str]); 7] = [
     ("ptool list", &["listobjects", "listprimaries", "listtokens"]),
     ("ptool pcr r", &["revoke"]),
-    ("ptool lockout ", &["reset", "status"]),
+    ("ptool lockout ", &["forget", "reset", "status"]),
     ("ptool addkey --alg", &["--algorithm"]),
     ("ptool addkey --label=t --algorithm=ec", &["ecc224", "ecc256", "ecc384", "ecc521"]),
     ("ptool addkey --algorithm ecc2", &["ecc224", "ecc256"]),

@@ -359,6 +359,8 @@ fn a_lockout_is_shown_and_ended() {
         serde_json::from_slice::<Value>(&run.stdout).unwrap()
     };
     world.tpm.set_lockout(3, 1000);
+    // All wrong ones go to the TPM.
+    world.configure("wrong-pins = 0\n");
     let before = state(&["status"]);
     assert_eq!((&before["locked"], &before["tries_left"]), (&false.into(), &3.into()), "{before}");
     world.ptool(&["verify", "--label=alpha", "--userpin=wrong"]);
@@ -410,4 +412,56 @@ fn an_altered_row_of_a_token_without_pin_is_named() {
     let (run, findings) = doctor(&desk, &["--label=open"]);
     assert_eq!(run.status, Some(1), "{run:?}");
     assert_eq!(about(&findings, "object").len(), 2, "{findings:#?}");
+}
+
+/// A TPM that says that it is an Infineon with this firmware.
+fn pretend(world: &World, major: u8, minor: u8) {
+    let capability = swtpm_fixtures::command_code("GetCapability").unwrap();
+    world.proxy.interpose(move |command, upstream| {
+        let mut response = upstream.transact(command);
+        // Of a list of properties: TPM_PT_MANUFACTURER and TPM_PT_FIRMWARE_VERSION_1, each before its value.
+        for (property, value) in [(0x105_u32, *b"IFX\0"), (0x10b, [0, major, 0, minor])] {
+            let place = response.windows(4).position(|bytes| bytes == property.to_be_bytes());
+            if let Some(at) = place.filter(|_| command[6..10] == capability.to_be_bytes()) {
+                response[at + 4..at + 8].copy_from_slice(&value);
+            }
+        }
+        response
+    });
+}
+
+/// Firmware that is known to fail is named, and what it fails on is not asked of it.
+#[test]
+fn known_bad_firmware_is_named_and_spared() {
+    for (minor, is_bad) in [(40, true), (85, false)] {
+        let world = World::empty();
+        pretend(&world, 7, minor);
+        world.ptool_ok(&["init"]);
+        world.ptool_ok(&["addtoken", "--pid=1", "--label=t", "--sopin=officer", "--userpin=user-pin"]);
+        let root = world.path("root");
+        std::fs::create_dir_all(&root).unwrap();
+        let run = world.ptool(&["doctor", "--root", root.to_str().unwrap()]);
+        assert_eq!(run.text().contains("tpm2-tss/issues/1700"), is_bad, "{run:?}");
+        world.proxy.mark();
+        let run = world.ptool(&["initpin", "--label=t", "--sopin=officer", "--userpin=another"]);
+        assert_eq!(run.success(), !is_bad, "{run:?}");
+        assert_eq!(world.proxy.mark().names().contains(&"PolicySecret"), !is_bad);
+        if is_bad {
+            assert!(run.stderr.contains("is known to fail"), "{run:?}");
+            world.ptool_ok(&["changepin", "--label=t", "--old=user-pin", "--new=another"]);
+            // Without sessions it is not concerned.
+            world.configure("bus-protection = \"off\"\n");
+            world.ptool_ok(&["initpin", "--label=t", "--sopin=officer", "--userpin=third-pin"]);
+        }
+    }
+}
+
+/// A TPM that nobody started: with a resource manager or a simulator of which we know nothing that is not ours to do.
+#[test]
+fn a_tpm_that_was_not_started_is_said_to_be_so() {
+    let world = World::empty();
+    world.proxy.interpose(|_, _| vec![0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x00]);
+    let run = world.ptool(&["init"]);
+    assert!(run.stderr.contains("TPM2_Startup"), "{run:?}");
+    assert!(!run.stderr.contains("restart the machine"), "{run:?}");
 }

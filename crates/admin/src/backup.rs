@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::import::not_for_us;
 use super::{Admin, Imported, Pin, Which, WrappedKey};
 use token::info::ObjectSummary;
-use token::manage::{Arrival, Look, Object, Token, new_auth};
+use token::manage::{Arrival, Look, Object, Token, new_auth, spare};
 use token::{Error, Result};
 
 /// What a backup is made of.
@@ -205,6 +205,7 @@ impl Admin {
     /// [`Error::ArgumentsBad`] without such a key, and for one that was not made for it: that one can never leave the TPM.
     pub fn backup(&self, label: &str, pin: &Pin, which: &Which) -> Result<BackupFile> {
         let token = self.token(label)?;
+        spare(token.capabilities())?;
         let session = self.log_in_as_user(&token, pin)?;
         let object = self.private_key(&token, which)?;
         let parent = object.recovery_key().ok_or(Error::ArgumentsBad(

@@ -5,6 +5,7 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 
 use crate::Secret;
 use crate::random::{self, RandomError};
+use crate::secret::wipe_stack;
 
 /// Length of the nonce in front of the ciphertext, in bytes.
 pub const NONCE_LEN: usize = 12;
@@ -37,6 +38,13 @@ pub enum AeadError {
 /// # Errors
 /// A key of another length, or no random nonce.
 pub fn seal(key: &Secret, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, AeadError> {
+    let sealed = seal_under(key, aad, plain);
+    wipe_stack();
+    sealed
+}
+
+#[inline(never)]
+fn seal_under(key: &Secret, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, AeadError> {
     let cipher = cipher(key)?;
     let mut nonce = [0; NONCE_LEN];
     random::fill(&mut nonce)?;
@@ -52,6 +60,13 @@ pub fn seal(key: &Secret, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, AeadError
 /// [`AeadError::NotAuthentic`] for another key, other associated data, or changed, cut or
 /// lengthened bytes; which of them cannot be known.
 pub fn open(key: &Secret, aad: &[u8], sealed: &[u8]) -> Result<Secret, AeadError> {
+    let opened = open_under(key, aad, sealed);
+    wipe_stack();
+    opened
+}
+
+#[inline(never)]
+fn open_under(key: &Secret, aad: &[u8], sealed: &[u8]) -> Result<Secret, AeadError> {
     let cipher = cipher(key)?;
     let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(AeadError::NotAuthentic)?;
     let (body, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(AeadError::NotAuthentic)?;

@@ -1,6 +1,8 @@
 //! AES over whatever holds the key: the modes that are built on top of the block operations, once for a key in memory and
 //! for one that only a TPM can use (NIST SP 800-38A, B, D, F; RFC 3394, RFC 5649).
 
+use std::sync::Arc;
+
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
 use ghash::GHash;
@@ -8,6 +10,7 @@ use ghash::universal_hash::UniversalHash;
 use subtle::ConstantTimeEq;
 
 use crate::Secret;
+use crate::secret::wipe_stack;
 
 /// Length of a block in bytes.
 pub const BLOCK: usize = 16;
@@ -76,15 +79,31 @@ impl<E> From<E> for Refused<E> {
     }
 }
 
-/// A key in memory.
+/// A key in memory. Copies of it have one expanded key, which is never moved.
 #[derive(Clone)]
-pub struct MemoryKey(Cipher);
+pub struct MemoryKey(Arc<Cipher>);
 
-#[derive(Clone)]
 enum Cipher {
     Aes128(Aes128),
     Aes192(Aes192),
     Aes256(Aes256),
+}
+
+/// What using the key left on the stack.
+impl Drop for MemoryKey {
+    fn drop(&mut self) {
+        wipe_stack();
+    }
+}
+
+#[inline(never)]
+fn expand(key: &Secret) -> Option<Arc<Cipher>> {
+    Some(Arc::new(match key.len() {
+        16 => Cipher::Aes128(Aes128::new_from_slice(key.expose()).ok()?),
+        24 => Cipher::Aes192(Aes192::new_from_slice(key.expose()).ok()?),
+        32 => Cipher::Aes256(Aes256::new_from_slice(key.expose()).ok()?),
+        _ => return None,
+    }))
 }
 
 impl std::fmt::Debug for MemoryKey {
@@ -94,20 +113,18 @@ impl std::fmt::Debug for MemoryKey {
 }
 
 impl MemoryKey {
-    /// A key of 16, 24 or 32 bytes; `None` for another length. The expanded key is wiped when it is dropped.
+    /// A key of 16, 24 or 32 bytes; `None` for another length. The expanded key is wiped when the last copy is dropped, and what
+    /// making it and using it left on the stack as well.
     #[must_use]
     pub fn new(key: &Secret) -> Option<MemoryKey> {
-        Some(MemoryKey(match key.len() {
-            16 => Cipher::Aes128(Aes128::new_from_slice(key.expose()).ok()?),
-            24 => Cipher::Aes192(Aes192::new_from_slice(key.expose()).ok()?),
-            32 => Cipher::Aes256(Aes256::new_from_slice(key.expose()).ok()?),
-            _ => return None,
-        }))
+        let made = expand(key).map(MemoryKey);
+        wipe_stack();
+        made
     }
 
     fn block(&self, direction: Direction, block: &mut Block) {
         let block: &mut aes::Block = block.into();
-        match (&self.0, direction) {
+        match (&*self.0, direction) {
             (Cipher::Aes128(key), Direction::Encrypt) => key.encrypt_block(block),
             (Cipher::Aes192(key), Direction::Encrypt) => key.encrypt_block(block),
             (Cipher::Aes256(key), Direction::Encrypt) => key.encrypt_block(block),

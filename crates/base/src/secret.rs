@@ -81,6 +81,18 @@ pub fn wipe(bytes: &mut [u8]) {
     bytes.zeroize();
 }
 
+/// Overwrites what calls that are over have left on the stack, 32 KiB deep. What a cipher's key is expanded to is moved about
+/// when it is made, and only the last copy of it is wiped with it.
+///
+/// Such a call must be a frame of its own: whoever uses this keeps it out of line.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    // Words: a byte at a time would be felt.
+    let mut area = [0xa5_u64; 4 * 1024];
+    area.zeroize();
+    std::hint::black_box(&area);
+}
+
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();

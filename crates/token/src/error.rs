@@ -256,7 +256,7 @@ impl From<tpm::Error> for Error {
         use tpm::Error as E;
         let text = error.to_string();
         match error {
-            E::NotThere(_) => Self::DeviceRemoved(text),
+            E::NotThere(_) | E::NotStarted => Self::DeviceRemoved(text),
             E::WrongPrimary { .. } | E::PrimaryMissing { .. } => Self::WrongTpm(text),
             E::Integrity | E::NameMismatch => Self::Tampered(text),
             E::PolicyFailed | E::PolicyNotMet(_) => Self::FunctionRejected(text),

@@ -408,20 +408,49 @@ impl Library {
 pub fn open_tpm(config: &Config) -> Result<tpm::Tpm> {
     let conf = match &config.tcti {
         Some(text) => text.parse::<tpm::TctiConf>().map_err(|error| Error::DeviceRemoved(error.to_string()))?,
-        None => tpm::TctiConf::default_device().ok_or_else(|| {
-            Error::DeviceRemoved(
-                "this machine shows no TPM: there is neither /dev/tpmrm0 nor /dev/tpm0; enable it in the firmware, or name \
-                 another with TPM2_CRYPTOKI_TCTI"
-                    .to_owned(),
-            )
-        })?,
+        None => machine_tpm(config)?,
     };
-    let options = tpm::Options {
+    Ok(tpm::Tpm::new(conf, tpm_options(config)))
+}
+
+/// The machine's own TPM: the only one there is, or of several the one that has a primary of the store. TPM2_ReadPublic asks for that.
+fn machine_tpm(config: &Config) -> Result<tpm::TctiConf> {
+    let mut devices = tpm::TctiConf::devices();
+    if devices.len() > 1
+        && let Some(position) = holder_of_primary(config, &devices)
+    {
+        devices.swap(0, position);
+    }
+    devices.into_iter().next().ok_or_else(|| {
+        Error::DeviceRemoved(
+            "this machine shows no TPM: there is neither /dev/tpmrm0 nor /dev/tpm0, nor one with another number; enable it in the firmware, or name \
+             another with TPM2_CRYPTOKI_TCTI"
+                .to_owned(),
+        )
+    })
+}
+
+/// Which of several TPMs has a primary of the store, the first that does. One that cannot be asked does not. One TPM command for each primary
+/// and TPM, and for a primary that is kept nowhere those that derive it.
+#[must_use]
+pub fn holder_of_primary(config: &Config, devices: &[tpm::TctiConf]) -> Option<usize> {
+    let store = Store::open(&config.store_file(), OpenMode::ReadOnly).ok()?;
+    let rows = store.primaries().ok()?;
+    let primaries: Vec<_> = rows.iter().filter_map(|row| primary_of(row).ok()).collect();
+    devices.iter().position(|device| {
+        let tpm = tpm::Tpm::new(device.clone(), tpm_options(config));
+        let has_one = primaries.iter().any(|primary| tpm.check_primary(primary).is_ok());
+        tpm.release();
+        has_one
+    })
+}
+
+fn tpm_options(config: &Config) -> tpm::Options {
+    tpm::Options {
         bus_protection: config.bus_protection,
         idle: config.idle,
         patience: config.wait,
         threads: config.threads,
         ..tpm::Options::default()
-    };
-    Ok(tpm::Tpm::new(conf, options))
+    }
 }

@@ -6,7 +6,7 @@ use base::private::PrivateKey;
 use model::{AttributeType, Attributes, SessionHandle};
 use store::{Derivation, NewObject, OpenMode, PinRow, Store};
 
-pub use crate::library::open_tpm;
+pub use crate::library::{holder_of_primary, open_tpm};
 pub use crate::login::pins::{UserPin, new_primary};
 pub use crate::object::{Object, TpmKey};
 pub use crate::objects::arrival::{Arrival, Companion, Look};
@@ -18,6 +18,7 @@ pub use crate::protect::rows::{primary_of, seal_of};
 pub use crate::protect::tries::{Guard, most as most_wrong_pins};
 pub use crate::public_key::PublicKey;
 pub use crate::slots::chip::ChipFacts;
+pub use crate::slots::firmware::{KnownFault, known_fault, spare};
 pub use crate::slots::shelf::Catalog;
 pub use crate::slots::token::Token;
 

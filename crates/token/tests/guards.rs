@@ -262,6 +262,30 @@ fn altered_rows_are_not_served_and_not_made_ours() {
     library.close();
 }
 
+/// With two TPMs in a machine the numbers of their devices say nothing.
+#[test]
+fn of_several_tpms_the_one_with_the_stores_primary_is_meant() {
+    use token::manage::holder_of_primary;
+    let world = World::with_token(&[]);
+    let other = swtpm_fixtures::SwTpm::start();
+    let absent = "device:/nonexistent/tpmrm0".to_owned();
+    let holder = |tctis: &[&String]| {
+        let devices: Vec<tpm::TctiConf> = tctis.iter().map(|tcti| tcti.parse().unwrap()).collect();
+        holder_of_primary(&world.config, &devices)
+    };
+    let (own, other) = (world.proxy.tcti(), other.tcti());
+    world.proxy.mark();
+    assert_eq!(holder(&[&other, &own]), Some(1));
+    world.marked(&["ReadPublic"]);
+    assert_eq!(holder(&[&absent, &own, &other]), Some(1));
+    assert_eq!(holder(&[&own, &other]), Some(0));
+    assert_eq!(holder(&[&other, &absent]), None);
+    // Nothing stays behind, also of a primary that the TPM is asked to make.
+    assert!(swtpm_fixtures::leftovers(&world.tpm).is_clean());
+    let nothing = token::Config { store_dir: world.config.store_dir.join("none"), ..world.config.clone() };
+    assert_eq!(holder_of_primary(&nothing, &[own.parse().unwrap()]), None);
+}
+
 #[test]
 fn a_trusted_certificate_stays_what_was_trusted() {
     let world = World::with_token(&[]);

@@ -78,6 +78,11 @@ pub enum Error {
     /// The TPM kept answering that the command must be repeated later.
     #[error("the TPM is busy: retries are exhausted")]
     Busy,
+    /// Nobody sent TPM2_Startup since the TPM has its power (TPM_RC_INITIALIZE), and it is not ours to send.
+    #[error(
+        "the TPM was not started: firmware, or what provides a TPM in software, sends it TPM2_Startup first; `tpm2_startup -c` does so by hand"
+    )]
+    NotStarted,
     /// Called from inside another call of this crate on the same thread.
     #[error("the TPM layer was re-entered from inside one of its own calls")]
     Reentered,

@@ -87,7 +87,8 @@ fn making_things() {
     let primary = tpm.storage_primary(&PrimaryRequest::default()).unwrap();
     assert_sent(&proxy.mark(), "ReadPublic(0x18b) CreatePrimary EvictControl FlushContext");
     tpm.storage_primary(&PrimaryRequest::default()).unwrap();
-    assert_sent(&proxy.mark(), "ReadPublic");
+    // Whether sessions can be salted to what is adopted.
+    assert_sent(&proxy.mark(), "ReadPublic StartAuthSession GetRandom");
     tpm.check_primary(&primary).unwrap();
     assert_sent(&proxy.mark(), "ReadPublic");
     tpm.capabilities().unwrap();

@@ -22,6 +22,8 @@ pub(crate) struct Bench {
     pub(crate) by: Cell<By>,
     /// The TPM decrypts AES in none of the modes that need the inverse of the block function.
     pub(crate) lacks_inverse: Cell<bool>,
+    /// The TPM has no SHA-512.
+    pub(crate) lacks_sha512: Cell<bool>,
 }
 
 /// The functions for signatures.
@@ -53,7 +55,15 @@ impl Bench {
         let probe = world.probe().initialized();
         let session = probe.user_session(&ALPHA);
         let rsa = rsa::PrivateKey::new(&mut rng(), 2048).unwrap();
-        Bench { world, probe, session, rsa, by: Cell::new(By::Operation), lacks_inverse: Cell::new(false) }
+        Bench {
+            world,
+            probe,
+            session,
+            rsa,
+            by: Cell::new(By::Operation),
+            lacks_inverse: Cell::new(false),
+            lacks_sha512: Cell::new(false),
+        }
     }
 
     /// Does the token list this mechanism for this?

@@ -159,12 +159,13 @@ impl Bench {
 /// RSA keys and what is done with them.
 pub(crate) fn rsa_rows() -> Vec<Row> {
     let mut rows = vec![row(CKM_RSA_PKCS_KEY_PAIR_GEN, CKF_GENERATE_KEY_PAIR, |b| {
-        let template = [number(CKA_MODULUS_BITS, 1024)];
+        let (bits, _, _) = b.probe.mechanism_info(b.probe.slot_of("alpha"), CKM_RSA_PKCS_KEY_PAIR_GEN).unwrap();
+        let template = [number(CKA_MODULUS_BITS, bits)];
         let (public, private) = b.generate_pair(&CKM_RSA_PKCS_KEY_PAIR_GEN.into(), &template).unwrap();
         let signature = b.sign(&CKM_SHA256_RSA_PKCS.into(), private, MESSAGE);
         let part = |ty| rsa::BoxedUint::from_be_slice_vartime(&b.probe.attribute(b.session, public, ty).unwrap());
         let key = rsa::PublicKey::new(part(CKA_MODULUS), part(CKA_PUBLIC_EXPONENT)).unwrap();
-        assert_eq!(key.size(), 128);
+        assert_eq!(key.size() as u64 * 8, bits);
         key.verify(rsa::Pkcs1v15Sign::new::<sha2::Sha256>(), &sha2::Sha256::digest(MESSAGE), &signature).unwrap();
     })];
     for (ty, block) in [(CKM_RSA_PKCS, padded(MESSAGE)), (CKM_RSA_X_509, left_pad(&[7; 250], 256))] {

@@ -4,7 +4,7 @@ use base::digest::Hash;
 
 use super::Report;
 use token::Config;
-use token::manage::open_tpm;
+use token::manage::{known_fault, open_tpm};
 
 /// TPM 2.0 Part 2, 6.5.2: commands without which nothing works, by their codes.
 const NEEDED: [(u32, &str); 11] = [
@@ -49,6 +49,9 @@ pub(super) fn examine(report: &mut Report, config: &Config) -> Option<tpm::Tpm> 
             capabilities.revision % 100,
         ),
     );
+    if let Some(fault) = known_fault(&capabilities) {
+        report.warn("tpm", format!("{} ({})", fault.what, fault.source), fault.advice);
+    }
     let missing: Vec<_> =
         NEEDED.iter().filter(|(code, _)| !capabilities.has_command(*code)).map(|(_, name)| *name).collect();
     if !missing.is_empty() {

@@ -52,12 +52,12 @@ fn examine_nodes(report: &mut Report, examination: &Examination, wanted: Option<
         );
         return;
     }
-    let managers = numbered(&examination.system("/dev"), "tpmrm");
-    let bare = numbered(&examination.system("/dev"), "tpm");
-    let path = match (&wanted, managers.first(), bare.first()) {
-        (Some(path), _, _) => path.clone(),
-        (None, Some(name), _) | (None, None, Some(name)) => Path::new("/dev").join(name),
-        (None, None, None) => {
+    let devices = tpm::devices_in(&examination.system("/dev"));
+    let name = devices.first().and_then(|path| path.file_name());
+    let path = match (&wanted, name) {
+        (Some(path), _) => path.clone(),
+        (None, Some(name)) => Path::new("/dev").join(name),
+        (None, None) => {
             let advice = match chips.is_empty() {
                 true => {
                     "Enable it in the firmware (TPM, PTT or fTPM), or name another with TPM2_CRYPTOKI_TCTI; \
@@ -67,7 +67,7 @@ fn examine_nodes(report: &mut Report, examination: &Examination, wanted: Option<
                     "The kernel knows a TPM, but udev made no device node: in a container, pass it in (/dev/tpmrm0)."
                 }
             };
-            report.fail("device", "there is neither /dev/tpmrm0 nor /dev/tpm0", advice);
+            report.fail("device", "there is neither /dev/tpmrm0 nor /dev/tpm0, nor one with another number", advice);
             return;
         }
     };

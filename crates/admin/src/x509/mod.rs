@@ -5,6 +5,7 @@
 mod algorithm;
 mod extension;
 mod name;
+mod path;
 mod verify;
 
 use std::time::{Duration, SystemTime};
@@ -12,13 +13,14 @@ use std::time::{Duration, SystemTime};
 use base::curve::{Curve, EcPublic};
 use base::der::{bit_string, sequence};
 use base::digest::Hash;
-use x509_cert::attr::Attributes;
+use x509_cert::attr::{Attribute, Attributes};
 use x509_cert::certificate::{CertificateInner, Raw, Version};
 use x509_cert::der::asn1::{Any, BitString, ContextSpecific, GeneralizedTime, UtcTime};
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::pem::{self, LineEnding};
 use x509_cert::der::{Decode, Encode, EncodePem, TagMode, TagNumber};
 use x509_cert::ext::Extension;
+use x509_cert::name::RdnSequence;
 use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
@@ -28,7 +30,8 @@ pub(crate) use algorithm::Algorithm;
 pub use extension::{AltName, KeyUsageName, Purpose};
 pub use name::Subject;
 pub(crate) use name::common_name;
-pub(crate) use verify::issued_by;
+pub(crate) use path::check_path;
+pub(crate) use verify::{issued_by, key_of, request_is_signed};
 
 use token::manage::PublicKey;
 use token::{Error, Result};
@@ -57,10 +60,11 @@ impl Profile {
     }
 }
 
-/// A PKCS #10 request in PEM, signed by `sign`: message in, signature as X.509 has it out.
+/// A PKCS #10 request in PEM, with another attribute, if there is one, signed by `sign`: message in, signature as X.509 has it out.
 pub(crate) fn request(
     profile: &Profile,
     key: &PublicKey,
+    other: Option<Attribute>,
     algorithm: &Algorithm,
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>>,
 ) -> Result<String> {
@@ -69,6 +73,9 @@ pub(crate) fn request(
     let mut attributes = Attributes::new();
     if !extensions.is_empty() {
         attributes.insert(ExtensionReq(extensions).try_into().map_err(unencodable)?).map_err(unencodable)?;
+    }
+    if let Some(other) = other {
+        attributes.insert(other).map_err(unencodable)?;
     }
     let info = CertReqInfo {
         version: x509_cert::request::Version::V1,
@@ -97,30 +104,45 @@ pub(crate) fn self_signed(
     }
     let subject_public_key_info = public_key_info(key)?;
     let extensions = extension::of_certificate(profile, key, &key_identifier(&subject_public_key_info))?;
-    let now = SystemTime::now();
-    let end = now
-        .checked_add(Duration::from_secs(u64::from(days) * 24 * 60 * 60))
-        .ok_or_else(|| Error::General("the certificate would be valid for too long".to_owned()))?;
-    let validity = Validity::<Raw>::new(time(now)?, time(end)?);
-    let explicit = |number, value: Vec<u8>| {
-        let value = Any::from_der(&value)?;
+    let name = profile.subject.name();
+    ToBeSigned { issuer: name, subject: name, days, subject_public_key_info, extensions }.signed(algorithm, sign)
+}
+
+/// What a certificate says (TBSCertificate; RFC 5280, 4.1), but for its number.
+pub(crate) struct ToBeSigned<'a> {
+    pub(crate) issuer: &'a RdnSequence,
+    pub(crate) subject: &'a RdnSequence,
+    /// It is good from now on.
+    pub(crate) days: u32,
+    pub(crate) subject_public_key_info: SubjectPublicKeyInfoOwned,
+    pub(crate) extensions: Vec<Extension>,
+}
+
+impl ToBeSigned<'_> {
+    /// The certificate in DER, with a number of its own.
+    pub(crate) fn signed(&self, algorithm: &Algorithm, sign: impl FnOnce(&[u8]) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+        let signed_with = algorithm.identifier()?.to_der().map_err(unencodable)?;
+        let tbs_certificate = sequence(&[
+            &explicit(0, &Version::V3)?,
+            &serial_number()?.to_der().map_err(unencodable)?,
+            &signed_with,
+            &self.issuer.to_der().map_err(unencodable)?,
+            &validity(self.days)?.to_der().map_err(unencodable)?,
+            &self.subject.to_der().map_err(unencodable)?,
+            &self.subject_public_key_info.to_der().map_err(unencodable)?,
+            &explicit(3, &self.extensions)?,
+        ]);
+        let signature = sign(&tbs_certificate)?;
+        Ok(sequence(&[&tbs_certificate, &signed_with, &bit_string(&signature)]))
+    }
+}
+
+fn explicit(number: u32, value: &impl Encode) -> Result<Vec<u8>> {
+    let tagged = value.to_der().and_then(|der| {
+        let value = Any::from_der(&der)?;
         ContextSpecific { tag_number: TagNumber(number), tag_mode: TagMode::Explicit, value }.to_der()
-    };
-    let name = profile.subject.name().to_der().map_err(unencodable)?;
-    let signed_with = algorithm.identifier()?.to_der().map_err(unencodable)?;
-    // TBSCertificate (RFC 5280, 4.1).
-    let tbs_certificate = sequence(&[
-        &explicit(0, Version::V3.to_der().map_err(unencodable)?).map_err(unencodable)?,
-        &serial_number()?.to_der().map_err(unencodable)?,
-        &signed_with,
-        &name,
-        &validity.to_der().map_err(unencodable)?,
-        &name,
-        &subject_public_key_info.to_der().map_err(unencodable)?,
-        &explicit(3, extensions.to_der().map_err(unencodable)?).map_err(unencodable)?,
-    ]);
-    let signature = sign(&tbs_certificate)?;
-    Ok(sequence(&[&tbs_certificate, &signed_with, &bit_string(&signature)]))
+    });
+    tagged.map_err(unencodable)
 }
 
 /// A certificate as it came: what is only passed on need not keep to RFC 5280, and real ones have serial numbers longer than it allows.
@@ -184,7 +206,7 @@ pub(crate) fn key_bits(info: &SubjectPublicKeyInfoOwned) -> Vec<u8> {
     point.map_or_else(|| bits.to_vec(), |point| point.point())
 }
 
-fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned> {
+pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned> {
     SubjectPublicKeyInfoOwned::from_der(&key.spki()).map_err(unencodable)
 }
 
@@ -196,6 +218,40 @@ fn serial_number() -> Result<SerialNumber> {
         *first = (*first & 0x7f) | 0x40;
     }
     SerialNumber::new(&bytes).map_err(unencodable)
+}
+
+/// From now on, for so many days.
+fn validity(days: u32) -> Result<Validity<Raw>> {
+    let now = SystemTime::now();
+    let end = now
+        .checked_add(Duration::from_secs(u64::from(days) * 24 * 60 * 60))
+        .ok_or_else(|| Error::General("the certificate would be valid for too long".to_owned()))?;
+    Ok(Validity::new(time(now)?, time(end)?))
+}
+
+/// The certificates that stand one after the other in DER; what is none ends them.
+pub(crate) fn each(mut der: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(one) = element(der) {
+        all.push(one.to_vec());
+        der = der.get(one.len()..).unwrap_or_default();
+    }
+    all
+}
+
+/// The certificate at the start of what a TPM has at an NV index, which may have a header of the TCG's before it, and filling after it.
+pub(crate) fn first(content: &[u8]) -> Vec<u8> {
+    let content = match content.split_first_chunk::<5>() {
+        Some(([0x10, 0x01, 0x00, _, _], rest)) => rest,
+        _ => content,
+    };
+    element(content).unwrap_or_default().to_vec()
+}
+
+fn element(der: &[u8]) -> Option<&[u8]> {
+    use x509_cert::der::{Reader, SliceReader};
+    let found = SliceReader::new(der).ok()?.tlv_bytes().ok()?;
+    (found.first() == Some(&0x30)).then_some(found)
 }
 
 /// UTCTime up to 2049, GeneralizedTime afterwards (RFC 5280, 4.1.2.5).
@@ -214,13 +270,13 @@ fn bits(signature: &[u8]) -> Result<BitString> {
     BitString::from_bytes(signature).map_err(unencodable)
 }
 
-fn encoded_extension<T: Encode + AssociatedOid>(critical: bool, value: &T) -> Result<Extension> {
+pub(crate) fn encoded_extension<T: Encode + AssociatedOid>(critical: bool, value: &T) -> Result<Extension> {
     let value = value.to_der().map_err(unencodable)?;
     let extn_value = x509_cert::der::asn1::OctetString::new(value).map_err(unencodable)?;
     Ok(Extension { extn_id: T::OID, critical, extn_value })
 }
 
-fn unencodable(error: x509_cert::der::Error) -> Error {
+pub(crate) fn unencodable(error: x509_cert::der::Error) -> Error {
     Error::General(format!("the certificate cannot be encoded: {error}"))
 }
 

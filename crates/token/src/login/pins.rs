@@ -19,6 +19,7 @@ use crate::protect::policy::BoundPolicy;
 use crate::protect::rows::{NO_PIN, TokenConfig, config_of, primary_of, seal_of, token_policy};
 use crate::protect::sealed::with_check;
 use crate::slots::chip::ChipFacts;
+use crate::slots::firmware::spare;
 use crate::slots::token::{Login, Officer, Token};
 use crate::{Error, Result};
 
@@ -201,6 +202,9 @@ impl Library {
         let policy = token_policy(row.policy.as_deref())?;
         check_pin_counts(policy.as_ref())?;
         let new = NewPin::new(new)?;
+        if self.config().bus_protection {
+            spare(&token.chip.capabilities)?;
+        }
         let config = config_of(&TokenRow { login_required: true, ..row }, &officer.key)?;
         let _turn = token.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let private = self

@@ -5,6 +5,7 @@
 pub(crate) mod budget;
 pub(crate) mod chip;
 pub(crate) mod digests;
+pub(crate) mod firmware;
 pub(crate) mod profile;
 pub(crate) mod session;
 pub(crate) mod shelf;

@@ -200,6 +200,12 @@ impl Token {
         *self.row.write().unwrap_or_else(PoisonError::into_inner) = row;
     }
 
+    /// What its TPM said it can do.
+    #[must_use]
+    pub fn capabilities(&self) -> &tpm::Capabilities {
+        &self.chip.capabilities
+    }
+
     /// Does the user have a PIN?
     #[must_use]
     pub fn login_required(&self) -> bool {

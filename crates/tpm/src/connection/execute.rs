@@ -100,12 +100,31 @@ impl Connection {
             Ok(Answer::Failed(code)) => debug!("{name} ({handles} handles): {code}, {elapsed} us"),
             Err(error) => warn!("{name} ({handles} handles): {error}, {elapsed} us"),
         }
+        if matches!(answer, Err(Error::ResponseHmac)) {
+            self.end_unproved(authorizations);
+        }
         if let Ok(Answer::Failed(code)) = &answer
             && !(code.is_retry() || code.is_object_memory() || code.is_session_memory())
         {
             suspect_sessions(authorizations, *code);
         }
         answer
+    }
+
+    /// After an answer that is not authentic, the sessions of its command prove nothing any more: the TPM has nonces that we do not know. They
+    /// are ended while it is still known that the handles are theirs; a resource manager does that by itself.
+    fn end_unproved(&mut self, authorizations: &mut [Authorization<'_>]) {
+        if self.transport.as_deref().is_none_or(|transport| transport.resource_managed()) {
+            return;
+        }
+        for authorization in authorizations {
+            if let Authorization::Session(usage) = authorization
+                && std::mem::take(&mut usage.session.alive)
+                && let Err(error) = self.flush(usage.session.handle)
+            {
+                debug!("a session was not flushed: {error}");
+            }
+        }
     }
 
     /// TPM2_Startup is the platform's business, unless nobody but us is there to do it.
@@ -119,7 +138,7 @@ impl Connection {
         let command = self.command(cc::STARTUP, Vec::new(), Writer::new().u16(SU_CLEAR))?;
         match self.execute(&command, &mut []) {
             // Somebody else was faster.
-            Err(Error::Response(ResponseCode::INITIALIZE)) | Ok(_) => Ok(()),
+            Err(Error::NotStarted) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -214,6 +233,7 @@ impl From<ResponseCode> for Error {
             ResponseCode::AUTH_FAIL | ResponseCode::BAD_AUTH => Error::AuthFailed,
             ResponseCode::POLICY_FAIL | ResponseCode::POLICY_CC => Error::PolicyFailed,
             ResponseCode::INTEGRITY => Error::Integrity,
+            ResponseCode::INITIALIZE => Error::NotStarted,
             _ => Error::Response(code),
         }
     }

@@ -417,7 +417,7 @@ impl Connection {
         }
     }
 
-    fn flush(&mut self, handle: u32) -> Result<()> {
+    pub(super) fn flush(&mut self, handle: u32) -> Result<()> {
         let command = self.command(cc::FLUSH_CONTEXT, Vec::new(), Writer::new().u32(handle))?;
         self.execute(&command, &mut []).map(drop)
     }

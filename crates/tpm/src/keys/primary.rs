@@ -132,7 +132,7 @@ impl Default for PrimaryRequest {
     }
 }
 
-/// Adopts what is at the handle (1 command), or makes a primary and keeps it (3 more, and 1 when the handle must be searched for).
+/// Adopts what is at the handle (3 commands: a session salted to it is tried), or makes a primary and keeps it (3 more, and 1 when the handle must be searched for).
 pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequest) -> Result<Primary> {
     let wanted = request.handle.unwrap_or(SRK_HANDLE);
     if !(hc::PERSISTENT_FIRST..=hc::PERSISTENT_LAST).contains(&wanted) {
@@ -153,28 +153,54 @@ pub(crate) fn storage_primary(connection: &mut Connection, request: &PrimaryRequ
         return Ok(Primary::new(Location::Transient, area.marshal()?)?.with_template(request.template));
     }
     let Some(area) = read_public(connection, wanted)? else {
-        return create(connection, wanted, request);
+        return create(connection, wanted, request, None);
     };
-    match adopt(connection, wanted, &area, request)? {
+    let refused = match adopt(connection, wanted, &area, request)? {
         Ok(primary) => return Ok(primary),
-        Err(reason) if request.handle.is_some() => return Err(Error::Invalid(reason)),
-        Err(reason) => warn!("the object at {wanted:#010x} is not taken for the storage primary: {reason}"),
-    }
-    if let Some(primary) = kept_elsewhere(connection, request)? {
+        Err(unfit) if request.handle.is_some() => return Err(Error::Invalid(unfit.reason())),
+        Err(unfit) => {
+            warn!("the object at {wanted:#010x} is not taken for the storage primary: {}", unfit.reason());
+            // The same key elsewhere would be no better; one with another authorisation value is.
+            if matches!(unfit, Unfit::CarriesNoSessions) { Some(area.name()?) } else { None }
+        }
+    };
+    if let Some(primary) = kept_elsewhere(connection, request, refused.as_ref())? {
         return Ok(primary);
     }
     let handle = free_handle(connection)?;
-    create(connection, handle, request)
+    create(connection, handle, request, refused.as_ref())
+}
+
+/// Why an object is not taken for the storage primary.
+enum Unfit {
+    Kind(&'static str),
+    CarriesNoSessions,
+    OtherAuth,
+}
+
+impl Unfit {
+    fn reason(&self) -> &'static str {
+        match self {
+            Unfit::Kind(reason) => reason,
+            Unfit::CarriesNoSessions => "sessions salted to the storage key do not work with this TPM",
+            Unfit::OtherAuth => "the storage key has another authorisation value than the given one",
+        }
+    }
 }
 
 /// The primary that would be made, where it was kept already for want of the usual handle: the TPM has room for few. CreatePrimary,
 /// FlushContext, the list of handles and ReadPublic for each; and what [`null_protection`] takes.
-fn kept_elsewhere(connection: &mut Connection, request: &PrimaryRequest) -> Result<Option<Primary>> {
+fn kept_elsewhere(
+    connection: &mut Connection,
+    request: &PrimaryRequest,
+    refused: Option<&Name>,
+) -> Result<Option<Primary>> {
     let PrimaryRequest { owner_auth, primary_auth, .. } = request;
     let protection = null_protection(connection, owner_auth, primary_auth)?;
     let area = connection.with_temporary(protection, |connection, protection| {
         protection.keep = false;
-        let (transient, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection)?;
+        let made = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection, refused)?;
+        let Made { transient, area, .. } = made;
         connection.add_temporary(transient, &area.name()?);
         connection.end_temporary(transient)?;
         Ok(area)
@@ -198,28 +224,52 @@ fn adopt(
     handle: u32,
     area: &PublicArea,
     request: &PrimaryRequest,
-) -> Result<std::result::Result<Primary, &'static str>> {
+) -> Result<std::result::Result<Primary, Unfit>> {
     if let Some(reason) = unfit(area) {
-        return Ok(Err(reason));
+        return Ok(Err(Unfit::Kind(reason)));
     }
     if area.ecc().is_none() && area.rsa().is_none() {
-        return Ok(Err("the storage key is neither RSA nor ECC on a known curve"));
+        return Ok(Err(Unfit::Kind("the storage key is neither RSA nor ECC on a known curve")));
     }
     let primary = Primary::new(Location::Persistent(handle), area.marshal()?)?.with_auth(request.primary_auth.clone());
-    if connection.primary_is_usable(&primary)? {
-        Ok(Ok(primary))
-    } else {
-        Ok(Err("the storage key has another authorisation value than the given one"))
+    if !carries_sessions(connection, &primary)? {
+        return Ok(Err(Unfit::CarriesNoSessions));
+    }
+    if connection.primary_is_usable(&primary)? { Ok(Ok(primary)) } else { Ok(Err(Unfit::OtherAuth)) }
+}
+
+/// Whether a session that is salted to a primary proves itself: some firmware has keys with which it does not, and all that is done below such a
+/// primary would fail later. StartAuthSession, GetRandom; none without bus protection.
+fn carries_sessions(connection: &mut Connection, primary: &Primary) -> Result<bool> {
+    let tried = connection.salted(primary).and_then(|protection| {
+        connection.with_temporary(protection, |connection, protection| {
+            protection.keep = false;
+            seal::prove(connection, protection)
+        })
+    });
+    match tried {
+        Ok(()) => Ok(true),
+        Err(error @ (Error::Response(_) | Error::Unsupported(_) | Error::AuthFailed | Error::ResponseHmac)) => {
+            warn!("a session salted to the storage key {} fails: {error}", primary.name());
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// CreatePrimary, EvictControl, FlushContext; and CreatePrimary, StartAuthSession, FlushContext, where there is an
 /// authorisation value to protect.
-fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) -> Result<Primary> {
+fn create(
+    connection: &mut Connection,
+    handle: u32,
+    request: &PrimaryRequest,
+    refused: Option<&Name>,
+) -> Result<Primary> {
     let protection = null_protection(connection, &request.owner_auth, &request.primary_auth)?;
     connection.with_temporary(protection, |connection, protection| {
         let PrimaryRequest { owner_auth, primary_auth, .. } = request;
-        let (transient, area) = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection)?;
+        let made = create_primary(connection, rh::OWNER, owner_auth, primary_auth, protection, refused)?;
+        let Made { transient, area, template } = made;
         let name = area.name()?;
         connection.add_temporary(transient, &name);
         protection.keep = false;
@@ -230,7 +280,7 @@ fn create(connection: &mut Connection, handle: u32, request: &PrimaryRequest) ->
                     return Err(Error::PersistenceRefused(code));
                 }
                 warn!("the storage primary cannot be persistent ({code}); it will be derived for each connection");
-                Primary::new(Location::Transient, area.marshal()?)
+                Ok(Primary::new(Location::Transient, area.marshal()?)?.with_template(template))
             }
             Err(error) => Err(error),
         }
@@ -271,7 +321,8 @@ pub(crate) fn null_protection(
         return Ok(Protection::none());
     }
     let none = Secret::zeroed(0);
-    let (handle, area) = create_primary(connection, rh::NULL, &none, &none, &mut Protection::none())?;
+    let made = create_primary(connection, rh::NULL, &none, &none, &mut Protection::none(), None)?;
+    let Made { transient: handle, area, .. } = made;
     let name = area.name()?;
     connection.add_temporary(handle, &name);
     let session = connection.start_salted_to(&Handle::object(handle, &name), &area, &name, Kind::Hmac)?;
@@ -291,18 +342,43 @@ pub(crate) fn derive(connection: &mut Connection, template: PrimaryTemplate) -> 
     create_primary_of(connection, &template::primary(template)?, rh::OWNER, &none, &none, &mut Protection::none())
 }
 
-/// Derives the primary of the fixed template in a hierarchy; one command. Returns its handle and public area.
+/// A primary that was just made.
+struct Made {
+    transient: u32,
+    area: PublicArea,
+    template: PrimaryTemplate,
+}
+
+/// Derives the usual primary in a hierarchy, or where the TPM has no such keys, or makes the `refused` one of it, one of RSA; one command for
+/// each that is tried.
 fn create_primary(
     connection: &mut Connection,
     hierarchy: u32,
     hierarchy_auth: &Secret,
     primary_auth: &Secret,
     protection: &mut Protection,
-) -> Result<(u32, PublicArea)> {
-    create_primary_of(connection, &template::storage_primary()?, hierarchy, hierarchy_auth, primary_auth, protection)
+    refused: Option<&Name>,
+) -> Result<Made> {
+    let mut last = Error::Unsupported("this TPM makes no storage primary that it can be used with".into());
+    for template in [PrimaryTemplate::Srk, PrimaryTemplate::RsaNoDa] {
+        let wanted = template::primary(template)?;
+        match create_primary_of(connection, &wanted, hierarchy, hierarchy_auth, primary_auth, protection) {
+            Ok((transient, area)) if refused == Some(&area.name()?) => {
+                connection.add_temporary(transient, &area.name()?);
+                connection.end_temporary(transient)?;
+            }
+            Ok((transient, area)) => return Ok(Made { transient, area, template }),
+            Err(error @ Error::Response(code)) if code.refuses_object() => {
+                warn!("the TPM does not make a storage primary of the template {template:?}: {error}");
+                last = error;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
 }
 
-/// The same of another template.
+/// Derives a primary from a template in a hierarchy; one command. Returns its handle and public area.
 pub(crate) fn create_primary_of(
     connection: &mut Connection,
     template: &PublicArea,

@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The kernel's resource manager.
+/// The kernel's resource manager, where there is one TPM whose driver was bound once.
 const RESOURCE_MANAGER: &str = "/dev/tpmrm0";
-/// The bare device.
-const BARE_DEVICE: &str = "/dev/tpm0";
+const DEVICES: &str = "/dev";
+/// The resource managers' devices, and the bare ones, before their number: after the driver was bound anew the number is another.
+const MANAGED: &str = "tpmrm";
+const BARE: &str = "tpm";
 const SWTPM_HOST: &str = "localhost";
 const SWTPM_PORT: u16 = 2321;
 
@@ -30,14 +32,37 @@ pub enum TctiConf {
 }
 
 impl TctiConf {
-    /// The device of this machine: the kernel's resource manager where it exists, else the bare device, else none.
+    /// The device of this machine: the first of [`TctiConf::devices`].
     pub fn default_device() -> Option<TctiConf> {
-        [RESOURCE_MANAGER, BARE_DEVICE]
-            .iter()
-            .map(Path::new)
-            .find(|path| path.exists())
-            .map(|path| TctiConf::Device(path.to_owned()))
+        TctiConf::devices().into_iter().next()
     }
+
+    /// The devices of this machine, by their numbers: those of the kernel's resource managers where there are any, else the bare
+    /// ones. Several are several TPMs.
+    pub fn devices() -> Vec<TctiConf> {
+        devices_in(Path::new(DEVICES)).into_iter().map(TctiConf::Device).collect()
+    }
+}
+
+/// As [`TctiConf::devices`], of another directory of device nodes.
+pub fn devices_in(directory: &Path) -> Vec<PathBuf> {
+    let names: Vec<String> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let numbered = |prefix: &str| {
+        let number = |name: &str| {
+            let number = name.strip_prefix(prefix)?;
+            if number.bytes().all(|byte| byte.is_ascii_digit()) { number.parse::<u32>().ok() } else { None }
+        };
+        let mut found: Vec<(u32, PathBuf)> =
+            names.iter().filter_map(|name| Some((number(name)?, directory.join(name)))).collect();
+        found.sort();
+        found.into_iter().map(|(_, path)| path).collect::<Vec<_>>()
+    };
+    Some(numbered(MANAGED)).filter(|managed| !managed.is_empty()).unwrap_or_else(|| numbered(BARE))
 }
 
 /// A TCTI configuration that cannot be understood.
@@ -118,6 +143,22 @@ mod tests {
         assert_eq!(parse("swtpm:port=9").to_string(), "swtpm:host=localhost,port=9");
         assert!(matches!(parse("device"), TctiConf::Device(_)));
         assert!(matches!(parse("mssim:host=a"), TctiConf::Other(_)));
+    }
+
+    #[test]
+    fn a_resource_manager_of_any_number_comes_before_bare_devices() {
+        let directory = std::env::temp_dir().join(format!("tpm-devices-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let found = |names: &[&str]| {
+            names.iter().for_each(|name| std::fs::write(directory.join(name), "").unwrap());
+            let found = devices_in(&directory);
+            found.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert!(found(&["tpm", "tpmrm", "tpmrmx", "tty0"]).is_empty());
+        assert_eq!(found(&["tpm1"]), ["tpm1"]);
+        assert_eq!(found(&["tpmrm1"]), ["tpmrm1"]);
+        assert_eq!(found(&["tpm0", "tpmrm10", "tpmrm2"]), ["tpmrm1", "tpmrm2", "tpmrm10"]);
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
