@@ -9,7 +9,7 @@ use x509_cert::der::flagset::FlagSet;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName};
-use x509_cert::name::RdnSequence;
+use x509_cert::name::Name;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::{AIK_CERTIFICATE, Hex, Record, Response, area, not_a, reason};
@@ -70,7 +70,7 @@ pub fn issue(record: &Record, response: &Response, how: &AttesterCertificate<'_>
     let issuer = issuer.tbs_certificate();
     let certificate = ToBeSigned {
         issuer: issuer.subject(),
-        subject: &RdnSequence::default(),
+        subject: &Name::default(),
         days: how.days,
         subject_public_key_info: x509::public_key_info(&key)?,
         extensions: extensions(record, how.manufacturer, issuer.subject_public_key_info())?,
@@ -104,7 +104,7 @@ fn extensions(
 }
 
 /// Manufacturer, model and version, as the endorsement certificate has them in its subjectAltName, each in an RDN of its own.
-fn name(record: &Record, manufacturer: Option<&str>) -> Result<RdnSequence> {
+fn name(record: &Record, manufacturer: Option<&str>) -> Result<Name> {
     use x509_cert::der::Decode;
     let missing = || Error::General("the endorsement certificate does not say which TPM it is for".to_owned());
     let Hex(leaf) = record.endorsement_chain.first().ok_or_else(missing)?;
@@ -117,7 +117,7 @@ fn name(record: &Record, manufacturer: Option<&str>) -> Result<RdnSequence> {
             GeneralName::DirectoryName(name) => Some(name),
             _ => None,
         });
-        let mut parts = directories.flat_map(|name| name.0.iter()).flat_map(|rdn| rdn.0.iter());
+        let mut parts = directories.flat_map(|name| name.iter());
         parts.find(|part| part.oid == oid).map(|part| part.value.value().to_vec())
     };
     let mut rdns = Vec::new();
@@ -128,5 +128,5 @@ fn name(record: &Record, manufacturer: Option<&str>) -> Result<RdnSequence> {
         rdns.push(der::set(&[&der::sequence(&[&oid, &der::string(UTF8_STRING, &value)])]));
     }
     let rdns: Vec<&[u8]> = rdns.iter().map(Vec::as_slice).collect();
-    RdnSequence::from_der(&der::sequence(&rdns)).map_err(x509::unencodable)
+    Name::from_der(&der::sequence(&rdns)).map_err(x509::unencodable)
 }

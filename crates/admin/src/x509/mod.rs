@@ -20,7 +20,7 @@ use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::pem::{self, LineEnding};
 use x509_cert::der::{Decode, Encode, EncodePem, TagMode, TagNumber};
 use x509_cert::ext::Extension;
-use x509_cert::name::RdnSequence;
+use x509_cert::name::Name;
 use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
@@ -110,8 +110,8 @@ pub(crate) fn self_signed(
 
 /// What a certificate says (TBSCertificate; RFC 5280, 4.1), but for its number.
 pub(crate) struct ToBeSigned<'a> {
-    pub(crate) issuer: &'a RdnSequence,
-    pub(crate) subject: &'a RdnSequence,
+    pub(crate) issuer: &'a Name,
+    pub(crate) subject: &'a Name,
     /// It is good from now on.
     pub(crate) days: u32,
     pub(crate) subject_public_key_info: SubjectPublicKeyInfoOwned,

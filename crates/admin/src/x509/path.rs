@@ -34,13 +34,14 @@ pub(crate) fn check_path(leaf: &[u8], others: &[&[u8]], roots: &[Vec<u8>], purpo
 }
 
 fn check_leaf(leaf: &Certificate, purpose: &str) -> Result<(), String> {
-    let tbs = &leaf.tbs_certificate;
+    let tbs = leaf.tbs_certificate();
     let broken = |error: x509_cert::der::Error| error.to_string();
-    let purposes = tbs.get::<ExtendedKeyUsage>().map_err(broken)?;
+    let purposes = tbs.get_extension::<ExtendedKeyUsage>().map_err(broken)?;
     if !purposes.is_some_and(|(_, list)| list.0.contains(&ObjectIdentifier::new_unwrap(purpose))) {
         return Err(format!("it is not for this purpose ({purpose})"));
     }
-    let authority = tbs.get::<BasicConstraints>().map_err(broken)?.is_some_and(|(_, constraints)| constraints.ca);
+    let authority =
+        tbs.get_extension::<BasicConstraints>().map_err(broken)?.is_some_and(|(_, constraints)| constraints.ca);
     if authority { Err("it is that of an authority".to_owned()) } else { Ok(()) }
 }
 
@@ -85,21 +86,22 @@ impl Search<'_> {
 }
 
 fn named(certificate: &Certificate) -> String {
-    certificate.tbs_certificate.subject.to_string()
+    certificate.tbs_certificate().subject().to_string()
 }
 
 /// What must be true of every certificate.
 fn check_each(certificate: &Certificate) -> Result<(), String> {
-    let tbs = &certificate.tbs_certificate;
-    let whose = if tbs.subject.is_empty() { "it".to_owned() } else { format!("the certificate of {}", tbs.subject) };
+    let tbs = certificate.tbs_certificate();
+    let whose =
+        if tbs.subject().is_empty() { "it".to_owned() } else { format!("the certificate of {}", tbs.subject()) };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    if tbs.validity.not_before.to_unix_duration() > now {
+    if tbs.validity().not_before.to_unix_duration() > now {
         return Err(format!("{whose} is not valid yet"));
     }
-    if tbs.validity.not_after.to_unix_duration() < now {
+    if tbs.validity().not_after.to_unix_duration() < now {
         return Err(format!("{whose} is not valid any more"));
     }
-    let unknown = tbs.extensions.iter().flatten().find(|extension| {
+    let unknown = tbs.extensions().into_iter().flatten().find(|extension| {
         extension.critical && !KNOWN.iter().any(|oid| ObjectIdentifier::new_unwrap(oid) == extension.extn_id)
     });
     match unknown {
@@ -110,20 +112,20 @@ fn check_each(certificate: &Certificate) -> Result<(), String> {
 
 /// Whether its signature is one to rely on, which that of a root need not be.
 fn check_signature(certificate: &Certificate) -> Result<(), String> {
-    let algorithm = &certificate.signature_algorithm;
+    let algorithm = certificate.signature_algorithm();
     let weak = WEAK.iter().any(|oid| ObjectIdentifier::new_unwrap(oid) == algorithm.oid);
-    let same = algorithm.to_der().ok() == certificate.tbs_certificate.signature.to_der().ok();
+    let same = algorithm.to_der().ok() == certificate.tbs_certificate().signature().to_der().ok();
     if weak || !same { Err("the algorithm of a signature is not taken".to_owned()) } else { Ok(()) }
 }
 
 /// Whether it may sign certificates, with so many of authorities below it.
 fn check_authority(certificate: &Certificate, below: usize) -> Result<(), String> {
-    let tbs = &certificate.tbs_certificate;
+    let tbs = certificate.tbs_certificate();
     let refuse = || format!("{} is no authority that may issue it", named(certificate));
-    let constraints = tbs.get::<BasicConstraints>().ok().flatten().map(|(_, constraints)| constraints);
+    let constraints = tbs.get_extension::<BasicConstraints>().ok().flatten().map(|(_, constraints)| constraints);
     let Some(BasicConstraints { ca: true, path_len_constraint }) = constraints else { return Err(refuse()) };
     let long = path_len_constraint.is_some_and(|most| usize::from(most) < below);
-    let usage = tbs.get::<KeyUsage>().map_err(|error| error.to_string())?;
+    let usage = tbs.get_extension::<KeyUsage>().map_err(|error| error.to_string())?;
     let signs = usage.is_none_or(|(_, KeyUsage(bits))| bits.contains(KeyUsages::KeyCertSign));
     if long || !signs { Err(refuse()) } else { Ok(()) }
 }

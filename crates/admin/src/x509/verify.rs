@@ -52,7 +52,7 @@ pub(crate) fn issued_by(certificate: &Certificate, der: &[u8], issuer: &Certific
 
 /// The same, strictly: by a key and an algorithm that are known here.
 pub(crate) fn is_signed_by(certificate: &Certificate, der: &[u8], issuer: &Certificate) -> bool {
-    certificate.tbs_certificate.issuer == issuer.tbs_certificate.subject
+    certificate.tbs_certificate().issuer() == issuer.tbs_certificate().subject()
         && signature_is_good(certificate, der, issuer) == Some(true)
 }
 
