@@ -10,7 +10,8 @@
 set -euo pipefail
 
 # Those that the programs in tests/clients/python are written for. A change here makes another environment.
-readonly PACKAGES=(python-pkcs11==0.10.1 PyKCS11==1.5.20 cryptography)
+read -ra PACKAGES <<<"${TPM2_CRYPTOKI_PYTHON_PACKAGES:-python-pkcs11==0.10.1 PyKCS11==1.5.20 cryptography}"
+readonly PACKAGES
 
 main() {
     local place=${1:-${TPM2_CRYPTOKI_PYTHON:-$(dirname "${BASH_SOURCE[0]}")/../.cache/python}}

@@ -95,6 +95,17 @@ impl World {
         World::around(SwTpm::start())
     }
 
+    /// The same with a TPM whose endorsement keys have certificates; those of their authorities are in the directory `makers`.
+    pub fn certified() -> World {
+        let makers = tempfile::tempdir().unwrap();
+        let world = World::around(SwTpm::with_endorsement(makers.path()));
+        std::fs::create_dir(world.path("makers")).unwrap();
+        for name in ["root.pem", "issuer.pem"] {
+            std::fs::copy(makers.path().join(name), world.path(&format!("makers/{name}"))).unwrap();
+        }
+        world
+    }
+
     fn around(tpm: SwTpm) -> World {
         let proxy = Proxy::start(&tpm);
         let dir = tempfile::Builder::new().prefix("world-").tempdir().unwrap();

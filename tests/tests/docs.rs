@@ -91,7 +91,8 @@ fn every_line_about_an_attacker_has_its_test() {
 }
 
 /// Which test runs the blocks of a document: its file below `tests/`, and a line of it.
-const RUN: [(&str, &str, &str); 8] = [
+const RUN: [(&str, &str, &str); 9] = [
+    ("docs/ATTESTATION.md", "tests/pages.rs", "fn attestation()"),
     ("README.md", "tests/pages.rs", "fn readme()"),
     ("docs/BACKUP.md", "tests/", "fn the_page_on_backups_works_as_it_stands()"),
     ("docs/CERTIFICATES.md", "tests/pages.rs", "fn certificates()"),

@@ -67,6 +67,15 @@ fn certificates() {
 }
 
 #[test]
+fn attestation() {
+    let desk = Desk::of(World::certified());
+    desk.world.ptool_ok(&["init"]);
+    desk.world.ptool_ok(&["addtoken", "--label=mine", "--sopin=officer", "--userpin=user-pin"]);
+    run(&desk, "docs/ATTESTATION.md");
+    desk.world.assert_clean();
+}
+
+#[test]
 fn recovery() {
     let desk = desk();
     run(&desk, "docs/RECOVERY.md");

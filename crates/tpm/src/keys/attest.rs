@@ -157,7 +157,8 @@ pub(crate) fn certify(
         // A session that is bound to the key says nothing of the primary, unless that asks for more than an empty value.
         let session = protection.session.as_mut().filter(|session| session.has_key() && !primary.auth.is_empty());
         let signer = connection.load(primary, public, private, name, session)?;
-        load::end_with_next(protection);
+        // Whoever attests does it once.
+        protection.keep = false;
         let parameters = Writer::new().tpm2b(qualifying).u16(alg::NULL);
         let command = connection.command(cc::CERTIFY, vec![handle, signer], parameters)?;
         let none = Secret::zeroed(0);
