@@ -71,6 +71,8 @@ impl Program {
             Program::OpensslEngine => include_str!("../snippets/openssl-engine.txt"),
             Program::Nginx => include_str!("../snippets/nginx.txt"),
             Program::Apache => include_str!("../snippets/apache.txt"),
+            Program::Haproxy => include_str!("../snippets/haproxy.txt"),
+            Program::Bind => include_str!("../snippets/bind.txt"),
             Program::P11Kit => include_str!("../snippets/p11-kit.txt"),
             Program::Java => include_str!("../snippets/java.txt"),
             Program::Gnutls => include_str!("../snippets/gnutls.txt"),
