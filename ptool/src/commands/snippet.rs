@@ -48,6 +48,8 @@ pub(super) fn config(context: &Context<'_>, options: &Config) -> Result<(), Fail
                 ("@MODULE@", module().display().to_string()),
                 ("@TOKEN_URI@", token.uri.clone()),
                 ("@KEY_URI@", uri.to_owned()),
+                // Both halves.
+                ("@PAIR_URI@", uri.replace(";type=private", "")),
                 ("@SLOT@", token.slot.to_string()),
                 ("@TOKEN_SHELL@", quoted(&label)),
                 ("@SSH_SHELL@", quoted(&format!("key::{ssh}"))),

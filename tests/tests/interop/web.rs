@@ -126,7 +126,7 @@ fn apache_provider_event() {
 fn haproxy_provider() {
     let Some(mut bench) = Bench::forky() else { return };
     openssl::provider(&mut bench);
-    Site::haproxy(&bench).survives();
+    Site::haproxy(&bench).survives_between_loads();
 }
 
 /// What `ptool config --snippet PROGRAM` prints for a key. Of another module, the same lines are made here.
@@ -293,7 +293,7 @@ impl Site<'_> {
         bench.write(
             "haproxy.cfg",
             format!(
-                "global\n{user}nbthread 4\ntune.ssl.cachesize 0\nssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n\
+                "global\n{user}nbthread 4\nstats socket {home}/haproxy.sock mode 600 level admin expose-fd listeners\ntune.ssl.cachesize 0\nssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n\
                  defaults\nmode http\noption httpclose\ntimeout client 60s\ntimeout server 60s\ntimeout connect 60s\n{sites}"
             ),
         );
@@ -344,6 +344,30 @@ impl Site<'_> {
             load.join().unwrap();
         });
         // And the last of them bear a load of their own.
+        self.serves();
+    }
+
+    /// The same, reloaded while nobody comes: HAProxy's old worker ends some handshakes that it has begun.
+    #[cfg(feature = "clients")]
+    fn survives_between_loads(self) {
+        let mut seen = self.load();
+        self.lets_in_whom_it_knows();
+        self.is_left_alone();
+        for _ in 0..3 {
+            self.server.signal(self.program.0, self.program.1);
+            let mut workers = BTreeSet::new();
+            wait_until(
+                || format!("no new worker: {}", self.bench.story(&self.server)),
+                || {
+                    let run = Run::of(&mut self.curl(&self.ports[..1], 1, "ca.crt"));
+                    workers =
+                        run.text().lines().filter_map(|line| line.strip_prefix("worker ")).map(str::to_owned).collect();
+                    run.success() && !workers.is_subset(&seen)
+                },
+            );
+            seen.extend(workers);
+            self.load();
+        }
         self.serves();
     }
 
