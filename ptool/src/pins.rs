@@ -49,6 +49,9 @@ pub(crate) const SO_PIN: Subject = Subject {
 pub(crate) const OWNER_AUTH: Subject =
     Subject { name: "owner authorization", option: "--hierarchy-auth", variable: None, credential: None };
 
+pub(crate) const ENDORSEMENT_AUTH: Subject =
+    Subject { name: "endorsement authorization", option: "--ek-auth", variable: None, credential: None };
+
 pub(crate) const PRIMARY_AUTH: Subject =
     Subject { name: "authorization of the primary key", option: "--primary-auth", variable: None, credential: None };
 

@@ -88,6 +88,8 @@ const EXCEPTIONS: &[(&str, Why)] = &[
     ("tpm2-cryptoki backup 1 ", Silent("what a digest begins with")),
     ("tpm2-pkcs11 token", Silent("what a digest begins with")),
     ("tpm2-pkcs11 object", Silent("what a digest begins with")),
+    ("tpm2-cryptoki attestation 1", Silent("what a file with an attestation begins with")),
+    ("NEW CERTIFICATE REQUEST", Silent("the label of a PEM block")),
     ("TPM2 CRYPTOKI BACKUP", Silent("the label of a PEM block")),
     ("\n_ptool_by_words()", Silent("a script for the shell, not a text")),
     ("complete -F _ptool_by_words", Silent("a script for the shell, not a text")),

@@ -191,6 +191,28 @@ fn migrate() {
 }
 
 #[test]
+fn attestation() {
+    replay_certified("attestation.txt");
+}
+
+#[test]
+fn attestation_failures() {
+    replay_certified("attestation-failures.txt");
+}
+
+#[test]
+fn attestation_forged() {
+    replay_with(&["tpm2_certify", "openssl", "python3"], "attestation-forged.txt");
+}
+
+/// With a TPM whose endorsement keys have certificates.
+fn replay_certified(name: &str) {
+    if common::are_installed(&["swtpm_setup", "openssl", "tpm2_makecredential", "tpm2_create", "python3"]) {
+        replay_on(&Machine::with_endorsement(), name);
+    }
+}
+
+#[test]
 fn every_option() {
     replay("every-option.txt");
 }

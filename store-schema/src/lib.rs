@@ -14,6 +14,7 @@ pub const MIGRATIONS: &[(u32, &str)] = &[
     (2, include_str!("../migrations/0002_policies.sql")),
     (3, include_str!("../migrations/0003_migrated.sql")),
     (4, include_str!("../migrations/0004_search.sql")),
+    (5, include_str!("../migrations/0005_attestation.sql")),
 ];
 
 /// The oldest version that can be read as it is: what came later makes reading faster, and says nothing more.

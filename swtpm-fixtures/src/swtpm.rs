@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -57,6 +57,14 @@ impl SwTpm {
     /// A TPM on TCP that starts from a copy of the saved state directory `saved` (see [`SwTpm::save_state`]).
     pub fn with_state(saved: &Path) -> SwTpm {
         SwTpm::on_tcp(Some(saved))
+    }
+
+    /// A TPM whose endorsement keys have certificates, RSA with 2048 bits (low range) and P-384 (high range), by an authority of its own, whose
+    /// certificates are put into the directory `authority`: `root.pem` and `issuer.pem`. It needs `swtpm_setup` of swtpm-tools.
+    pub fn with_endorsement(authority: &Path) -> SwTpm {
+        let state = tempfile::tempdir().expect("a temporary directory");
+        certify(state.path(), authority);
+        SwTpm::with_state(state.path())
     }
 
     /// The TCTI string that reaches this TPM: `swtpm:host=127.0.0.1,port=N` or `swtpm:path=P`.
@@ -248,6 +256,35 @@ fn directory(saved: Option<&Path>) -> TempDir {
         None => std::fs::create_dir(&state).expect("a state directory"),
     }
     directory
+}
+
+/// Makes the state of a TPM with certificates of its endorsement keys, by an authority that is made for it.
+fn certify(state: &Path, authority: &Path) {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| place.path().join(name);
+    let ca = ["statedir = ", "\nsigningkey = ", "/key.pem\nissuercert = ", "/issuer.pem\ncertserial = ", "/serial\n"];
+    let ca = ca.join(&place.path().display().to_string());
+    std::fs::write(at("ca.conf"), ca).expect("a configuration file");
+    let model = "--platform-manufacturer Example\n--platform-version 1\n--platform-model Example\n";
+    std::fs::write(at("ca.options"), model).expect("a configuration file");
+    let setup = format!(
+        "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {}\ncreate_certs_tool_options = {}\n",
+        at("ca.conf").display(),
+        at("ca.options").display()
+    );
+    std::fs::write(at("setup.conf"), setup).expect("a configuration file");
+    let output = Command::new("swtpm_setup")
+        .args(["--tpm2", "--create-ek-cert", "--overwrite", "--tpmstate"])
+        .arg(state)
+        .arg("--config")
+        .arg(at("setup.conf"))
+        .output()
+        .unwrap_or_else(|error| panic!("swtpm_setup of swtpm-tools: {error}"));
+    assert!(output.status.success(), "swtpm_setup: {}", String::from_utf8_lossy(&output.stdout));
+    std::fs::create_dir_all(authority).expect("a directory for certificates");
+    for (from, to) in [("swtpm-localca-rootca-cert.pem", "root.pem"), ("issuer.pem", "issuer.pem")] {
+        std::fs::copy(at(from), authority.join(to)).expect("the certificate of an authority");
+    }
 }
 
 /// Copies the state files, and not the lock of the process that wrote them.

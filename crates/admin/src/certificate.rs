@@ -36,7 +36,7 @@ pub struct KeySelector {
 /// A private key that can sign, found without a login.
 #[derive(Debug)]
 pub struct SigningKey {
-    token: Arc<Token>,
+    pub(super) token: Arc<Token>,
     pub(super) key: Arc<Object>,
     pub(super) public: PublicKey,
 }
@@ -143,7 +143,7 @@ impl Admin {
     ) -> Result<Issued> {
         let algorithm = Algorithm::new(&key.public, how.hash, how.pss, |hash| key.token.can_sign(&key.public, hash))?;
         let session = self.log_in(&key.token, pin)?;
-        let pem = x509::request(profile, &key.public, &algorithm, |message| {
+        let pem = x509::request(profile, &key.public, None, &algorithm, |message| {
             self.sign(&session, key, pin, &algorithm, message)
         })?;
         Ok(Issued { pem, subject: profile.subject.to_string(), algorithm: algorithm.name()?, id: None })
@@ -294,7 +294,7 @@ impl Admin {
     }
 
     /// Signs a message; a key that wants a login of its own for it gets one with the same PIN.
-    fn sign(
+    pub(super) fn sign(
         &self,
         session: &AdminSession<'_>,
         key: &SigningKey,

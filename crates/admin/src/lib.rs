@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod approve;
+pub mod attest;
 mod backup;
 mod certificate;
 pub mod doctor;

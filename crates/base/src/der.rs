@@ -6,6 +6,7 @@ const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const PRINTABLE_STRING: u8 = 0x13;
 const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
 
 /// NULL.
 pub const NULL: &[u8] = &[0x05, 0x00];
@@ -35,6 +36,16 @@ pub fn integer(value: &[u8]) -> Vec<u8> {
 /// SEQUENCE of elements already encoded.
 pub fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     element(SEQUENCE, parts)
+}
+
+/// SET of elements already encoded, which are in their order.
+pub fn set(parts: &[&[u8]]) -> Vec<u8> {
+    element(SET, parts)
+}
+
+/// A string of the type with this tag.
+pub fn string(tag: u8, content: &[u8]) -> Vec<u8> {
+    element(tag, &[content])
 }
 
 /// BIT STRING of whole bytes.

@@ -10,6 +10,7 @@
 //! store may be read-only for those who only sign.
 
 mod approvals;
+mod attestation;
 mod descriptors;
 mod error;
 mod files;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use approvals::{ApprovalRow, NewApproval};
+pub use attestation::{AttestationKeyRow, NewAttestationKey};
 pub use error::Error;
 pub use objects::{NewObject, ObjectRow};
 pub use open::OpenMode;

@@ -18,8 +18,10 @@ mod transport;
 mod wire;
 
 pub use error::{Error, PolicyNotMet, Result};
+pub use keys::attest::{AttestationTemplate, Attester, MOST_QUALIFYING, NewAttestationKey, Statement};
 pub use keys::cipher::{CipherMode, INPUT_BUFFER};
 pub use keys::duplicate::{Opened, RecoveryPrivate};
+pub use keys::endorsement::{Endorsement, EndorsementCertificates, make_credential};
 pub use keys::external::Importable;
 pub use keys::import::KeyMaterial;
 pub use keys::modes::CipherModes;
@@ -27,6 +29,7 @@ pub use keys::primary::{Keeping, Location, Primary, PrimaryRequest};
 pub use keys::recovery::Occupancy;
 pub use keys::seal::{SealRequest, UserPolicy};
 pub use keys::sign::{DecryptScheme, Key, SignScheme, Signature};
+pub use keys::statement::{Attestation, AttestationSignature, Attested};
 pub use keys::trial::{RsaWays, SaltLen};
 pub use policy::{
     Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyCommand, PolicyStep, PolicyUse,

@@ -1,5 +1,7 @@
 //! The door: one TPM, shared by all threads of a process.
 
+mod attestation;
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::attest::Proof;
 use super::values::{parse_hex_id, parse_id};
 use super::{KeyId, SoPin, TokenLabel, UserPin};
 
@@ -85,6 +86,13 @@ pub(crate) struct Signing {
 pub(crate) struct Csr {
     #[command(flatten)]
     pub(crate) signing: Signing,
+
+    /// Put the TPM's word that the key is in it into the request, as `ptool attest` does
+    #[arg(long)]
+    pub(crate) attest: bool,
+
+    #[command(flatten)]
+    pub(crate) proof: Proof,
 }
 
 /// `selfsign`

@@ -2,6 +2,7 @@
 //!
 //! These files depend on clap and the standard library alone; the manual pages and the shell completions are made from them. Option names are those of tpm2_ptool, so that scripts written for it go on working.
 
+pub(crate) mod attest;
 pub(crate) mod certificate;
 mod common;
 pub(crate) mod doctor;
@@ -35,7 +36,7 @@ pub(crate) use pcr::{Binding, Pcr};
 pub(crate) use rebuild::Rebuild;
 pub(crate) use store::{AddEmptyToken, Destroy};
 pub(crate) use token::{AddToken, ChangePin, InitPin, ListTokens, Verify, Who};
-pub(crate) use values::{HandleOrFile, Hidden, KeyId, decode_hex};
+pub(crate) use values::{HandleOrFile, Hidden, KeyId, Octets, decode_hex};
 
 const ABOUT: &str = "Manages the PKCS#11 tokens that tpm2-cryptoki keeps in the TPM 2.0";
 
@@ -124,6 +125,8 @@ pub(crate) enum Command {
     /// Bind keys to the state of the machine (PCRs), and approve of states
     #[command(subcommand)]
     Pcr(Pcr),
+    /// Prove that a key is in the TPM, enrol the machine for that, and check such proofs
+    Attest(attest::Attest),
     /// Ask for a certificate: a PKCS #10 request, signed by a key of the token
     Csr(certificate::Csr),
     /// Make a certificate of a key that is its own issuer

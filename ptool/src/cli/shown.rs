@@ -55,11 +55,19 @@ fn verbs(command: &Command) -> Vec<String> {
 fn each_verb(command: &Command, above: &str, see: &mut impl FnMut(&str, &Command)) {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let name = format!("{above}{}", verb.get_name());
-        match verb.has_subcommands() {
-            true => each_verb(verb, &format!("{name} "), see),
-            false => see(&name, verb),
+        if does_something(verb) {
+            see(&name, verb);
         }
+        each_verb(verb, &format!("{name} "), see);
     }
+}
+
+/// What has verbs of its own is one itself only if it has options, too.
+fn does_something(verb: &Command) -> bool {
+    !verb.has_subcommands()
+        || verb
+            .get_arguments()
+            .any(|option| !option.is_global_set() && option.get_id() != "help" && option.get_id() != "version")
 }
 
 /// The commands on a line of shell, each after what joins it to the one before.
@@ -132,11 +140,11 @@ fn verb_of(cli: &Command, command: &str) -> Option<String> {
                 names.push(verb.get_name());
                 at = verb;
             }
-            None if !at.has_subcommands() => break,
+            None if does_something(at) => break,
             None => {}
         }
     }
-    (!names.is_empty() && !at.has_subcommands()).then(|| names.join(" "))
+    (!names.is_empty() && does_something(at)).then(|| names.join(" "))
 }
 
 #[test]

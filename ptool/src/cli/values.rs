@@ -72,6 +72,14 @@ pub(super) fn parse_hex_id(text: &str) -> Result<KeyId, String> {
     }
 }
 
+/// Bytes, typed as hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Octets(pub(crate) Vec<u8>);
+
+pub(super) fn parse_octets(text: &str) -> Result<Octets, String> {
+    decode_hex(text.as_bytes()).map(Octets).ok_or_else(|| "expected an even number of hexadecimal digits".into())
+}
+
 /// The bytes that pairs of hexadecimal digits stand for; None for anything else.
 pub(crate) fn decode_hex(digits: &[u8]) -> Option<Vec<u8>> {
     let nibble = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());

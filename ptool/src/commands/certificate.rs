@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use admin::attest::{AttestedRequest, Proof, SignatureForm};
 use admin::{Admin, Issued, KeySelector, Pin, Profile, SignatureChoice, SigningKey};
 use base::digest::Hash;
 use serde::Serialize;
 
+use super::attest;
 use super::files::{self, Readers};
 use super::{Context, find_token, key_user};
 use crate::cli::SoPin;
@@ -48,10 +50,31 @@ struct Cert {
 }
 
 pub(super) fn csr(context: &mut Context<'_>, options: &Csr) -> Result<(), Failure> {
+    let proof = proof(options)?;
     let Signer { admin, key, pin, pin_name, profile, how } = signer(context, &options.signing)?;
-    let issued =
-        admin.request_certificate(&key, &pin, &profile, how).map_err(|error| signing_failed(error, pin_name))?;
+    let issued = match proof {
+        None => admin.request_certificate(&key, &pin, &profile, how),
+        Some(proof) => {
+            let form = attest::form(&options.proof, SignatureForm::Tpmt);
+            admin.request_attested(&key, &pin, &proof, &AttestedRequest { profile: &profile, how, form })
+        }
+    };
+    let issued = issued.map_err(|error| signing_failed(error, pin_name))?;
     deliver(context, "csr", options.signing.contents.out.as_deref(), &issued)
+}
+
+fn proof(options: &Csr) -> Result<Option<Proof>, Failure> {
+    let given = &options.proof;
+    let any =
+        given.authority.is_some() || given.nonce.is_some() || given.nonce_file.is_some() || given.signature.is_some();
+    match (options.attest, any) {
+        (true, _) => attest::proof(given, false).map(Some),
+        (false, false) => Ok(None),
+        (false, true) => Err(Failure::usage(
+            "--authority, --nonce, --nonce-file and --signature are about an attestation",
+            "Give --attest too, or leave them out.",
+        )),
+    }
 }
 
 pub(super) fn self_sign(context: &mut Context<'_>, options: &SelfSign) -> Result<(), Failure> {
@@ -135,7 +158,7 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddCert) -> Result<(), Fa
     }
 }
 
-fn selector(which: &WhichKey) -> KeySelector {
+pub(super) fn selector(which: &WhichKey) -> KeySelector {
     KeySelector { label: which.key_label.clone(), id: which.id.as_ref().map(|id| id.0.clone()) }
 }
 
@@ -176,7 +199,7 @@ fn split(names: &str) -> Vec<String> {
     parts
 }
 
-fn parsed<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {
+pub(super) fn parsed<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {
     text.parse().map_err(|what: String| Failure::usage(what, "`ptool help csr` has examples."))
 }
 
@@ -184,7 +207,7 @@ fn all_parsed<T: FromStr<Err = String>>(texts: &[String]) -> Result<Vec<T>, Fail
     texts.iter().map(|text| parsed(text)).collect()
 }
 
-fn signing_failed(error: token::Error, pin_name: &str) -> Failure {
+pub(super) fn signing_failed(error: token::Error, pin_name: &str) -> Failure {
     match error {
         token::Error::KeySizeRange => Failure::general(
             "the key is too short for this signature",

@@ -1,5 +1,6 @@
 //! One function for each verb: options in, one call into the token's administration, a result for `output`.
 
+mod attest;
 mod backup;
 mod certificate;
 mod doctor;
@@ -70,6 +71,7 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Rmtoken(options) => remove::token(&context, &options.label),
         Command::Objdel(options) => remove::object(&context, options),
         Command::Pcr(verb) => pcr::run(&mut context, verb),
+        Command::Attest(options) => attest::run(&mut context, options),
         Command::Csr(options) => certificate::csr(&mut context, options),
         Command::Selfsign(options) => certificate::self_sign(&mut context, options),
         Command::Addcert(options) => certificate::add(&mut context, options),

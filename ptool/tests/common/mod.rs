@@ -21,6 +21,14 @@ impl Machine {
         Machine { home: tempfile::tempdir().unwrap(), tpm: SwTpm::start() }
     }
 
+    /// With a TPM whose endorsement keys have certificates; those of their authorities are in the directory `makers`.
+    #[allow(dead_code, reason = "not every test enrols")]
+    pub(crate) fn with_endorsement() -> Machine {
+        let home = tempfile::tempdir().unwrap();
+        let tpm = SwTpm::with_endorsement(&home.path().join("makers"));
+        Machine { home, tpm }
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.home.path().join("store")
     }

@@ -5,13 +5,14 @@
 mod algorithm;
 mod extension;
 mod name;
+mod path;
 mod verify;
 
 use std::time::{Duration, SystemTime};
 
 use base::curve::{Curve, EcPublic};
 use base::digest::Hash;
-use x509_cert::attr::Attributes;
+use x509_cert::attr::{Attribute, Attributes};
 use x509_cert::certificate::{Certificate as StrictCertificate, CertificateInner, Raw, TbsCertificate, Version};
 use x509_cert::der::asn1::{BitString, GeneralizedTime, UtcTime};
 use x509_cert::der::oid::AssociatedOid;
@@ -27,7 +28,8 @@ pub(crate) use algorithm::Algorithm;
 pub use extension::{AltName, KeyUsageName, Purpose};
 pub use name::Subject;
 pub(crate) use name::common_name;
-pub(crate) use verify::issued_by;
+pub(crate) use path::check_path;
+pub(crate) use verify::{issued_by, key_of, request_is_signed};
 
 use token::manage::PublicKey;
 use token::{Error, Result};
@@ -56,10 +58,11 @@ impl Profile {
     }
 }
 
-/// A PKCS #10 request in PEM, signed by `sign`: message in, signature as X.509 has it out.
+/// A PKCS #10 request in PEM, with another attribute, if there is one, signed by `sign`: message in, signature as X.509 has it out.
 pub(crate) fn request(
     profile: &Profile,
     key: &PublicKey,
+    other: Option<Attribute>,
     algorithm: &Algorithm,
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>>,
 ) -> Result<String> {
@@ -68,6 +71,9 @@ pub(crate) fn request(
     let mut attributes = Attributes::new();
     if !extensions.is_empty() {
         attributes.insert(ExtensionReq(extensions).try_into().map_err(unencodable)?).map_err(unencodable)?;
+    }
+    if let Some(other) = other {
+        attributes.insert(other).map_err(unencodable)?;
     }
     let info = CertReqInfo {
         version: x509_cert::request::Version::V1,
@@ -96,16 +102,12 @@ pub(crate) fn self_signed(
     }
     let subject_public_key_info = public_key_info(key)?;
     let extensions = extension::of_certificate(profile, key, &key_identifier(&subject_public_key_info))?;
-    let now = SystemTime::now();
-    let end = now
-        .checked_add(Duration::from_secs(u64::from(days) * 24 * 60 * 60))
-        .ok_or_else(|| Error::General("the certificate would be valid for too long".to_owned()))?;
     let tbs_certificate = TbsCertificate {
         version: Version::V3,
         serial_number: serial_number()?,
         signature: algorithm.identifier()?,
         issuer: profile.subject.name().clone(),
-        validity: Validity { not_before: time(now)?, not_after: time(end)? },
+        validity: validity(days)?,
         subject: profile.subject.name().clone(),
         subject_public_key_info,
         issuer_unique_id: None,
@@ -182,18 +184,52 @@ pub(crate) fn key_bits(info: &SubjectPublicKeyInfoOwned) -> Vec<u8> {
     point.map_or_else(|| bits.to_vec(), |point| point.point())
 }
 
-fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned> {
+pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned> {
     SubjectPublicKeyInfoOwned::from_der(&key.spki()).map_err(unencodable)
 }
 
 /// 16 random bytes: nobody can foresee what will be signed, and no two certificates have the same.
-fn serial_number() -> Result<SerialNumber> {
+pub(crate) fn serial_number() -> Result<SerialNumber> {
     let mut bytes = base::random::bytes(16)?;
     if let Some(first) = bytes.first_mut() {
         // Positive, and of full length.
         *first = (*first & 0x7f) | 0x40;
     }
     SerialNumber::new(&bytes).map_err(unencodable)
+}
+
+/// From now on, for so many days.
+pub(crate) fn validity(days: u32) -> Result<Validity> {
+    let now = SystemTime::now();
+    let end = now
+        .checked_add(Duration::from_secs(u64::from(days) * 24 * 60 * 60))
+        .ok_or_else(|| Error::General("the certificate would be valid for too long".to_owned()))?;
+    Ok(Validity { not_before: time(now)?, not_after: time(end)? })
+}
+
+/// The certificates that stand one after the other in DER; what is none ends them.
+pub(crate) fn each(mut der: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(one) = element(der) {
+        all.push(one.to_vec());
+        der = der.get(one.len()..).unwrap_or_default();
+    }
+    all
+}
+
+/// The certificate at the start of what a TPM has at an NV index, which may have a header of the TCG's before it, and filling after it.
+pub(crate) fn first(content: &[u8]) -> Vec<u8> {
+    let content = match content.split_first_chunk::<5>() {
+        Some(([0x10, 0x01, 0x00, _, _], rest)) => rest,
+        _ => content,
+    };
+    element(content).unwrap_or_default().to_vec()
+}
+
+fn element(der: &[u8]) -> Option<&[u8]> {
+    use x509_cert::der::{Reader, SliceReader};
+    let found = SliceReader::new(der).ok()?.tlv_bytes().ok()?;
+    (found.first() == Some(&0x30)).then_some(found)
 }
 
 /// UTCTime up to 2049, GeneralizedTime afterwards (RFC 5280, 4.1.2.5).
@@ -212,13 +248,13 @@ fn bits(signature: &[u8]) -> Result<BitString> {
     BitString::from_bytes(signature).map_err(unencodable)
 }
 
-fn encoded_extension<T: Encode + AssociatedOid>(critical: bool, value: &T) -> Result<Extension> {
+pub(crate) fn encoded_extension<T: Encode + AssociatedOid>(critical: bool, value: &T) -> Result<Extension> {
     let value = value.to_der().map_err(unencodable)?;
     let extn_value = x509_cert::der::asn1::OctetString::new(value).map_err(unencodable)?;
     Ok(Extension { extn_id: T::OID, critical, extn_value })
 }
 
-fn unencodable(error: x509_cert::der::Error) -> Error {
+pub(crate) fn unencodable(error: x509_cert::der::Error) -> Error {
     Error::General(format!("the certificate cannot be encoded: {error}"))
 }
 

@@ -11,7 +11,8 @@ use pkcs1::RsaPssParams;
 use token::manage::PublicKey;
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
-use x509_cert::spki::AlgorithmIdentifierOwned;
+use x509_cert::request::CertReq;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::Certificate;
 
@@ -49,16 +50,33 @@ pub(crate) fn issued_by(certificate: &Certificate, der: &[u8], issuer: &Certific
         && signature_is_good(certificate, der, issuer) != Some(false)
 }
 
+/// The same, strictly: by a key and an algorithm that are known here.
+pub(crate) fn is_signed_by(certificate: &Certificate, der: &[u8], issuer: &Certificate) -> bool {
+    certificate.tbs_certificate.issuer == issuer.tbs_certificate.subject
+        && signature_is_good(certificate, der, issuer) == Some(true)
+}
+
+/// Whether a request (with its DER) is signed by its own key.
+pub(crate) fn request_is_signed(request: &CertReq, der: &[u8]) -> bool {
+    let good = || {
+        let key = key_of_info(&request.info.public_key)?;
+        is_good(&key, &request.algorithm, signed_part(der)?, request.signature.as_bytes()?)
+    };
+    good() == Some(true)
+}
+
 /// `None` for keys and algorithms that are not known here.
 fn signature_is_good(certificate: &Certificate, der: &[u8], issuer: &Certificate) -> Option<bool> {
     let message = signed_part(der)?;
-    let signature = certificate.signature.as_bytes()?;
-    let algorithm = &certificate.signature_algorithm;
-    match public_key(issuer)? {
+    is_good(&key_of(issuer)?, &certificate.signature_algorithm, message, certificate.signature.as_bytes()?)
+}
+
+fn is_good(key: &PublicKey, algorithm: &AlgorithmIdentifierOwned, message: &[u8], signature: &[u8]) -> Option<bool> {
+    match key {
         PublicKey::Rsa(key) => match hash_of(&PKCS1, &algorithm.oid) {
-            Some(hash) => Some(pkcs1(&key, hash, message, signature)),
+            Some(hash) => Some(pkcs1(key, hash, message, signature)),
             None if algorithm.oid == ObjectIdentifier::new_unwrap(RSASSA_PSS) => {
-                pss(&key, algorithm, message, signature)
+                pss(key, algorithm, message, signature)
             }
             None => None,
         },
@@ -75,8 +93,12 @@ fn signed_part(der: &[u8]) -> Option<&[u8]> {
     SliceReader::new(whole.value()).ok()?.tlv_bytes().ok()
 }
 
-fn public_key(issuer: &Certificate) -> Option<PublicKey> {
-    let info = &issuer.tbs_certificate.subject_public_key_info;
+/// The key of a certificate, if it is of a kind known here.
+pub(crate) fn key_of(certificate: &Certificate) -> Option<PublicKey> {
+    key_of_info(&certificate.tbs_certificate.subject_public_key_info)
+}
+
+fn key_of_info(info: &SubjectPublicKeyInfoOwned) -> Option<PublicKey> {
     let bits = info.subject_public_key.as_bytes()?;
     if info.algorithm.oid == ObjectIdentifier::new_unwrap(RSA_ENCRYPTION) {
         let key = pkcs1::RsaPublicKey::from_der(bits).ok()?;

@@ -2,9 +2,11 @@
 //!
 //! It speaks through a connection; what it makes of the TPM's words, the door in `tpm.rs` hands out.
 
+pub(crate) mod attest;
 pub(crate) mod cipher;
 pub(crate) mod duplicate;
 pub(crate) mod ecdh;
+pub(crate) mod endorsement;
 pub(crate) mod external;
 pub(crate) mod hmac;
 pub(crate) mod import;
@@ -14,4 +16,5 @@ pub(crate) mod primary;
 pub(crate) mod recovery;
 pub(crate) mod seal;
 pub(crate) mod sign;
+pub(crate) mod statement;
 pub(crate) mod trial;

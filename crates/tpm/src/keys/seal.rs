@@ -105,6 +105,18 @@ pub(crate) fn create(
     data: Option<&Secret>,
     protection: &mut Protection,
 ) -> Result<Wrapped> {
+    create_with_ticket(connection, primary, template, auth, data, protection).map(|(wrapped, _)| wrapped)
+}
+
+/// The same, with what the response says besides: TPM2B_CREATION_DATA, the TPM2B_DIGEST of it, and TPMT_TK_CREATION.
+pub(crate) fn create_with_ticket(
+    connection: &mut Connection,
+    primary: &Primary,
+    template: &PublicArea,
+    auth: &Secret,
+    data: Option<&Secret>,
+    protection: &mut Protection,
+) -> Result<(Wrapped, Vec<u8>)> {
     let sensitive = Writer::new().tpm2b(auth.expose()).tpm2b(data.map_or(&[], Secret::expose)).finish()?;
     let parameters = Writer::new().tpm2b(&sensitive).bytes(&template.marshal()?).tpm2b(&[]).u32(0).finish()?;
     let command = Command {
@@ -123,10 +135,11 @@ pub(crate) fn create(
     let private = reader.tpm2b()?;
     let area = reader.tpm2b()?;
     check_created(template, &PublicArea::parse_area(area)?)?;
-    Ok(Wrapped {
+    let wrapped = Wrapped {
         public: Writer::new().tpm2b(area).finish()?.to_vec(),
         private: Writer::new().tpm2b(private).finish()?.to_vec(),
-    })
+    };
+    Ok((wrapped, reader.rest().to_vec()))
 }
 
 pub(crate) fn explain_create(connection: &mut Connection, primary: &Primary, error: Error) -> Error {

@@ -9,7 +9,10 @@ pub(crate) mod cc {
     pub(crate) const NV_DEFINE_SPACE: u32 = 0x12a;
     pub(crate) const CREATE_PRIMARY: u32 = 0x131;
     pub(crate) const NV_INCREMENT: u32 = 0x134;
+    pub(crate) const ACTIVATE_CREDENTIAL: u32 = 0x147;
+    pub(crate) const CERTIFY: u32 = 0x148;
     pub(crate) const POLICY_NV: u32 = 0x149;
+    pub(crate) const CERTIFY_CREATION: u32 = 0x14a;
     pub(crate) const DICTIONARY_ATTACK_LOCK_RESET: u32 = 0x139;
     pub(crate) const SEQUENCE_COMPLETE: u32 = 0x13e;
     pub(crate) const STARTUP: u32 = 0x144;
@@ -57,7 +60,10 @@ pub(crate) fn command_name(code: u32) -> &'static str {
         cc::NV_DEFINE_SPACE => "NV_DefineSpace",
         cc::CREATE_PRIMARY => "CreatePrimary",
         cc::NV_INCREMENT => "NV_Increment",
+        cc::ACTIVATE_CREDENTIAL => "ActivateCredential",
+        cc::CERTIFY => "Certify",
         cc::POLICY_NV => "PolicyNV",
+        cc::CERTIFY_CREATION => "CertifyCreation",
         cc::DICTIONARY_ATTACK_LOCK_RESET => "DictionaryAttackLockReset",
         cc::SEQUENCE_COMPLETE => "SequenceComplete",
         cc::STARTUP => "Startup",
@@ -135,6 +141,8 @@ pub(crate) mod ecc {
 pub(crate) mod st {
     pub(crate) const NO_SESSIONS: u16 = 0x8001;
     pub(crate) const SESSIONS: u16 = 0x8002;
+    pub(crate) const ATTEST_CERTIFY: u16 = 0x8017;
+    pub(crate) const ATTEST_CREATION: u16 = 0x801a;
     pub(crate) const VERIFIED: u16 = 0x8022;
     pub(crate) const HASHCHECK: u16 = 0x8024;
 }
@@ -150,6 +158,7 @@ pub(crate) mod rh {
     pub(crate) const OWNER: u32 = 0x4000_0001;
     pub(crate) const NULL: u32 = 0x4000_0007;
     pub(crate) const LOCKOUT: u32 = 0x4000_000a;
+    pub(crate) const ENDORSEMENT: u32 = 0x4000_000b;
     /// The handle of a password authorisation.
     pub(crate) const PW: u32 = 0x4000_0009;
 }

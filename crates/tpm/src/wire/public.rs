@@ -306,7 +306,10 @@ impl PublicArea {
     }
 
     /// The hash of nameAlg.
-    pub(crate) fn name_hash(&self) -> Result<Hash> {
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] for one that is not known here.
+    pub fn name_hash(&self) -> Result<Hash> {
         hash_from_alg(self.name_alg)
     }
 

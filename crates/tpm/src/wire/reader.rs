@@ -37,6 +37,10 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    pub(crate) fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     /// A TPM2B: a 16-bit size and that many bytes.
     pub(crate) fn tpm2b(&mut self) -> Result<&'a [u8]> {
         let len = self.u16()?;
