@@ -107,6 +107,7 @@ row() {
         *:*apache_engine_*) client='Apache 2.4, engine' scenario=${scenario#apache_engine_}_workers_under_load_and_reloads ;;
         *:*apache_provider_prefork) client='Apache 2.4, provider' scenario=prefork_workers_under_load_and_reloads ;;
         *:*apache_provider_event) client='Apache 2.4, provider' scenario=event_workers_one_after_the_other ;;
+        *:*haproxy_provider*) client='HAProxy 3.2, provider' scenario='worker_of_threads_under_load_and_reloads' ;;
         interop:web::*) client='any server' ;;
         interop:openssl::engine_*) client='OpenSSL 3.0, engine' scenario=${scenario#engine_} ;;
         interop:openssl::provider_*) client='OpenSSL 3.5, provider' scenario=${scenario#provider_} ;;
@@ -119,6 +120,7 @@ row() {
         interop:costs::*) client='README' scenario=${scenario#the_readme_} ;;
         *:*curl_engine*) client='curl, engine' scenario=client_certificate ;;
         *:*curl_provider*) client='curl, provider' scenario=client_certificate ;;
+        *:*bind_*) client='BIND 9.20' scenario=${scenario#bind_} ;;
         *:*stunnel_engine) client='stunnel, engine' scenario=server ;;
         *:*stunnel_provider) client='stunnel, provider' scenario=server ;;
         *:*openvpn_client) client=OpenVPN scenario=client_keys ;;

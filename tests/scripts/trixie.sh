@@ -8,6 +8,7 @@
 # goes to standard error, the directory alone to standard output.
 #
 # With TPM2_CRYPTOKI_SUITE=forky, a small tree with the software TPM of that release (see swtpm.sh).
+# With TPM2_CRYPTOKI_SUITE=forky-clients, a tree of the same release with OpenSSL 3.6 and programs that are young (see forky.sh).
 # With TPM2_CRYPTOKI_SUITE=bookworm, a small tree of that release, in tests/.cache/bookworm-3: where packages are tried.
 #
 # Exit status 3: this machine cannot have one; the last line says why.
@@ -27,6 +28,10 @@ case $SUITE in
     forky)
         given=${TPM2_CRYPTOKI_FORKY:-}
         packages=swtpm
+        ;;
+    forky-clients)
+        given=${TPM2_CRYPTOKI_FORKY_CLIENTS:-}
+        packages=pkcs11-provider,openssl,opensc,haproxy,bind9,bind9-utils,bind9-dnsutils,osslsigncode,curl,procps
         ;;
     *)
         given=${TPM2_CRYPTOKI_BOOKWORM:-}
@@ -64,9 +69,9 @@ make_tree() {
     proxy
     say "making a $SUITE tree in $tree, about a minute"
     # Of a release that is newer than debootstrap, it knows no script: all have had the same for years.
-    local script=()
-    [[ -e /usr/share/debootstrap/scripts/$SUITE ]] || script=(sid)
-    quietly debootstrap --variant=minbase --include="$packages" "$SUITE" "$draft" "$mirror" "${script[@]}"
+    local script=() release=${SUITE%-clients}
+    [[ -e /usr/share/debootstrap/scripts/$release ]] || script=(sid)
+    quietly debootstrap --variant=minbase --include="$packages" "$release" "$draft" "$mirror" "${script[@]}"
     rm -rf "$draft"/var/cache/apt/archives/*.deb "$draft"/var/lib/apt/lists/* "$draft"/usr/share/{doc,locale,man}
     # Where tests put what programs in the tree are to see.
     mkdir "$draft/world"

@@ -34,6 +34,13 @@ pub enum Request {
     },
     /// The process's open descriptors and what they lead to, and the lines of its memory map that name the module.
     Inspect,
+    /// Call a function by its symbol, and say how much stack that took.
+    Measure {
+        /// Its name.
+        function: String,
+        /// As for a call.
+        arguments: Vec<Argument>,
+    },
     /// Close what the module has open, and open something of the program's own under the same numbers.
     Usurp(Usurper),
     /// What became of it.
@@ -88,6 +95,15 @@ pub enum Reply {
         descriptors: Vec<String>,
         /// Is the module mapped?
         mapped: bool,
+    },
+    /// Of [`Request::Measure`].
+    Measured {
+        /// `CK_RV`.
+        rv: u64,
+        /// Bytes of stack.
+        stack: usize,
+        /// The arguments, with the memory as it is now.
+        arguments: Vec<Argument>,
     },
     /// Of [`Request::Usurp`]: what the numbers led to. Of [`Request::Damage`]: what is not as the program left it.
     Descriptors(Vec<String>),

@@ -264,6 +264,14 @@ impl Probe {
         }
     }
 
+    /// The same, and how many bytes of stack it took.
+    pub fn measure(&self, function: &str, arguments: Vec<Argument>) -> (u64, usize, Vec<Argument>) {
+        match self.ask(&Request::Measure { function: function.to_owned(), arguments }) {
+            Reply::Measured { rv, stack, arguments } => (rv, stack, arguments),
+            other => panic!("{function}: {other:?}"),
+        }
+    }
+
     /// Closes what the module has open, and opens something else under its numbers; returns what they led to.
     pub fn usurp(&self, by: Usurper) -> Vec<String> {
         self.descriptors(&Request::Usurp(by))

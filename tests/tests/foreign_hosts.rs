@@ -417,3 +417,52 @@ fn what_sessions_hold_has_an_end() {
     let session = probe.open_ro(slot);
     assert_eq!(probe.find(session, &[number(CKA_CLASS, CKO_DATA)]).unwrap(), [0; 0]);
 }
+
+/// What docs/CONFIGURATION.md says that a thread must have for a call. Without optimisation it is most.
+const MOST_STACK: usize = 64 << 10;
+
+/// Threads of other programs have small stacks.
+#[test]
+fn calls_need_little_of_the_stack() {
+    let (_world, probe) = client();
+    let session = probe.open_rw(probe.slot_of("alpha"));
+    let pin = b"user-alpha";
+    let mut deepest = std::collections::BTreeMap::new();
+    let mut measure = |name: &'static str, function: &str, arguments: Vec<Argument>| {
+        let (rv, stack, _) = probe.measure(function, arguments);
+        assert_eq!(rv, CKR_OK, "{name}");
+        deepest.insert(name, stack);
+    };
+    measure("login", "C_Login", vec![session.into(), CKU_USER.into(), Argument::bytes(pin), (pin.len() as u64).into()]);
+    for (name, label, mechanism) in [
+        ("RSA-PSS", "rsa", Mechanism::pss(CKM_SHA256_RSA_PKCS_PSS, CKM_SHA256, CKG_MGF1_SHA256, 32)),
+        ("RSA", "rsa", Mechanism::plain(CKM_SHA256_RSA_PKCS)),
+        ("ECDSA", "p256", Mechanism::plain(CKM_ECDSA_SHA256)),
+    ] {
+        let key = probe.private_key(session, label);
+        measure("init", "C_SignInit", vec![session.into(), mechanism.argument(), key.into()]);
+        let data =
+            vec![session.into(), Argument::bytes(b"data"), 4.into(), Argument::buffer(512), Argument::place(512)];
+        measure(name, "C_Sign", data);
+    }
+    let (public, private) = (p256(true), [flag(CKA_TOKEN, true)]);
+    measure(
+        "key pair",
+        "C_GenerateKeyPair",
+        vec![
+            session.into(),
+            Mechanism::plain(CKM_EC_KEY_PAIR_GEN).argument(),
+            attributes(&public),
+            (public.len() as u64).into(),
+            attributes(&private),
+            (private.len() as u64).into(),
+            Argument::place(0),
+            Argument::place(0),
+        ],
+    );
+    measure("search", "C_FindObjectsInit", vec![session.into(), Argument::NULL, 0.into()]);
+    measure("end", "C_Finalize", vec![Argument::NULL]);
+    measure("start", "C_Initialize", vec![Argument::NULL]);
+    let (call, most) = deepest.iter().max_by_key(|(_, stack)| **stack).unwrap();
+    assert!(*most <= MOST_STACK, "{call} takes {most} bytes of stack: {deepest:#?}");
+}

@@ -43,6 +43,10 @@ pub(crate) enum Program {
     Nginx,
     /// Apache httpd: lines of a virtual host
     Apache,
+    /// HAProxy: a line of a frontend
+    Haproxy,
+    /// BIND: lines of named.conf
+    Bind,
     /// p11-kit: a module file
     P11Kit,
     /// Java: a configuration file of SunPKCS11

@@ -48,6 +48,8 @@ pub(super) fn config(context: &Context<'_>, options: &Config) -> Result<(), Fail
                 ("@MODULE@", module().display().to_string()),
                 ("@TOKEN_URI@", token.uri.clone()),
                 ("@KEY_URI@", uri.to_owned()),
+                // Both halves.
+                ("@PAIR_URI@", uri.replace(";type=private", "")),
                 ("@SLOT@", token.slot.to_string()),
                 ("@TOKEN_SHELL@", quoted(&label)),
                 ("@SSH_SHELL@", quoted(&format!("key::{ssh}"))),
@@ -71,6 +73,8 @@ impl Program {
             Program::OpensslEngine => include_str!("../snippets/openssl-engine.txt"),
             Program::Nginx => include_str!("../snippets/nginx.txt"),
             Program::Apache => include_str!("../snippets/apache.txt"),
+            Program::Haproxy => include_str!("../snippets/haproxy.txt"),
+            Program::Bind => include_str!("../snippets/bind.txt"),
             Program::P11Kit => include_str!("../snippets/p11-kit.txt"),
             Program::Java => include_str!("../snippets/java.txt"),
             Program::Gnutls => include_str!("../snippets/gnutls.txt"),

@@ -51,6 +51,10 @@ fn serve(module: &'static Module, stream: &UnixStream) {
                 Ok(address) => call(address, arguments),
                 Err(why) => Reply::Failed(why),
             },
+            Request::Measure { function, arguments } => match module.symbol(&function) {
+                Ok(address) => measure(address, arguments),
+                Err(why) => Reply::Failed(why),
+            },
             Request::Addresses => module.addresses().map_or_else(Reply::Failed, Reply::Addresses),
             Request::Fork { socket } => fork(module, &socket),
             Request::Inspect => inspect(&module.path),
@@ -213,6 +217,33 @@ fn call(address: usize, arguments: Vec<Argument>) -> Reply {
         .map(|(argument, built)| built.as_ref().map_or(argument, |built| Argument::Pointer(built.read())))
         .collect();
     Reply::Returned { rv, arguments }
+}
+
+/// What the call is made on: far more than it may need, and every byte of it known beforehand.
+const STACK: usize = 4 << 20;
+const PAINT: u8 = 0xa5;
+/// Above what is painted there is the frame that paints.
+const FRAME: usize = 4096;
+
+/// Makes a call on a stack that was painted, and looks how far it went.
+fn measure(address: usize, arguments: Vec<Argument>) -> Reply {
+    let measured = move || {
+        let here = 0_u8;
+        let here = &raw const here as usize;
+        let top = (here - FRAME) & !0xf;
+        let bottom = top - STACK / 2;
+        // SAFETY: the thread's own stack, below all frames that are in use; the call's frames come there.
+        unsafe { std::ptr::write_bytes(bottom as *mut u8, PAINT, top - bottom) };
+        let reply = call(address, arguments);
+        // SAFETY: as above; read one by one as they are.
+        let untouched = (bottom..top).take_while(|at| unsafe { (*at as *const u8).read_volatile() } == PAINT).count();
+        match reply {
+            Reply::Returned { rv, arguments } => Reply::Measured { rv, stack: here - bottom - untouched, arguments },
+            other => other,
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(measured).expect("a thread");
+    thread.join().unwrap_or_else(|_| Reply::Failed("the call panicked".to_owned()))
 }
 
 /// Memory as the call sees it.

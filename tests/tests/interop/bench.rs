@@ -1,5 +1,5 @@
-//! Where other people's programs work: a directory, a token, and the environment that leads to it, on this machine or in the
-//! Debian trixie tree.
+//! Where other people's programs work: a directory, a token, and the environment that leads to it, on this machine or in a
+//! Debian tree.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -40,6 +40,13 @@ impl Bench {
     /// Programs of the trixie tree; `None` if this machine cannot have one.
     pub(crate) fn trixie() -> Option<Bench> {
         let tree = guest::prepared("trixie.sh")?;
+        Some(Bench::of(World::new(), Some(tree)))
+    }
+
+    /// Programs of the forky tree; `None` if this machine cannot have one.
+    #[cfg(feature = "clients")]
+    pub(crate) fn forky() -> Option<Bench> {
+        let tree = guest::prepared("forky.sh")?;
         Some(Bench::of(World::new(), Some(tree)))
     }
 

@@ -199,6 +199,41 @@ fn provider_asked_first_serves_after_broken_handshakes() {
     }
 }
 
+/// As the page on the provider says: where keys alone are asked of the token, handshakes leave nothing in the store, whatever the client
+/// agrees by. With the token asked first they do, and so do not where the server may only read the store.
+#[cfg(feature = "clients")]
+#[test]
+fn provider_leaves_nothing_of_handshakes() {
+    let Some(mut bench) = Bench::trixie() else { return };
+    let label = "p256";
+    bench.certify(label);
+    let objects = |bench: &Bench| {
+        let probe = bench.world.probe().initialized();
+        let session = probe.open_ro(probe.slot_of("alpha"));
+        probe.login(session, pkcs11_sys::CKU_USER, PIN).unwrap();
+        probe.find(session, &[]).unwrap().len()
+    };
+    for first in [false, true] {
+        if first {
+            provider_asked_first(&mut bench, NO_DIGESTS);
+        } else {
+            provider(&mut bench);
+        }
+        let port = free_port();
+        let (number, key, certificate) = (port.to_string(), private(label), bench.path(&format!("{label}.crt")));
+        let arguments = ["s_server", "-www", "-accept", &number, "-key", &key, "-cert", &certificate];
+        let server = bench.serve("s_server", "openssl", &arguments).listens_on(port);
+        let before = objects(&bench);
+        // The first is what they agree by; the curve of the certificate must be among them.
+        for group in if first { &["P-256"][..] } else { &["P-256", "X25519:P-256", "P-384:P-256"] } {
+            for version in ["1.2", "1.3"] {
+                gets_a_page(&bench, &server, port, version, &format!("-groups {group}"));
+            }
+        }
+        assert_eq!(objects(&bench), before + if first { 4 } else { 0 }, "the page says otherwise");
+    }
+}
+
 #[cfg(feature = "clients")]
 #[test]
 fn engine_reads_and_signs_letters() {

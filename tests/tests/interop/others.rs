@@ -1,4 +1,4 @@
-//! Programs that have one scenario or two: curl, stunnel, OpenVPN, strongSwan's pki, GnuPG's smart card daemon, Go.
+//! Programs that have one scenario or two: curl, stunnel, BIND, OpenVPN, strongSwan's pki, GnuPG's smart card daemon, Go.
 
 use crate::bench::{Bench, PIN, free_port};
 use crate::{guest, openssl};
@@ -50,6 +50,39 @@ fn curl_provider_client_certificate() {
                 bench.story(&server)
             );
         }
+    }
+}
+
+/// As the snippet says: keys that are there, RSA and EC, sign a zone, and the configuration of `named` is one.
+#[test]
+fn bind_signs_zones() {
+    let Some(mut bench) = Bench::forky() else { return };
+    openssl::provider(&mut bench);
+    bench.write(
+        "example.zone",
+        "$TTL 60\n@ IN SOA ns.example. me.example. 1 7200 3600 9600 3600\n@ IN NS ns.example.\nns IN A 192.0.2.1\n",
+    );
+    for (label, algorithm) in [("rsa", "RSASHA256"), ("p256", "ECDSAP256SHA256"), ("p384", "ECDSAP384SHA384")] {
+        let pasted = bench.world.ptool_ok(&["config", "--label=alpha", "--key-label", label, "--snippet=bind"]).text();
+        let typed = pasted.lines().filter_map(|line| line.strip_prefix("//")).map(str::trim);
+        let line = typed.into_iter().find(|line| line.starts_with("dnssec-keyfromlabel ")).unwrap();
+        let line = line.replace("ECDSAP256SHA256", algorithm).replace(" example.org", "");
+        let home = bench.home();
+        bench.write(
+            "named.conf",
+            format!(
+                "{}\nzone \"example\" {{ type primary; file \"{home}/example.zone\"; dnssec-policy \"in-tpm\"; inline-signing yes; }};\n",
+                pasted.replace("/var/lib/bind", &home)
+            ),
+        );
+        bench.sh(&format!(
+            "rm -f Kexample.*
+             named-checkconf named.conf
+             {line} -f KSK example
+             {line} -y example
+             dnssec-signzone -z -S -o example -f example.signed example.zone
+             OPENSSL_CONF=/dev/null dnssec-verify -z -o example example.signed"
+        ));
     }
 }
 

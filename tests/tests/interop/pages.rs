@@ -1,9 +1,9 @@
 //! The pages of `docs/clients`: what stands there is run, in the order in which it stands there.
 //!
 //! A block in ```` ```sh ```` is commands; one with `name=FILE` is a file, in the directory where the commands run or below `~`.
-//! Other words say where a block is for: `bookworm` or `trixie`, and without either both; `root` for a machine where root may
+//! Other words say where a block is for: `bookworm`, `trixie` or `forky`, and without any all of them; `root` for a machine where root may
 //! do as it likes; `user` for somebody who is not root; `python` for where python-pkcs11 is. What root does comes after the
-//! other commands, and what a user does comes last. A page runs in the trixie tree as well if it has a block for it.
+//! other commands, and what a user does comes last. A page runs in the trixie or forky tree as well if it has a block for it.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -21,6 +21,9 @@ const MODULE: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_cryptoki.so";
 const OTHER_MODULE: &str = "/usr/local/lib/pkcs11/libtpm2_cryptoki.so";
 /// The PIN of their token.
 const PAGE_PIN: &str = "user-pin";
+/// This machine, and the trees; each is made by the script of its name.
+const PLACES: [&str; 3] = ["bookworm", "trixie", "forky"];
+
 macro_rules! pages {
     ($($name:ident: $page:literal),* $(,)?) => {
         $(
@@ -33,7 +36,7 @@ macro_rules! pages {
 }
 
 pages! {
-    readme: "README.md", openssh: "openssh.md", git: "git.md", openssl_provider: "openssl-provider.md",
+    bind: "bind.md", haproxy: "haproxy.md", readme: "README.md", openssh: "openssh.md", git: "git.md", openssl_provider: "openssl-provider.md",
     openssl_engine: "openssl-engine.md", nginx: "nginx.md", apache: "apache.md", curl: "curl.md", stunnel: "stunnel.md",
     openvpn: "openvpn.md", gnutls: "gnutls.md", p11_kit: "p11-kit.md", nss: "nss.md", java: "java.md", python: "python.md",
     go: "go.md", gnupg: "gnupg.md", opensc: "opensc.md",
@@ -46,14 +49,16 @@ fn run(page: &str) {
     }
     let blocks = blocks(page);
     let is_for = |word: &str| blocks.iter().any(|block| block.says(word));
-    let plain = blocks.iter().any(|block| block.language == "sh" && !block.says("trixie"));
-    let only_tree = is_for("trixie") && !is_for("bookworm");
+    let [here, trees @ ..] = PLACES;
+    let in_tree = |block: &Block| trees.iter().any(|tree| block.says(tree));
+    let plain = blocks.iter().any(|block| block.language == "sh" && !in_tree(block));
+    let only_tree = blocks.iter().any(in_tree) && !is_for(here);
     if plain && !only_tree {
-        follow(page, &blocks, Bench::of(World::empty(), None));
+        follow(page, &blocks, Bench::of(World::empty(), None), here);
     }
-    if is_for("trixie") {
-        let Some(tree) = guest::prepared("trixie.sh") else { return };
-        follow(page, &blocks, Bench::of(World::empty(), Some(tree)));
+    for place in trees.into_iter().filter(|tree| is_for(tree)) {
+        let Some(tree) = guest::prepared(&format!("{place}.sh")) else { return };
+        follow(page, &blocks, Bench::of(World::empty(), Some(tree)), place);
     }
 }
 
@@ -64,7 +69,7 @@ fn blocks(page: &str) -> Vec<Block> {
 }
 
 /// Does what the page says, where the page's token is.
-fn follow(page: &str, blocks: &[Block], mut bench: Bench) {
+fn follow(page: &str, blocks: &[Block], mut bench: Bench, place: &str) {
     let (port, behind) = (free_port().to_string(), free_port().to_string());
     bench.write("tpm-pin", PAGE_PIN);
     std::fs::copy(product::ptool(), bench.world.path("ptool")).unwrap();
@@ -102,15 +107,15 @@ fn follow(page: &str, blocks: &[Block], mut bench: Bench) {
             .replace("8080", &behind)
             .replace("ssh-agent -s", &format!("ssh-agent -s -P '{home}/*'"))
     };
-    let elsewhere = if bench.is_tree() { "bookworm" } else { "trixie" };
-    let blocks: Vec<&Block> = blocks.iter().filter(|block| !block.says(elsewhere)).collect();
+    let has_place = |block: &Block| PLACES.iter().any(|place| block.says(place));
+    let blocks: Vec<&Block> = blocks.iter().filter(|block| block.says(place) || !has_place(block)).collect();
     // What other pages say about openssl.cnf.
     if !blocks.iter().any(|block| block.file() == Some("openssl.cnf")) {
         let other = if bench.is_tree() { "openssl-provider.md" } else { "nginx.md" };
         let config = self::blocks(other).into_iter().find(|block| block.file() == Some("openssl.cnf")).unwrap();
         bench.write("openssl.cnf", fit(&config.text));
     }
-    if blocks.iter().any(|block| block.says("bookworm") || block.says("trixie")) && !page.starts_with("openssl") {
+    if blocks.iter().any(|block| has_place(block)) && !page.starts_with("openssl") {
         let config = bench.path("openssl.cnf");
         bench.set("OPENSSL_CONF", &config);
     }

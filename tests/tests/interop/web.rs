@@ -1,5 +1,5 @@
-//! nginx and Apache: workers that are forked from a master which has used the token already, under load and while they are
-//! replaced; with OpenSSL's engine on this machine and with its provider in the trixie tree.
+//! nginx, Apache, HAProxy: workers that are forked from a master which has used the token already, under load and while they are
+//! replaced; with OpenSSL's engine on this machine and with its provider in Debian trees.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -41,6 +41,8 @@ struct Site<'a> {
     strict: u16,
     /// Handshakes at a time.
     concurrency: usize,
+    /// As many processes at least answer clients.
+    workers: usize,
 }
 
 #[test]
@@ -118,6 +120,15 @@ fn apache_provider_event() {
     Site { concurrency: 1, ..Site::apache(&bench, "event") }.serves();
 }
 
+/// It brings an allocator of its own, and pkcs11-provider loads the module with RTLD_DEEPBIND.
+#[cfg(feature = "clients")]
+#[test]
+fn haproxy_provider() {
+    let Some(mut bench) = Bench::forky() else { return };
+    openssl::provider(&mut bench);
+    Site::haproxy(&bench).survives_between_loads();
+}
+
 /// What `ptool config --snippet PROGRAM` prints for a key. Of another module, the same lines are made here.
 fn snippet(bench: &Bench, program: &str, label: &str) -> String {
     if !tests::peer::is_under_test() {
@@ -125,6 +136,7 @@ fn snippet(bench: &Bench, program: &str, label: &str) -> String {
     }
     let uri = openssl::private(label);
     match program {
+        "haproxy" => "bind :443 ssl crt /etc/haproxy/web.pem".to_owned(),
         "nginx" => format!("env OPENSSL_CONF;\n#   ssl_certificate_key \"engine:pkcs11:{uri}\";\n"),
         _ => format!("SSLEngine on\nSSLCertificateFile \"/etc/ssl/certs/web.crt\"\nSSLCertificateKeyFile \"{uri}\"\n"),
     }
@@ -209,6 +221,7 @@ impl Site<'_> {
             ports,
             strict,
             concurrency: CONCURRENCY,
+            workers: 2,
         }
     }
 
@@ -250,6 +263,50 @@ impl Site<'_> {
             ports,
             strict,
             concurrency: CONCURRENCY,
+            workers: 2,
+        }
+    }
+
+    /// A worker of many threads, in whose place another comes at each reload.
+    #[cfg(feature = "clients")]
+    fn haproxy(bench: &Bench) -> Site<'_> {
+        let ports = prepare(bench);
+        let home = bench.home();
+        let user = if nix::unistd::geteuid().is_root() { "user www-data\ngroup www-data\n" } else { "" };
+        let strict = free_port();
+        let site = |label: &str, port: u16, more: &str| {
+            // The name of the file with the key is that of the certificate's, and `.key`.
+            let [certificate, key] = ["crt", "pem"].map(|end| bench.text(&format!("{label}.{end}")));
+            bench.write(&format!("site-{port}.pem"), certificate);
+            bench.write(&format!("site-{port}.pem.key"), key);
+            let pasted = snippet(bench, "haproxy", label);
+            let bind = pasted.lines().find(|line| line.trim().starts_with("bind ")).unwrap();
+            let bind = bind.replace(":443", &format!("127.0.0.1:{port}"));
+            let bind = bind.replace("/etc/haproxy/web.pem", &format!("{home}/site-{port}.pem"));
+            format!(
+                "frontend site-{port}\n{bind} {more}\n \
+                 http-request return status 200 content-type text/plain lf-string \"worker %pid\\n\"\n"
+            )
+        };
+        let mut sites: String = KEYS.iter().zip(&ports).map(|(label, port)| site(label, *port, "")).collect();
+        sites += &site(KEYS[1], strict, &format!("ca-file {home}/ca.crt verify required"));
+        bench.write(
+            "haproxy.cfg",
+            format!(
+                "global\n{user}nbthread 4\nstats socket {home}/haproxy.sock mode 600 level admin expose-fd listeners\ntune.ssl.cachesize 0\nssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n\
+                 defaults\nmode http\noption httpclose\ntimeout client 60s\ntimeout server 60s\ntimeout connect 60s\n{sites}"
+            ),
+        );
+        let server = bench.serve("haproxy", "haproxy", &["-W", "-f", &bench.path("haproxy.cfg")]);
+        let server = server.listens_on(ports[1]);
+        Site {
+            bench,
+            server,
+            program: ("haproxy", Signal::SIGUSR2, Signal::SIGUSR1),
+            ports,
+            strict,
+            concurrency: CONCURRENCY,
+            workers: 1,
         }
     }
 
@@ -290,10 +347,34 @@ impl Site<'_> {
         self.serves();
     }
 
+    /// The same, reloaded while nobody comes: HAProxy's old worker ends some handshakes that it has begun.
+    #[cfg(feature = "clients")]
+    fn survives_between_loads(self) {
+        let mut seen = self.load();
+        self.lets_in_whom_it_knows();
+        self.is_left_alone();
+        for _ in 0..3 {
+            self.server.signal(self.program.0, self.program.1);
+            let mut workers = BTreeSet::new();
+            wait_until(
+                || format!("no new worker: {}", self.bench.story(&self.server)),
+                || {
+                    let run = Run::of(&mut self.curl(&self.ports[..1], 1, "ca.crt"));
+                    workers =
+                        run.text().lines().filter_map(|line| line.strip_prefix("worker ")).map(str::to_owned).collect();
+                    run.success() && !workers.is_subset(&seen)
+                },
+            );
+            seen.extend(workers);
+            self.load();
+        }
+        self.serves();
+    }
+
     /// Bears a load, and ends well.
     fn serves(self) {
         let workers = self.load();
-        assert!(workers.len() >= 2, "one worker alone says nothing about forks: {workers:?}");
+        assert!(workers.len() >= self.workers, "one worker alone says nothing about forks: {workers:?}");
         let Site { bench, server, program, .. } = self;
         server.signal(program.0, program.2);
         let log = bench.world.log() + &server.ends();
