@@ -5,9 +5,11 @@ mod guest;
 
 use std::collections::BTreeSet;
 
+use pkcs11_sys::*;
 use serde_json::Value;
 use tests::migrant::Peer;
 use tests::openssl::OpenSsl;
+use tests::probe::fails;
 use tests::product;
 use tests::world::Run;
 
@@ -75,6 +77,8 @@ fn a_store_of_debians_comes_over_whole() {
     }
     let always = ["--key-label=always", "--id=a6", "--algorithm=ecc256", "--attr-always-authenticate"];
     peer.ptool_ok(&[&["addkey", "--label=tok", "--userpin=user-pin"], &always[..]].concat());
+    let always = ["--key-label=always-aes", "--id=a7", "--algorithm=aes128", "--attr-always-authenticate"];
+    peer.ptool_ok(&[&["addkey", "--label=tok", "--userpin=user-pin"], &always[..]].concat());
     // Made by its module: an RSA pair, an EC pair, a private data object.
     let login = ["--token-label=tok", "--login", "--pin=user-pin"];
     peer.tool(&[&login[..], &["--keypairgen", "--key-type=rsa:2048", "--label=c-rsa", "--id=b1"]].concat());
@@ -105,7 +109,7 @@ fn a_store_of_debians_comes_over_whole() {
     assert_eq!(dry["tokens"], report["tokens"]);
     let objects = report["tokens"][0]["objects"].as_array().unwrap();
     assert!(objects.iter().all(|object| object["action"] == "migrate"), "{report:#}");
-    assert_eq!(objects.len(), 16, "{report:#}");
+    assert_eq!(objects.len(), 17, "{report:#}");
     // A second time nothing comes.
     let ours_before = peer.world.store_bytes();
     assert_eq!(actions(&migrate(&peer, &[])), ["present", "present", "skip"]);
@@ -138,6 +142,18 @@ fn a_store_of_debians_comes_over_whole() {
     assert_eq!(read(&peer, "copy.der"), read(&peer, "cert.der"));
     let listing = ours(&peer, &[&login[..], &["--list-objects", "--type=privkey"]].concat()).text();
     assert!(listing.contains("always authenticate"), "{listing}");
+    // So does a secret key, which has its own type as before.
+    let probe = peer.world.probe().initialized();
+    let session = probe.open_rw(probe.slot_of("tok"));
+    probe.login(session, CKU_USER, "user-pin").unwrap();
+    let aes = probe.key(session, CKO_SECRET_KEY, "always-aes");
+    fails(probe.encrypt(session, CKM_AES_ECB, aes, &[7; 16]), CKR_USER_NOT_LOGGED_IN);
+    probe.init("C_EncryptInit", session, CKM_AES_ECB, aes).unwrap();
+    probe.login(session, CKU_CONTEXT_SPECIFIC, "user-pin").unwrap();
+    probe.transform("C_Encrypt", session, &[7; 16]).unwrap();
+    let hmac = probe.key(session, CKO_SECRET_KEY, "k-hmac:sha256");
+    assert_eq!(probe.attribute(session, hmac, CKA_KEY_TYPE), Ok(CKK_SHA256_HMAC.to_ne_bytes().to_vec()));
+    probe.finalize().unwrap();
     let wrong = peer.world.ptool(&["verify", "--label=tok", "--userpin=other-pin"]);
     assert_eq!(wrong.status, Some(3), "{wrong:?}");
     let whole =

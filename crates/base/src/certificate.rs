@@ -37,6 +37,19 @@ pub fn parts(certificate: &[u8]) -> Option<Parts<'_>> {
     Some(Parts { serial: serial.whole, issuer: issuer.whole, subject: subject.whole, public_key_info: key.whole })
 }
 
+/// The number in an INTEGER in DER that is not negative, without leading zeros.
+#[must_use]
+pub fn number(integer: &[u8]) -> Option<&[u8]> {
+    first_element(INTEGER, integer).filter(|whole| whole.rest.is_empty()).map(|whole| without_zeros(whole.content))
+}
+
+/// A number without its leading zeros.
+#[must_use]
+pub fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
 /// The SubjectPublicKeyInfo of a certificate.
 #[must_use]
 pub fn public_key_info(certificate: &[u8]) -> Option<&[u8]> {

@@ -116,7 +116,7 @@ bitflags::bitflags! {
         const RSA_PRIVATE = 1 << 4;
         /// EC private keys.
         const EC_PRIVATE = 1 << 5;
-        /// AES, generic secret and HKDF keys.
+        /// AES, generic secret, HMAC and HKDF keys.
         const SECRET = 1 << 6;
         /// Profiles, which the token has and nobody makes.
         const PROFILE = 1 << 7;
@@ -149,7 +149,7 @@ impl Scope {
             (ObjectClass::PUBLIC_KEY, Some(KeyType::EC)) => Self::EC_PUBLIC,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::RSA)) => Self::RSA_PRIVATE,
             (ObjectClass::PRIVATE_KEY, Some(KeyType::EC)) => Self::EC_PRIVATE,
-            (ObjectClass::SECRET_KEY, Some(KeyType::AES | KeyType::GENERIC_SECRET | KeyType::HKDF)) => Self::SECRET,
+            (ObjectClass::SECRET_KEY, Some(key_type)) if key_type.is_secret() => Self::SECRET,
             (ObjectClass::PROFILE, _) => Self::PROFILE,
             _ => return None,
         })
@@ -314,7 +314,8 @@ pub static ATTRIBUTES: &[AttributeRow] = {
         row(A::ALWAYS_SENSITIVE, Bool, Scope::HIDDEN, COMPUTED.union(POWER), None),
         row(A::NEVER_EXTRACTABLE, Bool, Scope::HIDDEN, COMPUTED.union(POWER), None),
         row(A::WRAP_WITH_TRUSTED, Bool, Scope::HIDDEN, USAGE.union(Rule::ONLY_TRUE), False),
-        row(A::ALWAYS_AUTHENTICATE, Bool, Scope::PRIVATE, TEMPLATE.union(POWER), False),
+        // The specification has it of private keys. One that came over from elsewhere has it of a secret key, too.
+        row(A::ALWAYS_AUTHENTICATE, Bool, Scope::HIDDEN, TEMPLATE.union(POWER), False),
         // RSA keys (PKCS#11 mechanisms v3.1 2.1.2, 2.1.3)
         row(A::MODULUS, Bytes, Scope::RSA, NEEDED, None),
         row(A::MODULUS_BITS, Ulong, Scope::RSA_PUBLIC, Rule::GENERATE.union(Rule::NEEDED_TO_GENERATE), None),

@@ -1,10 +1,12 @@
 //! Object classes, key types, certificate types and profiles.
 
+use base::digest::Hash;
 use pkcs11_sys::{
-    CKC_X_509, CKK_AES, CKK_EC, CKK_GENERIC_SECRET, CKK_HKDF, CKK_RSA, CKO_CERTIFICATE, CKO_DATA,
-    CKO_DOMAIN_PARAMETERS, CKO_HW_FEATURE, CKO_MECHANISM, CKO_PRIVATE_KEY, CKO_PROFILE, CKO_PUBLIC_KEY, CKO_SECRET_KEY,
-    CKP_AUTHENTICATION_TOKEN, CKP_BASELINE_PROVIDER, CKP_EXTENDED_PROVIDER, CKP_HKDF_TLS_TOKEN,
-    CKP_PUBLIC_CERTIFICATES_TOKEN,
+    CKC_X_509, CKK_AES, CKK_EC, CKK_GENERIC_SECRET, CKK_HKDF, CKK_RSA, CKK_SHA_1_HMAC, CKK_SHA3_224_HMAC,
+    CKK_SHA3_256_HMAC, CKK_SHA3_384_HMAC, CKK_SHA3_512_HMAC, CKK_SHA224_HMAC, CKK_SHA256_HMAC, CKK_SHA384_HMAC,
+    CKK_SHA512_HMAC, CKO_CERTIFICATE, CKO_DATA, CKO_DOMAIN_PARAMETERS, CKO_HW_FEATURE, CKO_MECHANISM, CKO_PRIVATE_KEY,
+    CKO_PROFILE, CKO_PUBLIC_KEY, CKO_SECRET_KEY, CKP_AUTHENTICATION_TOKEN, CKP_BASELINE_PROVIDER,
+    CKP_EXTENDED_PROVIDER, CKP_HKDF_TLS_TOKEN, CKP_PUBLIC_CERTIFICATES_TOKEN,
 };
 
 use crate::names::named_type;
@@ -32,6 +34,40 @@ named_type! {
         AES = CKK_AES,
         GENERIC_SECRET = CKK_GENERIC_SECRET,
         HKDF = CKK_HKDF,
+        SHA_1_HMAC = CKK_SHA_1_HMAC,
+        SHA224_HMAC = CKK_SHA224_HMAC,
+        SHA256_HMAC = CKK_SHA256_HMAC,
+        SHA384_HMAC = CKK_SHA384_HMAC,
+        SHA512_HMAC = CKK_SHA512_HMAC,
+        SHA3_224_HMAC = CKK_SHA3_224_HMAC,
+        SHA3_256_HMAC = CKK_SHA3_256_HMAC,
+        SHA3_384_HMAC = CKK_SHA3_384_HMAC,
+        SHA3_512_HMAC = CKK_SHA3_512_HMAC,
+    }
+}
+
+impl KeyType {
+    /// The hash of the one HMAC that keys of this type are for (PKCS#11 mechanisms v3.1 2.20 to 2.31); `None` for other types.
+    #[must_use]
+    pub fn hmac_hash(self) -> Option<Hash> {
+        Some(match self {
+            Self::SHA_1_HMAC => Hash::Sha1,
+            Self::SHA224_HMAC => Hash::Sha224,
+            Self::SHA256_HMAC => Hash::Sha256,
+            Self::SHA384_HMAC => Hash::Sha384,
+            Self::SHA512_HMAC => Hash::Sha512,
+            Self::SHA3_224_HMAC => Hash::Sha3_224,
+            Self::SHA3_256_HMAC => Hash::Sha3_256,
+            Self::SHA3_384_HMAC => Hash::Sha3_384,
+            Self::SHA3_512_HMAC => Hash::Sha3_512,
+            _ => return None,
+        })
+    }
+
+    /// Is it one of the secret keys that there are here?
+    #[must_use]
+    pub fn is_secret(self) -> bool {
+        matches!(self, Self::AES | Self::GENERIC_SECRET | Self::HKDF) || self.hmac_hash().is_some()
     }
 }
 

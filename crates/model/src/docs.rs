@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{ATTRIBUTES, KeyKind, MECHANISMS, Ops, ParamKind, Rule, Scope};
+use crate::{ATTRIBUTES, KeyKind, MECHANISMS, Ops, ParamKind, Rule, Scheme, Scope};
 
 /// `docs/MECHANISMS.md`.
 #[must_use]
@@ -21,6 +21,7 @@ pub fn mechanisms() -> String {
             KeyKind::Ec => "EC",
             KeyKind::Pair => "RSA, EC",
             KeyKind::Aes => "AES",
+            KeyKind::Secret if row.scheme == Scheme::Hmac => "generic secret, those for this HMAC",
             KeyKind::Secret => "generic secret",
             KeyKind::Hkdf => "HKDF, generic secret",
         };

@@ -218,7 +218,8 @@ impl Object {
                 Some(Value::Bool(has_power(&self.attributes, ty)))
             }
             AttributeType::PUBLIC_KEY_INFO => self.certified_key().map(Value::Bytes),
-            // The certificate is older than the attribute's row.
+            // The object is older than the attribute's row.
+            AttributeType::ALWAYS_AUTHENTICATE => row.default(),
             _ if row.scope == Scope::CERTIFICATE => row.default(),
             _ => None,
         }

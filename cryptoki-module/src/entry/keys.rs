@@ -89,9 +89,8 @@ cryptoki_fn! {
             made = handle;
             Ok(len)
         })?;
-        match made {
-            Some(handle) => key.required()?.write(handle.0),
-            None => (),
+        if let Some(handle) = made {
+            key.required()?.write(handle.0);
         }
         Ok(())
     }

@@ -77,8 +77,9 @@ pub(crate) static RULES: &[Rule] = &[
     // 4.6: a certificate is what its value says; only what helps to find it changes.
     rule(CKA_CERTIFICATE_TYPE, Number, "c", ["y", "-", "r", "r"], ["v", "-"]),
     rule(CKA_CERTIFICATE_CATEGORY, Number, "c", ["y", "-", "r", "r"], ["v", "-"]),
-    rule(CKA_ISSUER, Bytes, "c", ["y", "-", "y", "y"], ["e", "-"]),
-    rule(CKA_SERIAL_NUMBER, Bytes, "c", ["y", "-", "y", "y"], ["e", "-"]),
+    // What it says itself is said of it, and nothing else.
+    rule(CKA_ISSUER, Bytes, "c", ["i", "-", "i", "i"], ["v", "-"]),
+    rule(CKA_SERIAL_NUMBER, Bytes, "c", ["i", "-", "i", "i"], ["v", "-"]),
     // 4.6.3. Which hash is used is not told where nobody said it (SHA-1 then).
     rule(CKA_URL, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
     rule(CKA_HASH_OF_SUBJECT_PUBLIC_KEY, Bytes, "c", ["y", "-", "r", "r"], ["e", "-"]),
@@ -87,7 +88,8 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_JAVA_MIDP_SECURITY_DOMAIN, Number, "c", ["y", "-", "r", "r"], ["v", "-"]),
     // Only the security officer makes it true.
     rule(CKA_TRUSTED, Bool, "cREs", ["r", "-rrr", "r", "r"], ["0", "0"]),
-    rule(CKA_CHECK_VALUE, Bytes, "cs", ["y", "-r", "r", "r"], ["n", "n"]),
+    // It may be given, if it is what the value comes to.
+    rule(CKA_CHECK_VALUE, Bytes, "cs", ["v", "-r", "r", "r"], ["n", "n"]),
     // 4.7
     rule(CKA_KEY_TYPE, Number, "REres", ["y", "y", "r", "r"], ["v", "v"]),
     rule(CKA_ID, Bytes, "cREres", ["y", "-yyyyy", "y", "y"], ["eeevve", "-vvvve"]),
@@ -98,7 +100,7 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_KEY_GEN_MECHANISM, Number, "REres", ["r", "r", "r", "r"], ["u", "v"]),
     rule(CKA_ALLOWED_MECHANISMS, List, "REres", ["y", "y", "r", "r"], ["e", "e"]),
     // 4.8
-    rule(CKA_SUBJECT, Bytes, "cREre", ["y", "-yyyy", "ryyyy", "ryyyy"], ["e", "e"]),
+    rule(CKA_SUBJECT, Bytes, "cREre", ["iyyyy", "-yyyy", "ryyyy", "ryyyy"], ["veeee", "-eeee"]),
     rule(CKA_ENCRYPT, Bool, "REs", ["y", "y", "y", "y"], ["100", "100"]),
     rule(CKA_VERIFY, Bool, "REs", ["y", "y", "y", "y"], ["1", "1"]),
     rule(CKA_VERIFY_RECOVER, Bool, "RE", ["y", "y", "y", "y"], ["10", "10"]),
@@ -118,7 +120,8 @@ pub(crate) static RULES: &[Rule] = &[
     rule(CKA_ALWAYS_SENSITIVE, Bool, "res", ["r", "r", "r", "r"], ["0", "1"]),
     rule(CKA_NEVER_EXTRACTABLE, Bool, "res", ["r", "r", "r", "r"], ["0", "1"]),
     rule(CKA_WRAP_WITH_TRUSTED, Bool, "res", ["y", "y", "y", "y"], ["0", "0"]),
-    rule(CKA_ALWAYS_AUTHENTICATE, Bool, "re", ["y", "y", "r", "r"], ["0", "0"]),
+    // A secret in memory is not asked for again.
+    rule(CKA_ALWAYS_AUTHENTICATE, Bool, "res", ["yyi", "yyi", "r", "r"], ["0", "0"]),
     // RSA (mechanisms v3.1 2.1.2, 2.1.3)
     rule(CKA_MODULUS, Bytes, "Rr", ["y", "r", "r", "r"], ["v", "v"]),
     rule(CKA_MODULUS_BITS, Number, "R", ["r", "y", "r", "r"], ["v", "v"]),

@@ -6,7 +6,7 @@ use tests::probe::{Attribute, Mechanism, bytes, flag, number, p256};
 use tests::{Argument, Ck, Memory, Piece};
 
 use crate::bench::{Bench, ecdh, gcm, hkdf, pointer, shown, with};
-use crate::rows_secret::HMACS;
+use crate::rows_secret::{HMACS, hmac_type};
 use crate::{OPERATIONS, all_rows};
 
 /// The keys that a mechanism works with.
@@ -274,6 +274,24 @@ fn keys_of_another_type_are_refused() {
         }
     }
     assert_eq!(bench.world.proxy.mark().names(), [""; 0]);
+}
+
+/// A key for one HMAC is for no other, and for nothing else.
+#[test]
+fn keys_for_one_hmac_do_no_other() {
+    let bench = Bench::new();
+    for (own, _, _) in HMACS {
+        let key = bench.secret(hmac_type(own), b"Jefe", &[flag(CKA_DERIVE, true)]);
+        for (other, general, _) in HMACS.into_iter().filter(|(other, _, _)| *other != own) {
+            for mechanism in [other.into(), with(general, vec![Piece::Word(8)])] {
+                let init = bench.probe.init("C_SignInit", bench.session, mechanism, key);
+                assert_eq!(init, Err(Ck(CKR_KEY_TYPE_INCONSISTENT)), "{own:#x} {other:#x}");
+            }
+        }
+        let data = with(CKM_CONCATENATE_BASE_AND_DATA, pointer(b"data").to_vec());
+        let derived = bench.derive(&data, key, &shown(CKK_GENERIC_SECRET));
+        assert_eq!(derived, Err(Ck(CKR_KEY_TYPE_INCONSISTENT)), "{own:#x}");
+    }
 }
 
 #[test]

@@ -158,6 +158,22 @@ fn decrypting(b: &Bench, mechanism: &Mechanism) -> Vec<u64> {
     vec![memory, token]
 }
 
+/// The type of keys for one HMAC.
+pub(crate) fn hmac_type(ty: u64) -> u64 {
+    match ty {
+        CKM_SHA_1_HMAC => CKK_SHA_1_HMAC,
+        CKM_SHA224_HMAC => CKK_SHA224_HMAC,
+        CKM_SHA256_HMAC => CKK_SHA256_HMAC,
+        CKM_SHA384_HMAC => CKK_SHA384_HMAC,
+        CKM_SHA512_HMAC => CKK_SHA512_HMAC,
+        CKM_SHA3_224_HMAC => CKK_SHA3_224_HMAC,
+        CKM_SHA3_256_HMAC => CKK_SHA3_256_HMAC,
+        CKM_SHA3_384_HMAC => CKK_SHA3_384_HMAC,
+        CKM_SHA3_512_HMAC => CKK_SHA3_512_HMAC,
+        other => panic!("{other:#x}"),
+    }
+}
+
 /// Digests, and codes with secret keys.
 pub(crate) fn digest_rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -171,11 +187,12 @@ pub(crate) fn digest_rows() -> Vec<Row> {
         let cut = move || with(general, vec![Piece::Word(12)]);
         // The TPM of the tests has no SHA-224 and no SHA-3, which `secrets.rs` looks at.
         let keys = move |b: &Bench| {
-            let keys = vec![b.secret(CKK_GENERIC_SECRET, key, &[])];
+            let keys = vec![b.secret(CKK_GENERIC_SECRET, key, &[]), b.secret(hmac_type(ty), key, &[])];
             if ![CKM_SHA_1_HMAC, CKM_SHA256_HMAC, CKM_SHA384_HMAC, CKM_SHA512_HMAC].contains(&ty) {
                 keys
             } else {
-                [keys, vec![b.token_secret(CKK_GENERIC_SECRET, key, &[])]].concat()
+                let token = [CKK_GENERIC_SECRET, hmac_type(ty)].map(|key_type| b.token_secret(key_type, key, &[]));
+                [keys, token.to_vec()].concat()
             }
         };
         rows.extend([

@@ -20,8 +20,8 @@ const PRIV_BLOB: u64 = 0x8f00_0003;
 const ENC_BLOB: u64 = 0x8f00_0004;
 const SERIALIZED_TR: u64 = 0x8f00_0005;
 
-/// Key types of HMAC keys for one hash; the key itself says for which. Here all of them are generic secrets.
-const HMAC_TYPES: [u64; 7] = [0x28, 0x2b, 0x2c, 0x2d, 0x2e, 0x27, 0x29];
+/// Key types of HMAC keys for a hash that is not here (MD5, RIPEMD-160): the key itself says for which it is.
+const OTHER_HMAC_TYPES: [u64; 2] = [0x27, 0x29];
 /// Numbers of mechanisms in the specification are below this.
 const STANDARD_MECHANISMS: u64 = 0x1_0000;
 
@@ -57,7 +57,7 @@ fn row(source: &Source<'_>, id: i64, so_name: &tpm::Name, tpm: &tpm::Tpm) -> Res
     let class = source.number(AttributeType::CLASS).map(ObjectClass).ok_or("it does not say what it is")?;
     let key_type = source
         .number(AttributeType::KEY_TYPE)
-        .map(|number| if HMAC_TYPES.contains(&number) { KeyType::GENERIC_SECRET } else { KeyType(number) });
+        .map(|number| if OTHER_HMAC_TYPES.contains(&number) { KeyType::GENERIC_SECRET } else { KeyType(number) });
     let scope = Scope::of(class, key_type).ok_or("there are no objects of this kind here")?;
     let mut attributes = source.attributes(scope);
     attributes.set(AttributeType::CLASS, Value::Ulong(class.0));
@@ -125,7 +125,7 @@ fn tpm_key(source: &Source<'_>, attributes: &mut Attributes, row: &mut NewObject
     if !origin || attributes.find(AttributeType::KEY_GEN_MECHANISM).is_none() {
         attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(u64::MAX));
     }
-    let secret = row.key_type.is_some_and(|ty| [KeyType::AES.0, KeyType::GENERIC_SECRET.0].contains(&ty.into()));
+    let secret = row.key_type.is_some_and(|ty| KeyType(ty.into()).is_secret());
     if secret {
         secret_key(&area, attributes)?;
     } else {

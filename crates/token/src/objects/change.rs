@@ -172,10 +172,26 @@ fn changed(session: &Session, object: &Object, template: &Template, way: Way) ->
         if ty == AttributeType::VALUE && object.hides() {
             return Err(Error::AttributeReadOnly(ty));
         }
+        // Of a certificate that was written with other words than its own, the right ones can be set.
+        if let (ObjectClass::CERTIFICATE, Some(part)) = (object.class(), certified_part(object, ty))
+            && value != Value::Bytes(part)
+        {
+            return Err(Error::TemplateInconsistent("issuer or serial number are not the certificate's"));
+        }
         attributes.set(ty, value);
     }
     separation::check_change(&object.attributes, &attributes)?;
     Ok(attributes)
+}
+
+/// What the certificate itself says where an attribute repeats it.
+fn certified_part(object: &Object, ty: AttributeType) -> Option<Vec<u8>> {
+    let parts = base::certificate::parts(object.attributes.bytes(AttributeType::VALUE)?)?;
+    match ty {
+        AttributeType::ISSUER => Some(parts.issuer.to_vec()),
+        AttributeType::SERIAL_NUMBER => Some(parts.serial.to_vec()),
+        _ => None,
+    }
 }
 
 /// A certificate is what its value says: only what helps to find it may change (PKCS#11 v3.1 4.6.2).

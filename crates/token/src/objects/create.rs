@@ -1,7 +1,9 @@
 //! `C_CreateObject`: objects that the caller brings (PKCS#11 v3.1 5.7.1).
 
 use base::Secret;
+use base::certificate::{number, without_zeros};
 use base::curve::Curve;
+use base::digest::Hash;
 use base::private::PrivateKey;
 use model::{
     AttributeType, Attributes, CertificateType, KeyType, ObjectClass, ObjectHandle, Rule, Scope, SessionHandle,
@@ -10,7 +12,7 @@ use model::{
 
 use crate::library::Library;
 use crate::objects::draft::Draft;
-use crate::objects::secret::{Origin, settle_secret};
+use crate::objects::secret::{Origin, settle_check_value, settle_secret};
 use crate::protect::codes::Signer;
 use crate::public_key::PublicKey;
 use crate::slots::session::Session;
@@ -187,6 +189,13 @@ pub(crate) fn check_key_info(attributes: &mut Attributes, key: &[u8]) -> Result<
 /// `CK_UNAVAILABLE_INFORMATION`: the key was not made here.
 const UNAVAILABLE: u64 = u64::MAX;
 
+/// Does a template's word for a part of the certificate stand for that? Nothing does, and so does a serial number that is given as a bare
+/// number, as some programs have it.
+pub(crate) fn says_part(ty: AttributeType, given: &[u8], part: &[u8]) -> bool {
+    let bare = || number(part).is_some_and(|number| number == without_zeros(given));
+    given.is_empty() || given == part || (ty == AttributeType::SERIAL_NUMBER && bare())
+}
+
 fn settle_certificate(attributes: &mut Attributes) -> Result<()> {
     if attributes.ulong(AttributeType::CERTIFICATE_TYPE) != Some(CertificateType::X_509.0) {
         return Err(Error::AttributeValueInvalid(AttributeType::CERTIFICATE_TYPE));
@@ -194,7 +203,21 @@ fn settle_certificate(attributes: &mut Attributes) -> Result<()> {
     if attributes.bytes(AttributeType::VALUE).is_none_or(<[u8]>::is_empty) {
         return Err(Error::TemplateIncomplete(AttributeType::VALUE));
     }
-    let key = attributes.bytes(AttributeType::VALUE).and_then(base::certificate::public_key_info).map(<[u8]>::to_vec);
+    let value = attributes.bytes(AttributeType::VALUE).unwrap_or_default().to_vec();
+    settle_check_value(attributes, || Hash::Sha1.digest(&[&value]).get(..3).unwrap_or_default().to_vec())?;
+    if let Some(parts) = base::certificate::parts(&value) {
+        for (ty, part) in [
+            (AttributeType::SUBJECT, parts.subject),
+            (AttributeType::ISSUER, parts.issuer),
+            (AttributeType::SERIAL_NUMBER, parts.serial),
+        ] {
+            if !says_part(ty, attributes.bytes(ty).unwrap_or_default(), part) {
+                return Err(Error::TemplateInconsistent("subject, issuer or serial number are not the certificate's"));
+            }
+            attributes.set(ty, Value::Bytes(part.to_vec()));
+        }
+    }
+    let key = base::certificate::public_key_info(&value).map(<[u8]>::to_vec);
     check_key_info(attributes, key.as_deref().unwrap_or_default())?;
     if let Some(key) = key {
         attributes.set(AttributeType::PUBLIC_KEY_INFO, Value::Bytes(key));

@@ -1,6 +1,8 @@
 //! Secret keys: made, brought in, kept in the TPM as token objects and in memory as session objects.
 
 use base::Secret;
+use base::aes::{AesKey, BLOCK, Direction, MemoryKey, Mode};
+use base::digest::Hash;
 use model::{
     AttributeType, Attributes, KeyKind, KeyType, Mechanism, ObjectClass, ObjectHandle, Ops, Params, Rule, Scope,
     SessionHandle, Template, Value,
@@ -93,6 +95,7 @@ impl Library {
     fn secret_draft(&self, session: &Session, mut attributes: Attributes, value: Secret) -> Result<Draft> {
         let key_type = KeyType(attributes.ulong(AttributeType::KEY_TYPE).unwrap_or(u64::MAX));
         check_len(key_type, value.len())?;
+        settle_check_value(&mut attributes, || check_value(key_type, &value))?;
         attributes.set(AttributeType::VALUE_LEN, Value::Ulong(value.len() as u64));
         if !attributes.is_true(AttributeType::TOKEN) {
             return Draft::new(attributes, None, Some(value));
@@ -185,10 +188,12 @@ pub(crate) fn settle_secret(
     template::default(attributes, AttributeType::DECRYPT, Value::Bool(aes && !wraps));
     template::default(attributes, AttributeType::SIGN, Value::Bool(true));
     template::default(attributes, AttributeType::VERIFY, Value::Bool(true));
-    template::default(attributes, AttributeType::DERIVE, Value::Bool(!aes));
+    template::default(attributes, AttributeType::DERIVE, Value::Bool(!aes && key_type.hmac_hash().is_none()));
     separation::check_new(attributes)?;
     if attributes.is_true(AttributeType::TOKEN) {
         protect(attributes, strict);
+    } else if attributes.is_true(AttributeType::ALWAYS_AUTHENTICATE) {
+        return Err(Error::TemplateInconsistent("a secret in memory is not asked for again: CKA_ALWAYS_AUTHENTICATE"));
     }
     let sensitive = attributes.is_true(AttributeType::SENSITIVE);
     let extractable = attributes.is_true(AttributeType::EXTRACTABLE);
@@ -203,6 +208,28 @@ pub(crate) fn settle_secret(
     attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(mechanism));
     attributes.set(AttributeType::ALWAYS_SENSITIVE, Value::Bool(always));
     attributes.set(AttributeType::NEVER_EXTRACTABLE, Value::Bool(never));
+    Ok(())
+}
+
+/// The first three bytes of a block of zeros under an AES key, of SHA-1 of another secret (PKCS#11 mechanisms v3.1 2.6, 2.8).
+fn check_value(key_type: KeyType, value: &Secret) -> Vec<u8> {
+    let all = match (key_type, MemoryKey::new(value)) {
+        (KeyType::AES, Some(key)) => match key.run(Mode::Ecb, Direction::Encrypt, &mut [0; BLOCK], &[0; BLOCK]) {
+            Ok(block) => block.expose().to_vec(),
+            Err(never) => match never {},
+        },
+        _ => Hash::Sha1.digest(&[value.expose()]),
+    };
+    all.get(..3).unwrap_or_default().to_vec()
+}
+
+/// A template may say `CKA_CHECK_VALUE`, which is computed: what it says must be true, or nothing (4.10.2).
+pub(crate) fn settle_check_value(attributes: &mut Attributes, computed: impl FnOnce() -> Vec<u8>) -> Result<()> {
+    match attributes.bytes(AttributeType::CHECK_VALUE) {
+        Some([]) => drop(attributes.remove(AttributeType::CHECK_VALUE)),
+        Some(given) if given != computed() => return Err(Error::AttributeValueInvalid(AttributeType::CHECK_VALUE)),
+        _ => {}
+    }
     Ok(())
 }
 
@@ -236,6 +263,9 @@ fn check_token_secret(session: &Session, attributes: &Attributes, key_type: KeyT
             .filter_map(|ty| ty.row())
             .any(|row| row.hash.is_none_or(|hash| chip.capabilities.has_hash(hash)))
     {
+        return Err(Error::TemplateInconsistent("this TPM does not have the hash that the key is for"));
+    }
+    if key_type.hmac_hash().is_some_and(|hash| !chip.capabilities.has_hash(hash)) {
         return Err(Error::TemplateInconsistent("this TPM does not have the hash that the key is for"));
     }
     if key_type != KeyType::AES && len > MAX_TPM_SECRET {

@@ -86,7 +86,7 @@ impl Library {
             |active| &mut active.decrypt,
             |decrypting| match decrypting {
                 Decrypting::Aes(ciphering) => ciphering.update(self, &session, part, output),
-                Decrypting::Rsa(_) if output.room().is_none() => Step::Keep(Ok(0)),
+                Decrypting::Rsa(_) if output.room().is_none() => Step::Keep(Ok(part.len())),
                 Decrypting::Rsa(decrypting) => {
                     decrypting.parts = true;
                     match decrypting.input.add(part) {
@@ -122,7 +122,7 @@ impl Decrypting {
     pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
         match self {
             Decrypting::Rsa(decrypting) => Some(&mut decrypting.use_),
-            Decrypting::Aes(_) => None,
+            Decrypting::Aes(ciphering) => ciphering.key.use_mut(),
         }
     }
 }

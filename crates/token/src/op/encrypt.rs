@@ -8,7 +8,7 @@ use model::{
 };
 
 use super::cipher::Ciphering;
-use super::{Half, Input, Material, exact, key_for, plan, row};
+use super::{Half, Input, KeyUse, Material, exact, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
 use crate::slots::session::Step;
@@ -85,7 +85,7 @@ impl Library {
             |active| &mut active.encrypt,
             |encrypting| match encrypting {
                 Encrypting::Aes(ciphering) => ciphering.update(self, &session, part, output),
-                Encrypting::Rsa(_) if output.room().is_none() => Step::Keep(Ok(0)),
+                Encrypting::Rsa(_) if output.room().is_none() => Step::Keep(Ok(part.len())),
                 Encrypting::Rsa(encrypting) => {
                     encrypting.parts = true;
                     match encrypting.input.add(part) {
@@ -114,6 +114,14 @@ impl Library {
 }
 
 impl Encrypting {
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        match self {
+            Encrypting::Rsa(_) => None,
+            Encrypting::Aes(ciphering) => ciphering.key.use_mut(),
+        }
+    }
+
     /// Is it done with a secret key?
     pub(crate) fn is_secret(&self) -> bool {
         matches!(self, Encrypting::Aes(_))

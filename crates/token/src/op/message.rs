@@ -14,7 +14,7 @@ use model::{AttributeType, Delivery, Mechanism, ObjectHandle, Ops, Output, Param
 
 use super::cipher::MAX_WHOLE;
 use super::message_iv::{counted_iv, random_iv};
-use super::{Half, Material, MessageIv, key_for};
+use super::{Half, KeyUse, Material, MessageIv, key_for};
 use crate::library::Library;
 use crate::slots::session::{Active, Session, Step};
 use crate::{Error, Result};
@@ -84,7 +84,9 @@ impl Library {
             }
             let message = messaging.message(iv, associated);
             let seal = |mut message: Open| message.seal(&messaging.key, self, &session, plain, tag_len, output);
-            Step::Keep(message.and_then(seal))
+            let sealed = message.and_then(seal);
+            messaging.want_login_again();
+            Step::Keep(sealed)
         })
     }
 
@@ -114,7 +116,11 @@ impl Library {
                 let sealed = open.seal(key, self, &session, part, tag_len, output)?;
                 Ok((sealed.done.is_some(), sealed))
             };
-            Step::Keep(next(open, part, output, tag_len, Sealed { len: 0, done: None }, Error::DataLenRange, seal))
+            let sealed = next(open, part, output, tag_len, Sealed { len: 0, done: None }, Error::DataLenRange, seal);
+            if open.is_none() {
+                messaging.want_login_again();
+            }
+            Step::Keep(sealed)
         })
     }
 
@@ -153,7 +159,12 @@ impl Library {
         session.step(decrypting, |messaging| {
             let message = messaging.message(MessageIv::Given(iv.to_vec()), associated);
             let unseal = |mut message: Open| message.unseal(&messaging.key, self, &session, cipher, tag, output);
-            Step::Keep(message.and_then(unseal).map(|(_, len)| len))
+            let unsealed = message.and_then(unseal);
+            // A buffer that was too short has cost nothing, and the message is still to come.
+            if unsealed.as_ref().is_ok_and(|(over, _)| *over) {
+                messaging.want_login_again();
+            }
+            Step::Keep(unsealed.map(|(_, len)| len))
         })
     }
 
@@ -182,7 +193,11 @@ impl Library {
             let Messaging { key, open, .. } = messaging;
             let unseal =
                 |open: &mut Open, tag: &[u8], output: Output<'_>| open.unseal(key, self, &session, part, tag, output);
-            Step::Keep(next(open, part, output, tag, 0, Error::EncryptedDataLenRange, unseal))
+            let unsealed = next(open, part, output, tag, 0, Error::EncryptedDataLenRange, unseal);
+            if open.is_none() {
+                messaging.want_login_again();
+            }
+            Step::Keep(unsealed)
         })
     }
 
@@ -250,6 +265,18 @@ impl Messaging {
         let key = key_for(session, key, Half::Public, usage, row)?;
         let counter = key.in_memory().then(|| Arc::clone(&key.messages));
         Ok(Self { key: Material::new(library, session, key)?, open: None, counter, first: None })
+    }
+
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        self.key.use_mut()
+    }
+
+    /// One message is over, and the login for it.
+    fn want_login_again(&mut self) {
+        if let Some(use_) = self.key.use_mut() {
+            use_.want_login_again();
+        }
     }
 
     /// Can a message begin, with this vector?

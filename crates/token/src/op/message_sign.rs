@@ -194,6 +194,11 @@ impl MessageSigning {
 }
 
 impl MessageVerifying {
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        self.verifying.use_mut()
+    }
+
     /// Is it done with a secret key?
     pub(crate) fn is_secret(&self) -> bool {
         self.verifying.is_secret()

@@ -28,7 +28,7 @@ use base::Secret;
 use base::digest::Hasher;
 use model::{
     AttributeType, KeyKind, KeyType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, Ops, Output, ParamKind,
-    Params, Value,
+    Params, Scheme, Value,
 };
 
 pub(crate) use cipher::Ciphering;
@@ -114,7 +114,11 @@ pub(crate) fn key_of(session: &Session, handle: ObjectHandle, half: Half, row: &
         KeyKind::Pair if key.key_type() == Some(KeyType::RSA) => (KeyType::RSA, pair),
         KeyKind::Pair => (KeyType::EC, pair),
         KeyKind::Aes => (KeyType::AES, ObjectClass::SECRET_KEY),
-        KeyKind::Secret => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
+        // A key for one HMAC has a type of its own, or is a generic secret.
+        KeyKind::Secret => {
+            let own = |key_type: &KeyType| row.scheme == Scheme::Hmac && key_type.hmac_hash() == row.hash;
+            (key.key_type().filter(own).unwrap_or(KeyType::GENERIC_SECRET), ObjectClass::SECRET_KEY)
+        }
         KeyKind::Hkdf if key.key_type() == Some(KeyType::HKDF) => (KeyType::HKDF, ObjectClass::SECRET_KEY),
         KeyKind::Hkdf => (KeyType::GENERIC_SECRET, ObjectClass::SECRET_KEY),
         KeyKind::None => return Err(Error::KeyTypeInconsistent),

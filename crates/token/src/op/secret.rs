@@ -37,6 +37,14 @@ impl Material {
         library.value_of(session, key)?.ok_or(Error::KeyFunctionNotPermitted)
     }
 
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Tpm(use_) => Some(use_),
+        }
+    }
+
     /// HMAC of `data` (RFC 2104).
     pub(crate) fn hmac(&self, library: &Library, session: &Session, hash: Hash, data: &[u8]) -> Result<Secret> {
         match self {

@@ -132,7 +132,7 @@ impl Signing {
     /// Another signature with the same key begins; a key that wants a login for each wants one for this.
     pub(crate) fn start_anew(&mut self) {
         self.input = self.key.input(self.row);
-        if let SigningKey::Pair { use_, .. } = &mut self.key {
+        if let Some(use_) = self.use_mut() {
             use_.want_login_again();
         }
     }
@@ -160,7 +160,7 @@ impl Signing {
     pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
         match &mut self.key {
             SigningKey::Pair { use_, .. } => Some(use_),
-            SigningKey::Secret(_) => None,
+            SigningKey::Secret(coding) => coding.key.use_mut(),
         }
     }
 

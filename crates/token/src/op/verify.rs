@@ -7,7 +7,7 @@ use model::{AttributeType, Mechanism, MechanismRow, ObjectClass, ObjectHandle, O
 
 use super::mac::Coding;
 use super::sign::signature_len;
-use super::{Half, Input, Material, key_for, plan, row};
+use super::{Half, Input, KeyUse, Material, key_for, plan, row};
 use crate::library::Library;
 use crate::public_key::PublicKey;
 use crate::slots::session::{Session, Step};
@@ -129,9 +129,20 @@ impl Verifying {
         Ok(Self { row, params, key, input, parts: false })
     }
 
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        match &mut self.key {
+            VerifyingKey::Public(_) => None,
+            VerifyingKey::Secret(coding) => coding.key.use_mut(),
+        }
+    }
+
     /// Another signature is checked with the same key.
     pub(crate) fn start_anew(&mut self) {
         self.input = self.key.input(self.row);
+        if let Some(use_) = self.use_mut() {
+            use_.want_login_again();
+        }
     }
 
     /// A part of the input.

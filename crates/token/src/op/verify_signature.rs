@@ -2,7 +2,7 @@
 
 use model::{Mechanism, ObjectHandle, Ops, SessionHandle};
 
-use super::Verifying;
+use super::{KeyUse, Verifying};
 use crate::library::Library;
 use crate::slots::session::Step;
 use crate::{Error, Result};
@@ -86,6 +86,11 @@ impl Library {
 }
 
 impl SignatureVerifying {
+    /// The key, if it is one that may want a login of its own.
+    pub(crate) fn use_mut(&mut self) -> Option<&mut KeyUse> {
+        self.verifying.use_mut()
+    }
+
     /// Is it done with a secret key?
     pub(crate) fn is_secret(&self) -> bool {
         self.verifying.is_secret()

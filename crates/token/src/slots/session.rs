@@ -74,8 +74,17 @@ impl Active {
         let sign = self.sign.as_mut().and_then(Signing::use_mut);
         let recover = self.sign_recover.as_mut().map(|operation| &mut operation.use_);
         let decrypt = self.decrypt.as_mut().and_then(Decrypting::use_mut);
-        let messages = self.message_sign.as_mut().and_then(MessageSigning::use_mut);
-        sign.into_iter().chain(recover).chain(decrypt).chain(messages)
+        let encrypt = self.encrypt.as_mut().and_then(Encrypting::use_mut);
+        let verify = self.verify.as_mut().and_then(Verifying::use_mut);
+        let verify_signature = self.verify_signature.as_mut().and_then(SignatureVerifying::use_mut);
+        let operations = [sign, recover, decrypt, encrypt, verify, verify_signature];
+        let messages = [
+            self.message_sign.as_mut().and_then(MessageSigning::use_mut),
+            self.message_verify.as_mut().and_then(MessageVerifying::use_mut),
+            self.message_encrypt.as_mut().and_then(Messaging::use_mut),
+            self.message_decrypt.as_mut().and_then(Messaging::use_mut),
+        ];
+        operations.into_iter().chain(messages).flatten()
     }
 
     /// Ends the operations of these kinds.
