@@ -21,7 +21,7 @@ help:
 	@echo 'make install   them, manual pages, completions and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
 	@echo 'make deb       a Debian package of them; make check-deb installs and tries it on two releases, in trees'
 	@echo 'make static    a ptool and a module that need no library of the system but, for the module, the C library'
-	@echo 'make bench     signatures in a second, against the raw limit of the same software TPM'
+	@echo 'make bench     what everything costs, beside tpm2-pkcs11 and the limits of TPM and OpenSSL; bench-report writes docs/PERFORMANCE.md'
 	@echo 'make fuzz      hostile files, responses and calls, for SECONDS=60 each, from SEED=1'
 	@echo 'make soak      many processes on one store, some of them killed, for SECONDS=60'
 	@echo 'make docs      regenerate the tables in docs/'
@@ -114,10 +114,11 @@ static:
 	$(call STATIC,release,--target-dir '$(TARGET)/static')
 	@tests/scripts/static.sh '$(TARGET)/static/release/ptool' '$(TARGET)/static/release/libtpm2_cryptoki.so'
 
-bench:
+bench bench-report:
 	@tests/scripts/packages.sh check
 	$(CARGO) build --release $(SHIPPED)
-	TPM2_CRYPTOKI_MODULE='$(TARGET)/release/libtpm2_cryptoki.so' $(CARGO) bench -p tests --bench throughput
+	TPM2_CRYPTOKI_MODULE='$(abspath $(TARGET))/release/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(abspath $(TARGET))/release/ptool' \
+	    $(CARGO) bench -p tests --bench performance -- $(if $(filter bench-report,$@),--report)
 
 # Ends with an error when anything was found; what it was is in files in target/fuzz, which `fuzz replay` takes.
 SECONDS = 60
@@ -138,4 +139,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check check-clients check-tpms check-deb deb static lint build install bench fuzz soak docs fmt clean
+.PHONY: help demo check check-clients check-tpms check-deb deb static lint build install bench bench-report fuzz soak docs fmt clean

@@ -22,6 +22,11 @@ fn quick_start() {
 }
 
 #[test]
+fn residence() {
+    replay_with(&["tpm2_create"], "residence.txt");
+}
+
+#[test]
 fn bulk() {
     replay("bulk.txt");
 }

@@ -65,6 +65,7 @@ for_check() {
     has_command zsh zsh
     has_command fish fish
     has_command strace strace
+    has_command valgrind valgrind
     has_command tpm2_getcap tpm2-tools
     has_file "$(providers)/tpm2.so" tpm2-openssl
     has_command tpm2-abrmd tpm2-abrmd tpm2-abrmd.service

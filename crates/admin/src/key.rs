@@ -177,22 +177,11 @@ impl Admin {
             stored(made.len());
             Ok(())
         };
-        for label in labels {
-            let added = match secret_key(request, label.as_deref())? {
-                Some(_) if request.backup.is_some() => Err(Error::ArgumentsBad(
-                    "only key pairs can be backed up; a secret key that is to be in two TPMs is made outside, and imported into both",
-                )),
-                Some((mechanism, mut template)) => {
-                    if free {
-                        template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
-                    }
-                    batch.add_key(&Mechanism::plain(mechanism), &template)
-                }
-                None => {
-                    let (mechanism, public, private) = key_pair(request, label.as_deref(), free)?;
-                    batch.add_pair(&Mechanism::plain(mechanism), &public, &private, recovery.as_ref())
-                }
-            };
+        let mut labels = labels.peekable();
+        while labels.peek().is_some() {
+            // So many at once that starting a session with the TPM costs little, and so few that somebody who waits sees them grow.
+            let part: Vec<_> = labels.by_ref().take(if request.algorithm.is_slow() { 1 } else { PART }).collect();
+            let added = self.add_part(request, &part, free, recovery.as_ref(), &mut batch);
             if added.is_err() || batch.is_full() {
                 // What the TPM made is not thrown away.
                 store(&mut batch)?;
@@ -202,7 +191,46 @@ impl Admin {
         store(&mut batch)?;
         Ok(made)
     }
+
+    fn add_part(
+        &self,
+        request: &KeyRequest,
+        labels: &[Option<String>],
+        free: bool,
+        recovery: Option<&tpm::PublicArea>,
+        batch: &mut Batch<'_>,
+    ) -> Result<()> {
+        let mut pairs = Vec::new();
+        let mut of_pairs = None;
+        for label in labels {
+            let Some((mechanism, mut template)) = secret_key(request, label.as_deref())? else {
+                let (mechanism, public, private) = key_pair(request, label.as_deref(), free)?;
+                of_pairs = Some(Mechanism::plain(mechanism));
+                pairs.push((public, private));
+                continue;
+            };
+            if recovery.is_some() {
+                return Err(Error::ArgumentsBad(
+                    "only key pairs can be backed up; a secret key that is to be in two TPMs is made outside, and imported into both",
+                ));
+            }
+            if free {
+                template.push(AttributeType::PRIVATE, Value::Bool(false).to_native());
+            }
+            batch.add_key(&Mechanism::plain(mechanism), &template)?;
+        }
+        match (of_pairs, recovery) {
+            (None, _) => Ok(()),
+            (Some(mechanism), None) => batch.add_pairs(&mechanism, &pairs),
+            (Some(mechanism), recovery) => {
+                pairs.iter().try_for_each(|(public, private)| batch.add_pair(&mechanism, public, private, recovery))
+            }
+        }
+    }
 }
+
+/// Keys that are made in one session with the TPM.
+const PART: usize = 25;
 
 /// What a person is told of a new key.
 fn key_info(token: &Token, handles: &[ObjectHandle]) -> Result<KeyInfo> {

@@ -20,6 +20,7 @@ mod policy;
 mod provision;
 mod rebuild;
 mod reference;
+mod residence;
 mod session;
 mod store;
 mod uri;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use ::store::Store;
 use base::Secret;
-use model::UserType;
+use model::{ObjectHandle, UserType};
 use serde::Serialize;
 
 pub use self::store::Destroyed;
@@ -50,6 +51,7 @@ pub use parent::{ParentKey, StorageKey, wrap};
 pub use policy::{PcrReport, PcrSource, PolicyCheck, PolicyRequest, PublicSource, check_pcrs};
 pub use provision::{InitRequest, PrimaryTemplate};
 pub use reference::{KeyReference, TokenReference};
+pub use residence::Resident;
 pub use session::Pin;
 pub use uri::KeyUri;
 pub use verify::{VerifiedObject, VerifyReport};
@@ -102,6 +104,7 @@ impl Admin {
     pub fn remove_token(&self, label: &str) -> Result<TokenSummary> {
         let token = self.token(label)?;
         let summary = self.summary(&token)?;
+        self.take_all_out(&token, &Secret::zeroed(0)).map_err(left_in_tpm)?;
         self.library.writer()?.remove_token(token.id)?;
         self.library.changed();
         Ok(summary)
@@ -132,8 +135,12 @@ impl Admin {
     /// [`Error::ArgumentsBad`] if there is no such object.
     pub fn remove_object(&self, id: i64) -> Result<Vec<i64>> {
         let store = self.library.writer()?;
-        if store.object(id)?.is_none() {
-            return Err(Error::ArgumentsBad("there is no object with this number; see `ptool listobjects`"));
+        let row = store.object(id)?;
+        let row = row.ok_or(Error::ArgumentsBad("there is no object with this number; see `ptool listobjects`"))?;
+        if let Some(token) = self.library.tokens().into_iter().find(|token| token.id == row.token_id)
+            && let Some(object) = token.stored_object(ObjectHandle(id.cast_unsigned()))?
+        {
+            self.take_out(&token, &object, &Secret::zeroed(0)).map_err(left_in_tpm)?;
         }
         store.remove_object(id)?;
         drop(store);
@@ -169,6 +176,16 @@ impl Admin {
 
     fn reader(&self) -> Result<Store> {
         Ok(Store::open(&self.library.config().store_file(), ::store::OpenMode::ReadOnly)?)
+    }
+}
+
+/// What is removed from the store alone would stay in the TPM, where nobody finds it again.
+fn left_in_tpm(error: Error) -> Error {
+    match error {
+        Error::HierarchyAuth(_) => Error::ArgumentsBad(
+            "the TPM keeps a copy of the key, and its owner has an authorization; take it out first: `ptool unpersist --hierarchy-auth`",
+        ),
+        error => error,
     }
 }
 

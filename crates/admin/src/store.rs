@@ -44,6 +44,9 @@ impl Admin {
         let row = store.primary(pid)?.ok_or(NO_PRIMARY)?;
         let primary = self.primaries()?.into_iter().find(|primary| primary.id == pid).ok_or(NO_PRIMARY)?;
         let own = primary_of(&row)?;
+        for token in self.library.tokens().iter().filter(|token| token.row().primary_id == pid) {
+            self.take_all_out(token, owner_auth)?;
+        }
         let mut evicted = false;
         let removed = store.transaction(|store| -> Result<Vec<String>> {
             let below = store.tokens()?.into_iter().filter(|token| token.primary_id == pid);

@@ -109,6 +109,8 @@ pub struct ObjectSummary {
     pub bits: Option<u64>,
     /// Must the user log in to see it?
     pub private: bool,
+    /// The persistent handle at which the TPM keeps a copy of the key.
+    pub persistent: Option<u32>,
     /// Of a private or secret key in the TPM: can it be brought to a recovery key?
     pub backup: Option<bool>,
     /// What its policy demands before it is used, such as `sha256:0,7 + PIN`.

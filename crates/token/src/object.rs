@@ -268,7 +268,7 @@ impl Object {
     /// without one, and so it must not say what that software has no word for: that the security officer trusts it, or that the key
     /// has a policy, or a parent of its own.
     pub(crate) fn may_have_come_over(&self) -> bool {
-        let foreign = [AttributeType::TPM_PARENT, AttributeType::TPM_RECOVERY_KEY];
+        let foreign = [AttributeType::TPM_PARENT, AttributeType::TPM_RECOVERY_KEY, AttributeType::TPM_HANDLE];
         self.mac.is_none()
             && self.policy.is_none()
             && !self.attributes.is_true(AttributeType::TRUSTED)
@@ -356,6 +356,7 @@ impl Object {
             cka_id: self.attributes.bytes(AttributeType::ID).map(hex),
             bits,
             private: self.is_private(),
+            persistent: self.residence(),
             backup: self.key.as_ref().map(|_| self.recovery_key().is_some()),
             policy: self.policy.as_ref().map(|policy| match self.is_bound() {
                 true => policy.to_string(),
@@ -376,6 +377,15 @@ impl Object {
     /// [`Error::Tampered`] if the row makes no sense there.
     pub fn parent(&self) -> Result<Option<tpm::Primary>> {
         self.attributes.bytes(AttributeType::TPM_PARENT).map(parent::decode).transpose()
+    }
+
+    /// The persistent handle at which the TPM keeps a copy of the key, as far as the row knows. Storage keys are never meant: what hangs below
+    /// them is not the token's alone.
+    #[must_use]
+    pub fn residence(&self) -> Option<u32> {
+        let handle = self.attributes.ulong(AttributeType::TPM_HANDLE).and_then(|handle| u32::try_from(handle).ok())?;
+        let area = self.key.as_ref()?.wrapped.public_area().ok()?;
+        (!area.attributes().contains(tpm::Attributes::RESTRICTED)).then_some(handle)
     }
 
     /// The one parent elsewhere that the key can be duplicated to: if the TPM's own public area says so, too.

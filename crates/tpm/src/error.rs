@@ -95,8 +95,8 @@ pub enum Error {
     /// There is no counter at the NV index, or not the one that is meant.
     #[error("the TPM does not have the counter")]
     CounterMissing,
-    /// The TPM has no room or no permission for a persistent primary.
-    #[error("the storage primary cannot be made persistent: {0}")]
+    /// The TPM has no room or no permission for a persistent key.
+    #[error("the TPM cannot keep the key at a persistent handle: {0}")]
     PersistenceRefused(ResponseCode),
     /// Any other response code.
     #[error("the TPM answered {0}")]

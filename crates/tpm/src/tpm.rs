@@ -23,6 +23,7 @@ use crate::keys::import::{self, KeyMaterial};
 use crate::keys::load;
 use crate::keys::modes::CipherModes;
 use crate::keys::primary::{self, Primary, PrimaryRequest};
+use crate::keys::residence;
 use crate::keys::seal::{self, SealRequest, UserPolicy};
 use crate::keys::sign::{self, DecryptScheme, Key, SignScheme, Signature};
 use crate::keys::trial::{self, RsaWays};
@@ -319,7 +320,18 @@ impl Tpm {
         auth: &Secret,
         policy: Option<&Policy>,
     ) -> Result<Wrapped> {
-        self.session(Repeat::Safe, |connection| load::create_key(connection, primary, *template, auth, policy))
+        self.create_keys(primary, template, &[auth], policy)?.pop().ok_or(Error::Malformed("no key was made"))
+    }
+
+    /// The same for several keys, one for each authorisation value: one command for each, and one for the session.
+    pub fn create_keys(
+        &self,
+        primary: &Primary,
+        template: &KeyTemplate,
+        auths: &[&Secret],
+        policy: Option<&Policy>,
+    ) -> Result<Vec<Wrapped>> {
+        self.session(Repeat::Safe, |connection| load::create_keys(connection, primary, *template, auths, policy))
     }
 
     /// Takes over a key that was made elsewhere, with the given authorisation value; with a policy, only that allows its use. Material that is no key is refused before
@@ -420,6 +432,24 @@ impl Tpm {
         if !self.abandoned.load(Ordering::Acquire) {
             self.pool.claim_keys(token, Box::new(owns));
         }
+    }
+
+    /// Keeps a copy of a key in the TPM, at a persistent handle, which it returns. Four commands; one more where the owner or the primary has an
+    /// authorisation value.
+    ///
+    /// # Errors
+    /// [`Error::PersistenceRefused`], [`Error::HierarchyAuth`].
+    pub fn persist_key(&self, key: &Key<'_>, owner_auth: &Secret) -> Result<u32> {
+        self.session(Repeat::Never, |connection| residence::persist(connection, key, owner_auth))
+    }
+
+    /// Takes such a copy out, and says whether it was there: what else is at the handle stays. Two commands; one more where the owner has an
+    /// authorisation value, which is protected to the primary.
+    ///
+    /// # Errors
+    /// [`Error::HierarchyAuth`].
+    pub fn evict_key(&self, handle: u32, name: &Name, primary: &Primary, owner_auth: &Secret) -> Result<bool> {
+        self.session(Repeat::Never, |connection| residence::evict(connection, (handle, name), primary, owner_auth))
     }
 
     /// Flushes a key that will not be used again, if it is loaded.

@@ -29,6 +29,10 @@ pub(crate) struct AddKey {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with = "id")]
     pub(crate) count: Option<u32>,
 
+    /// Keep a copy of the key in the TPM, at a persistent handle, as `persist` does; --hierarchy-auth is the owner's authorization then
+    #[arg(long, conflicts_with_all = ["count", "no_pin"])]
+    pub(crate) persistent: bool,
+
     /// Ask for the PIN again before each private key operation (CKA_ALWAYS_AUTHENTICATE)
     #[arg(long)]
     pub(crate) attr_always_authenticate: bool,

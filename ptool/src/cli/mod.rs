@@ -14,6 +14,7 @@ mod migrate;
 mod object;
 pub(crate) mod pcr;
 mod rebuild;
+pub(crate) mod residence;
 pub(crate) mod settings;
 pub(crate) mod shell;
 #[cfg(test)]
@@ -106,6 +107,10 @@ pub(crate) enum Command {
     Backup(export::Backup),
     /// Take the key of a backup into the TPM
     Restore(export::Restore),
+    /// Keep a copy of a key in the TPM, at a persistent handle: it need not be loaded for each use
+    Persist(residence::Residence),
+    /// Take that copy out of the TPM; the key stays
+    Unpersist(residence::Residence),
     /// Set the user PIN as security officer
     Initpin(InitPin),
     /// Change the user PIN or the security officer PIN

@@ -1,22 +1,26 @@
 //! `addkey`.
 
-use admin::{Algorithm, KeyInfo, KeyRequest};
+use admin::{Algorithm, KeyInfo, KeyRequest, Which};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::Serialize;
 use token::Error;
 
 use super::export::parent_key;
-use super::{Context, find_token, key_user, note_unused_auth, pcr};
+use super::{Context, find_token, key_user, note_unused_auth, pcr, residence};
 use crate::cli::AddKey;
 use crate::errors::Failure;
 use crate::output::{self, note};
+use crate::pins;
 use crate::progress::{Done, Progress};
 
 /// As tpm2_ptool prints it.
 #[derive(Serialize)]
 struct Added {
     action: &'static str,
+    /// Where the TPM keeps a copy of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<String>,
     private: Half,
     #[serde(skip_serializing_if = "Option::is_none")]
     public: Option<Half>,
@@ -29,7 +33,9 @@ struct Half {
 }
 
 pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Failure> {
-    note_unused_auth(&options.unused);
+    if !options.persistent {
+        note_unused_auth(&options.unused);
+    }
     let admin = context.admin()?;
     let token = find_token(&admin, &options.label.label)?;
     let policy = pcr::binding(context, &options.binding, !options.no_pin)?;
@@ -62,7 +68,17 @@ pub(super) fn add(context: &mut Context<'_>, options: &AddKey) -> Result<(), Fai
             algorithm.is_slow().then(|| Progress::start("the TPM is making an RSA key; this can take a minute"));
         let key = admin.add_bound_key(&request, policy.as_ref()).map_err(failed)?;
         drop(progress);
-        return output::print(context.format, &Added::from(key));
+        let mut handle = None;
+        if options.persistent {
+            let owner = options.unused.hierarchy_auth.as_ref();
+            let owner_auth = pins::authorization(pins::OWNER_AUTH, owner, context.around)?;
+            let resident = admin.persist(&request.label, &request.pin, &Which::Number(key.private.id), &owner_auth);
+            if resident.is_err() {
+                note(&format!("the key was made, and has the number {}; the TPM keeps no copy of it", key.private.id));
+            }
+            handle = Some(format!("{:#010x}", resident.map_err(|error| residence::refused(error, pin_name))?.handle));
+        }
+        return output::print(context.format, &Added { handle, ..Added::from(key) });
     };
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let done = Done::of(count);
@@ -80,6 +96,7 @@ impl From<KeyInfo> for Added {
     fn from(key: KeyInfo) -> Added {
         Added {
             action: "add",
+            handle: None,
             private: Half { cka_id: key.private.cka_id },
             public: key.public.map(|public| Half { cka_id: public.cka_id }),
         }

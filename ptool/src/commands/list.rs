@@ -95,6 +95,9 @@ struct Object {
     backup: Option<bool>,
     #[serde(rename = "id")]
     id: i64,
+    /// Where the TPM keeps a copy of the key.
+    #[serde(rename = "persistent", skip_serializing_if = "Option::is_none")]
+    persistent: Option<String>,
     #[serde(rename = "policy", skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
 }
@@ -108,6 +111,7 @@ impl From<ObjectSummary> for Object {
             cka_label: object.label,
             backup: object.backup,
             id: object.id,
+            persistent: object.persistent.map(|handle| format!("{handle:#010x}")),
             policy: object.policy,
         }
     }

@@ -17,6 +17,7 @@ mod object;
 mod pcr;
 mod rebuild;
 mod remove;
+mod residence;
 mod settings;
 mod shell;
 mod snippet;
@@ -64,6 +65,8 @@ pub(crate) fn run(cli: &Cli, around: &mut dyn Surroundings) -> Result<(), Failur
         Command::Wrap(options) => export::wrap(&mut context, options),
         Command::Backup(options) => backup::backup(&mut context, options),
         Command::Restore(options) => backup::restore(&mut context, options),
+        Command::Persist(options) => residence::persist(&mut context, options),
+        Command::Unpersist(options) => residence::unpersist(&mut context, options),
         Command::Listprimaries => list::primaries(&context),
         Command::Listtokens(options) => list::tokens(&context, options.pid),
         Command::Listobjects(options) => list::objects(&context, &options.label),

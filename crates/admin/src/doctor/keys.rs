@@ -9,9 +9,10 @@ use store::TokenRow;
 use super::primary::{RESTORE, State};
 use super::{Examination, Report};
 use crate::Admin;
+use crate::residence::is_there;
 use crate::x509;
 use token::Error;
-use token::manage::{Catalog, Token, seal_of};
+use token::manage::{Catalog, Object, Token, seal_of};
 
 const REPLACE: &str = "Restore a backup of its keys, or make new ones; `ptool rmtoken` removes it. With another TPM than before: put that back.";
 const LINKED: &str = "It was linked: what it hangs on, or the key itself, is no longer in the TPM; put it back with the software it is from.";
@@ -86,11 +87,13 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
         let checked =
             parent.and_then(|parent| Ok(tpm.check_key(parent.as_ref().unwrap_or(&token.primary), &key.wrapped)?));
         match checked {
-            Ok(()) => whole += 1,
+            Ok(()) => {
+                whole += 1;
+                examine_residence(report, tpm, &object_name(object, label), object);
+            }
             Err(error) => {
                 bad = true;
-                let name = object.summary().label.unwrap_or_default();
-                let finding = format!("{} ({name:?} in {label:?}) does not load: {error}", object.handle.0);
+                let finding = format!("{} does not load: {error}", object_name(object, label));
                 let advice = match (own, evicted) {
                     (true, _) => RESTORED,
                     (false, true) => LINKED_BELOW_EVICTED,
@@ -123,6 +126,24 @@ fn examine_token(report: &mut Report, admin: &Admin, token: &Token, examination:
         let checked = if pin.is_some() { "; no row was altered" } else { "" };
         let keys = count(whole, "key loads", "keys load");
         report.ok("token", format!("{label:?}: {keys}{checked}"));
+    }
+}
+
+fn object_name(object: &Object, label: &str) -> String {
+    format!("{} ({:?} in {label:?})", object.handle.0, object.summary().label.unwrap_or_default())
+}
+
+/// A copy that is gone from the TPM only costs time.
+fn examine_residence(report: &mut Report, tpm: &tpm::Tpm, name: &str, object: &Object) {
+    let Some(handle) = object.residence() else { return };
+    match is_there(tpm, object, handle) {
+        Ok(true) => {}
+        Ok(false) => report.warn(
+            "key",
+            format!("{name} is no longer kept in the TPM at {handle:#010x}: it works, but is loaded for each use"),
+            "`ptool persist` keeps it there again; `ptool unpersist` forgets it.",
+        ),
+        Err(error) => report.warn("key", format!("{name} could not be looked for at {handle:#010x}: {error}"), ""),
     }
 }
 

@@ -10,7 +10,8 @@ use store::NewObject;
 use crate::Result;
 use crate::library::Library;
 use crate::objects::arrival::{Arrival, Companion, Look};
-use crate::objects::keygen::handle_of;
+use crate::objects::draft::Draft;
+use crate::objects::keygen::{Pair, handle_of};
 use crate::slots::session::Session;
 
 /// Keys in one transaction.
@@ -51,9 +52,21 @@ impl Batch<'_> {
         recovery: Option<&tpm::PublicArea>,
     ) -> Result<()> {
         let pair = self.library.make_pair(&self.session, mechanism, public, private, recovery)?;
-        let row = |draft: crate::objects::draft::Draft| draft.to_row(self.session.token.id, &pair.signer);
-        let rows = vec![row(pair.public)?, row(pair.private)?];
-        self.wait(rows);
+        self.wait_for(pair)
+    }
+
+    /// Makes several pairs of one kind, one after the other in one session with the TPM: all, or none.
+    ///
+    /// # Errors
+    /// Those of [`Batch::add_pair`].
+    pub fn add_pairs(&mut self, mechanism: &Mechanism, pairs: &[(Template, Template)]) -> Result<()> {
+        let plan = |(public, private): &(Template, Template)| {
+            self.library.plan_pair(&self.session, mechanism, public, private)
+        };
+        let plans = pairs.iter().map(plan).collect::<Result<Vec<_>>>()?;
+        for pair in self.library.make_pairs(&self.session, plans)? {
+            self.wait_for(pair)?;
+        }
         Ok(())
     }
 
@@ -101,6 +114,13 @@ impl Batch<'_> {
         self.waiting.clear();
         self.library.changed();
         Ok(stored)
+    }
+
+    fn wait_for(&mut self, pair: Pair) -> Result<()> {
+        let row = |draft: &Draft| draft.to_row(self.session.token.id, &pair.signer);
+        let rows = vec![row(&pair.public)?, row(&pair.private)?];
+        self.wait(rows);
+        Ok(())
     }
 
     fn wait(&mut self, rows: Vec<NewObject>) {

@@ -37,25 +37,50 @@ impl Library {
                 let draft = self.draft_of(&session, &object, attributes)?;
                 self.keep(&session.token, draft.into_session(object.handle, owner))?;
             }
-            Home::Token => {
-                let signer = self.may_write(&session, object.is_private() || object.key.is_some() || object.hides())?;
-                // The first change of a token that was taken over writes its rows anew.
-                let object = session.token.object(object.handle)?.ok_or(Error::ObjectHandleInvalid)?;
-                let attributes = changed(&session, &object, template, Way::Set)?;
-                let draft = self.draft_of(&session, &object, attributes)?;
-                let row = with_id(draft.to_row(session.token.id, &signer)?, object.handle.0.cast_signed());
-                self.writer()?.transaction(|store| -> Result<()> {
-                    let now = store.object(row.id)?.ok_or(Error::ObjectHandleInvalid)?;
-                    if now.mac.as_deref() != object.code() {
-                        return Err(Error::StoreBusy(
-                            "another process changed the object meanwhile; try again".to_owned(),
-                        ));
-                    }
-                    Ok(store.replace_object(&row)?)
-                })?;
-                self.changed();
-            }
+            Home::Token => self.rewrite(&session, &object, |object| changed(&session, object, template, Way::Set))?,
         }
+        Ok(())
+    }
+
+    /// Notes at which persistent handle the TPM keeps a copy of a key; `None` for none.
+    ///
+    /// # Errors
+    /// [`Error::SessionReadOnly`], [`Error::UserNotLoggedIn`]; [`Error::ObjectHandleInvalid`].
+    pub fn note_residence(&self, session: SessionHandle, key: ObjectHandle, handle: Option<u32>) -> Result<()> {
+        let session = self.session(session)?;
+        self.refresh()?;
+        let key = self.genuine(&session, key)?;
+        self.rewrite(&session, &key, |key| {
+            let mut attributes = key.attributes.clone();
+            match handle {
+                Some(handle) => attributes.set(AttributeType::TPM_HANDLE, Value::Ulong(handle.into())),
+                None => drop(attributes.remove(AttributeType::TPM_HANDLE)),
+            }
+            Ok(attributes)
+        })
+    }
+
+    /// Writes the row of a token object anew, with the attributes that `change` gives it.
+    fn rewrite(
+        &self,
+        session: &Session,
+        object: &Object,
+        change: impl FnOnce(&Object) -> Result<Attributes>,
+    ) -> Result<()> {
+        let signer = self.may_write(session, object.is_private() || object.key.is_some() || object.hides())?;
+        // The first change of a token that was taken over writes its rows anew.
+        let object = session.token.object(object.handle)?.ok_or(Error::ObjectHandleInvalid)?;
+        let attributes = change(&object)?;
+        let draft = self.draft_of(session, &object, attributes)?;
+        let row = with_id(draft.to_row(session.token.id, &signer)?, object.handle.0.cast_signed());
+        self.writer()?.transaction(|store| -> Result<()> {
+            let now = store.object(row.id)?.ok_or(Error::ObjectHandleInvalid)?;
+            if now.mac.as_deref() != object.code() {
+                return Err(Error::StoreBusy("another process changed the object meanwhile; try again".to_owned()));
+            }
+            Ok(store.replace_object(&row)?)
+        })?;
+        self.changed();
         Ok(())
     }
 

@@ -172,6 +172,13 @@ impl Library {
         }
         if let (Some(key), Ok(tpm)) = (&object.key, self.tpm()) {
             tpm.forget(&key.name);
+            if let Some(handle) = object.residence() {
+                // The owner has an authorization value, or there is no TPM: what is left there is of no use to anybody.
+                let nothing = Secret::zeroed(0);
+                if let Err(error) = tpm.evict_key(handle, &key.name, &session.token.primary, &nothing) {
+                    log::warn!("a key that no object knows any more is left in the TPM at {handle:#010x}: {error}");
+                }
+            }
         }
         Ok(())
     }

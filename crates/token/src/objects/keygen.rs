@@ -1,9 +1,12 @@
 //! Making key pairs in the TPM (PKCS#11 v3.1 5.18.2; mechanisms 2.1.4, 2.3.5).
 
+use std::sync::Arc;
+
+use base::Secret;
 use base::curve::Curve;
 use model::{
-    AttributeType, Attributes, KeyKind, KeyType, Mechanism, ObjectClass, ObjectHandle, Ops, Params, Rule, Scope,
-    SessionHandle, Template, Value,
+    AttributeType, Attributes, KeyKind, KeyType, Mechanism, MechanismType, ObjectClass, ObjectHandle, Ops, Params,
+    Rule, Scope, SessionHandle, Template, Value,
 };
 use store::NewObject;
 
@@ -11,7 +14,7 @@ use crate::library::Library;
 use crate::object::{Object, TpmKey};
 use crate::objects::draft::Draft;
 use crate::protect::codes::Signer;
-use crate::protect::policy;
+use crate::protect::policy::{self, BoundPolicy};
 use crate::public_key::PublicKey;
 use crate::slots::session::Session;
 use crate::slots::token::Token;
@@ -26,6 +29,42 @@ pub(crate) struct Pair {
     pub(crate) public: Draft,
     pub(crate) private: Draft,
     pub(crate) signer: Signer,
+}
+
+/// A key pair that is to be made.
+pub(crate) struct PairPlan {
+    public: Attributes,
+    private: Attributes,
+    request: tpm::KeyTemplate,
+    signer: Signer,
+    mechanism: MechanismType,
+}
+
+impl PairPlan {
+    /// Both halves, of what the TPM made.
+    fn made(self, wrapped: tpm::Wrapped, auth: Secret, policy: Option<Arc<BoundPolicy>>) -> Result<Pair> {
+        let Self { mut public, mut private, signer, mechanism, .. } = self;
+        let area = wrapped.public_area()?;
+        let name = wrapped.name()?;
+        let half = PublicKey::from_area(&area)?;
+
+        let id = match (public.bytes(AttributeType::ID), private.bytes(AttributeType::ID)) {
+            (_, Some(id)) if !id.is_empty() => id.to_vec(),
+            (Some(id), _) if !id.is_empty() => id.to_vec(),
+            _ => half.default_id(),
+        };
+        for attributes in [&mut public, &mut private] {
+            half.describe(attributes);
+            if attributes.bytes(AttributeType::ID).is_none_or(<[u8]>::is_empty) {
+                attributes.set(AttributeType::ID, Value::Bytes(id.clone()));
+            }
+            attributes.set(AttributeType::LOCAL, Value::Bool(true));
+            attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(mechanism.0));
+        }
+        let public = Draft::new(public, None, None)?;
+        let private = Draft::new(private, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy);
+        Ok(Pair { public, private, signer })
+    }
 }
 
 impl Library {
@@ -84,6 +123,40 @@ impl Library {
         private: &Template,
         recovery: Option<&tpm::PublicArea>,
     ) -> Result<Pair> {
+        let mut plan = self.plan_pair(session, mechanism, public, private)?;
+        let Some(parent) = recovery else {
+            return self.make_pairs(session, vec![plan])?.pop().ok_or(Error::ObjectHandleInvalid);
+        };
+        if session.policy_of_new_keys().is_some() {
+            return Err(Error::ArgumentsBad("a key that can be backed up is used by its PIN, and has no policy"));
+        }
+        let auth = policy::new_auth(None)?;
+        plan.private.set(AttributeType::TPM_RECOVERY_KEY, Value::Bytes(parent.marshal()?));
+        let wrapped = self.tpm()?.create_duplicable_key(&session.token.primary, &plan.request, parent, &auth)?;
+        plan.made(wrapped, auth, None)
+    }
+
+    /// The pairs of these plans, which are all for keys of one kind.
+    pub(crate) fn make_pairs(&self, session: &Session, plans: Vec<PairPlan>) -> Result<Vec<Pair>> {
+        let Some(request) = plans.first().map(|plan| plan.request) else { return Ok(Vec::new()) };
+        let policy = session.policy_of_new_keys();
+        let auths = plans.iter().map(|_| policy::new_auth(policy.as_deref())).collect::<Result<Vec<_>>>()?;
+        let wrapped = self
+            .tpm()?
+            .create_keys(&session.token.primary, &request, &auths.iter().collect::<Vec<_>>(), policy::of_tpm(&policy))
+            .map_err(|error| refused(&request, error))?;
+        let parts = plans.into_iter().zip(wrapped.into_iter().zip(auths));
+        parts.map(|(plan, (wrapped, auth))| plan.made(wrapped, auth, policy.clone())).collect()
+    }
+
+    /// What is to be made, checked before the TPM is asked.
+    pub(crate) fn plan_pair(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism,
+        public: &Template,
+        private: &Template,
+    ) -> Result<PairPlan> {
         let token = &session.token;
         let row = mechanism.ty.row().filter(|row| token.chip.ops(row).contains(Ops::GENERATE_KEY_PAIR));
         let row = row.ok_or(Error::MechanismInvalid)?;
@@ -108,41 +181,7 @@ impl Library {
         check_access(session, &public, &private)?;
         let signer = Signer::User(self.keys(token)?);
 
-        let policy = session.policy_of_new_keys();
-        let auth = policy::new_auth(policy.as_deref())?;
-        let wrapped = match recovery {
-            None => self
-                .tpm()?
-                .create_key(&token.primary, &request, &auth, policy::of_tpm(&policy))
-                .map_err(|error| refused(&request, error))?,
-            Some(_) if policy.is_some() => {
-                return Err(Error::ArgumentsBad("a key that can be backed up is used by its PIN, and has no policy"));
-            }
-            Some(parent) => {
-                private.set(AttributeType::TPM_RECOVERY_KEY, Value::Bytes(parent.marshal()?));
-                self.tpm()?.create_duplicable_key(&token.primary, &request, parent, &auth)?
-            }
-        };
-        let area = wrapped.public_area()?;
-        let name = wrapped.name()?;
-        let half = PublicKey::from_area(&area)?;
-
-        let id = match (public.bytes(AttributeType::ID), private.bytes(AttributeType::ID)) {
-            (_, Some(id)) if !id.is_empty() => id.to_vec(),
-            (Some(id), _) if !id.is_empty() => id.to_vec(),
-            _ => half.default_id(),
-        };
-        for attributes in [&mut public, &mut private] {
-            half.describe(attributes);
-            if attributes.bytes(AttributeType::ID).is_none_or(<[u8]>::is_empty) {
-                attributes.set(AttributeType::ID, Value::Bytes(id.clone()));
-            }
-            attributes.set(AttributeType::LOCAL, Value::Bool(true));
-            attributes.set(AttributeType::KEY_GEN_MECHANISM, Value::Ulong(mechanism.ty.0));
-        }
-        let public = Draft::new(public, None, None)?;
-        let private = Draft::new(private, Some(TpmKey { wrapped, name }), policy::kept(auth))?.with_policy(policy);
-        Ok(Pair { public, private, signer })
+        Ok(PairPlan { public, private, request, signer, mechanism: mechanism.ty })
     }
 
     /// Gives a new object its home.

@@ -196,15 +196,18 @@ impl KeyUse {
     }
 
     /// Runs one TPM operation with the key.
-    pub(crate) fn with<T>(&self, session: &Session, run: impl FnOnce(tpm::Key<'_>) -> tpm::Result<T>) -> Result<T> {
+    pub(crate) fn with<T>(&self, session: &Session, mut run: impl FnMut(tpm::Key<'_>) -> tpm::Result<T>) -> Result<T> {
         if self.waiting {
             return Err(Error::UserNotLoggedIn);
         }
         let tpm_key = self.key.key.as_ref().ok_or(Error::KeyFunctionNotPermitted)?;
         let parent = self.key.parent()?;
-        let key = tpm::Key {
+        let resident = self.key.residence().filter(|_| self.key.policy.is_none());
+        let resident =
+            resident.map(|handle| (handle, tpm::Wrapped::persistent(tpm_key.wrapped.public.clone(), handle)));
+        let key = |wrapped| tpm::Key {
             primary: parent.as_ref().unwrap_or(&session.token.primary),
-            wrapped: &tpm_key.wrapped,
+            wrapped,
             name: &tpm_key.name,
             auth: &self.auth,
             policy: self
@@ -213,7 +216,17 @@ impl KeyUse {
                 .as_ref()
                 .map(|policy| tpm::PolicyUse { policy: policy.policy(), approvals: &self.approvals }),
         };
-        Ok(run(key)?)
+        if let Some((handle, resident)) = &resident {
+            match run(key(resident)) {
+                // Somebody took it out, or the TPM was cleared of what is persistent: there is the blob.
+                Err(tpm::Error::NameMismatch) => log::warn!(
+                    "the TPM has no copy of object {} at {handle:#010x} any more; `ptool persist` makes one again",
+                    self.key.handle.0
+                ),
+                result => return Ok(result?),
+            }
+        }
+        Ok(run(key(&tpm_key.wrapped))?)
     }
 }
 

@@ -14,16 +14,17 @@ use crate::wire::Writer;
 use crate::wire::public::{PublicArea, Wrapped};
 use crate::wire::template::{self, KeyTemplate};
 
-/// StartAuthSession and Create; the first one only where no session is held.
-pub(crate) fn create_key(
+/// A key for each authorisation value, made one after the other in one session: StartAuthSession, only where no session is held, and Create
+/// for each.
+pub(crate) fn create_keys(
     connection: &mut Connection,
     primary: &Primary,
     template: KeyTemplate,
-    auth: &Secret,
+    auths: &[&Secret],
     policy: Option<&Policy>,
-) -> Result<Wrapped> {
+) -> Result<Vec<Wrapped>> {
     let area = template::with_policy(template::key(template)?, policy);
-    seal::check_auth(auth)?;
+    auths.iter().try_for_each(|auth| seal::check_auth(auth))?;
     let protection = if !connection.options().bus_protection {
         Protection::none()
     } else if let Some(session) = connection.take_session() {
@@ -33,8 +34,15 @@ pub(crate) fn create_key(
         let session = connection.start_salted(primary, Kind::Hmac)?;
         Protection { session: Some(session), keep: false }
     };
-    connection
-        .with(protection, |connection, protection| seal::create(connection, primary, &area, auth, None, protection))
+    connection.with(protection, |connection, protection| {
+        let keep = protection.keep;
+        let mut made = Vec::with_capacity(auths.len());
+        for auth in auths {
+            protection.keep = keep || made.len() + 1 < auths.len();
+            made.push(seal::create(connection, primary, &area, auth, None, protection)?);
+        }
+        Ok(made)
+    })
 }
 
 /// Executes the command `code` with the key: loads it if it is not, and protects the command by the held session, else by a

@@ -14,6 +14,7 @@ pub(crate) mod load;
 pub(crate) mod modes;
 pub(crate) mod primary;
 pub(crate) mod recovery;
+pub(crate) mod residence;
 pub(crate) mod seal;
 pub(crate) mod sign;
 pub(crate) mod statement;

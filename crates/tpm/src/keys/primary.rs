@@ -287,7 +287,7 @@ fn create(
     })
 }
 
-fn refuses_persistence(code: ResponseCode) -> bool {
+pub(crate) fn refuses_persistence(code: ResponseCode) -> bool {
     matches!(
         code,
         ResponseCode::NV_SPACE | ResponseCode::NV_DEFINED | ResponseCode::COMMAND_CODE | ResponseCode::AUTH_UNAVAILABLE
@@ -461,20 +461,30 @@ pub(crate) fn free_handle(connection: &mut Connection) -> Result<u32> {
 /// Removes a persistent primary, and nothing else that is at its handle by now; two commands, and a StartAuthSession where the
 /// owner has an authorisation value.
 pub(crate) fn evict(connection: &mut Connection, primary: &Primary, owner_auth: &Secret) -> Result<()> {
-    let Location::Persistent(handle) = primary.location else {
-        return Ok(());
-    };
+    match primary.location {
+        Location::Persistent(handle) => evict_named(connection, (handle, primary.name()), primary, owner_auth),
+        Location::Transient => Ok(()),
+    }
+}
+
+/// The same of any object, with `protector` as what the owner's authorisation value is protected to.
+pub(crate) fn evict_named(
+    connection: &mut Connection,
+    (handle, name): (u32, &Name),
+    protector: &Primary,
+    owner_auth: &Secret,
+) -> Result<()> {
     // EvictControl names a handle, and with an empty authorisation value no HMAC covers the name of what is there.
     let found = match read_name(connection, handle) {
         Ok(found) => found,
         Err(Error::Response(code)) if code.is_stale_reference() => return Err(Error::PrimaryMissing { handle }),
         Err(error) => return Err(error),
     };
-    if found.as_ref() != Some(primary.name()) {
-        return Err(Error::WrongPrimary { expected: primary.name().clone(), found });
+    if found.as_ref() != Some(name) {
+        return Err(Error::WrongPrimary { expected: name.clone(), found });
     }
-    let protection = if owner_auth.is_empty() { Protection::none() } else { connection.salted(primary)? };
-    let command = evict_command(connection, Handle::object(handle, primary.name()), handle)?;
+    let protection = if owner_auth.is_empty() { Protection::none() } else { connection.salted(protector)? };
+    let command = evict_command(connection, Handle::object(handle, name), handle)?;
     let evicted = connection.with_temporary(protection, |connection, protection| {
         protection.keep = false;
         let owner = Name::of_handle(rh::OWNER);

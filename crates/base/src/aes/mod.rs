@@ -1,16 +1,15 @@
 //! AES over whatever holds the key: the modes that are built on top of the block operations, once for a key in memory and
 //! for one that only a TPM can use (NIST SP 800-38A, B, D, F; RFC 3394, RFC 5649).
 
-use std::sync::Arc;
+mod memory;
 
-use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use aes::{Aes128, Aes192, Aes256};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use subtle::ConstantTimeEq;
 
 use crate::Secret;
-use crate::secret::wipe_stack;
+
+pub use memory::MemoryKey;
 
 /// Length of a block in bytes.
 pub const BLOCK: usize = 16;
@@ -76,106 +75,6 @@ pub enum Refused<E> {
 impl<E> From<E> for Refused<E> {
     fn from(error: E) -> Self {
         Refused::Key(error)
-    }
-}
-
-/// A key in memory. Copies of it have one expanded key, which is never moved.
-#[derive(Clone)]
-pub struct MemoryKey(Arc<Cipher>);
-
-enum Cipher {
-    Aes128(Aes128),
-    Aes192(Aes192),
-    Aes256(Aes256),
-}
-
-/// What using the key left on the stack.
-impl Drop for MemoryKey {
-    fn drop(&mut self) {
-        wipe_stack();
-    }
-}
-
-#[inline(never)]
-fn expand(key: &Secret) -> Option<Arc<Cipher>> {
-    Some(Arc::new(match key.len() {
-        16 => Cipher::Aes128(Aes128::new_from_slice(key.expose()).ok()?),
-        24 => Cipher::Aes192(Aes192::new_from_slice(key.expose()).ok()?),
-        32 => Cipher::Aes256(Aes256::new_from_slice(key.expose()).ok()?),
-        _ => return None,
-    }))
-}
-
-impl std::fmt::Debug for MemoryKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MemoryKey(..)")
-    }
-}
-
-impl MemoryKey {
-    /// A key of 16, 24 or 32 bytes; `None` for another length. The expanded key is wiped when the last copy is dropped, and what
-    /// making it and using it left on the stack as well.
-    #[must_use]
-    pub fn new(key: &Secret) -> Option<MemoryKey> {
-        let made = expand(key).map(MemoryKey);
-        wipe_stack();
-        made
-    }
-
-    fn block(&self, direction: Direction, block: &mut Block) {
-        let block: &mut aes::Block = block.into();
-        match (&*self.0, direction) {
-            (Cipher::Aes128(key), Direction::Encrypt) => key.encrypt_block(block),
-            (Cipher::Aes192(key), Direction::Encrypt) => key.encrypt_block(block),
-            (Cipher::Aes256(key), Direction::Encrypt) => key.encrypt_block(block),
-            (Cipher::Aes128(key), Direction::Decrypt) => key.decrypt_block(block),
-            (Cipher::Aes192(key), Direction::Decrypt) => key.decrypt_block(block),
-            (Cipher::Aes256(key), Direction::Decrypt) => key.decrypt_block(block),
-        }
-    }
-}
-
-impl AesKey for MemoryKey {
-    type Error = std::convert::Infallible;
-
-    fn run(&self, mode: Mode, direction: Direction, iv: &mut Block, data: &[u8]) -> Result<Secret, Self::Error> {
-        let mut out = Secret::copy_from(data);
-        for chunk in out.expose_mut().chunks_exact_mut(BLOCK) {
-            let mut block = [0; BLOCK];
-            block.copy_from_slice(chunk);
-            let input = block;
-            match (mode, direction) {
-                (Mode::Ecb, _) => self.block(direction, &mut block),
-                (Mode::Cbc, Direction::Encrypt) => {
-                    xor(&mut block, iv);
-                    self.block(Direction::Encrypt, &mut block);
-                    *iv = block;
-                }
-                (Mode::Cbc, Direction::Decrypt) => {
-                    self.block(Direction::Decrypt, &mut block);
-                    xor(&mut block, iv);
-                    *iv = input;
-                }
-                (Mode::Ctr, _) => {
-                    let mut stream = *iv;
-                    self.block(Direction::Encrypt, &mut stream);
-                    xor(&mut block, &stream);
-                    *iv = u128::from_be_bytes(*iv).wrapping_add(1).to_be_bytes();
-                }
-                (Mode::Cfb | Mode::Ofb, _) => {
-                    let mut stream = *iv;
-                    self.block(Direction::Encrypt, &mut stream);
-                    xor(&mut block, &stream);
-                    *iv = match (mode, direction) {
-                        (Mode::Ofb, _) => stream,
-                        (_, Direction::Encrypt) => block,
-                        (_, Direction::Decrypt) => input,
-                    };
-                }
-            }
-            chunk.copy_from_slice(&block);
-        }
-        Ok(out)
     }
 }
 
@@ -485,6 +384,8 @@ fn block_of(bytes: &[u8]) -> Block {
 
 #[cfg(test)]
 mod tests {
+    use aes_gcm::KeyInit;
+
     use super::*;
     use crate::hex;
 
