@@ -284,7 +284,7 @@ impl Admin {
                         && item.is_for_same_key(object)
                 });
                 for object in older {
-                    self.library.destroy_object(session.handle(), object.handle)?;
+                    self.library.destroy_object(session.handle(), plan.token.handle(object))?;
                     replaced.push(number(object.handle));
                 }
             }

@@ -101,7 +101,7 @@ impl Admin {
             template.push(ty, value(ty, change)?.to_native());
         }
         let session = self.log_in(&token, pin)?;
-        self.library.set_attributes(session.handle(), object.handle, &template)
+        self.library.set_attributes(session.handle(), token.handle(&object), &template)
     }
 
     fn find_object(&self, id: i64) -> Result<(Arc<Token>, Arc<Object>)> {

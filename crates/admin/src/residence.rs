@@ -47,7 +47,7 @@ impl Admin {
         let primary = parent.as_ref().unwrap_or(&token.primary);
         let in_tpm = tpm::Key { primary, wrapped: &key.wrapped, name: &key.name, auth: &auth, policy: None };
         let handle = tpm.persist_key(&in_tpm, owner_auth)?;
-        let noted = self.library.note_residence(session.handle(), object.handle, Some(handle));
+        let noted = self.library.note_residence(session.handle(), token.handle(&object), Some(handle));
         if noted.is_err() {
             // Nor is a copy in the TPM that no row knows.
             let _ = tpm.evict_key(handle, &key.name, primary, owner_auth);
@@ -68,7 +68,7 @@ impl Admin {
             "the TPM keeps no copy of the key: `ptool persist` makes one, and linked keys stay where they are",
         ))?;
         self.take_out(&token, &object, owner_auth)?;
-        self.library.note_residence(session.handle(), object.handle, None)?;
+        self.library.note_residence(session.handle(), token.handle(&object), None)?;
         Ok(Resident { key: object.summary(), handle })
     }
 

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// A number, and the file, device or socket that it led to: all of them have an inode, and that of a socket is its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,19 +50,31 @@ pub struct Descriptor {
     /// Taken by the drop alone.
     fd: Option<OwnedFd>,
     known: Option<Known>,
+    /// Looked at for the use that follows.
+    looked: AtomicBool,
 }
 
 impl Descriptor {
     /// Remembers what it leads to.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Descriptor {
-        Descriptor { known: Known::of(fd.as_raw_fd()), fd: Some(fd) }
+        Descriptor { known: Known::of(fd.as_raw_fd()), fd: Some(fd), looked: AtomicBool::new(false) }
     }
 
     /// The descriptor, if it is still what it was.
     #[must_use]
     pub fn get(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().filter(|_| self.stands()).map(AsFd::as_fd)
+        let looked = self.looked.swap(false, Ordering::Relaxed);
+        self.fd.as_ref().filter(|_| looked || self.stands()).map(AsFd::as_fd)
+    }
+
+    /// The same, and the [`get`](Self::get) that follows at once needs no look of its own.
+    #[must_use]
+    pub fn look(&self) -> Option<BorrowedFd<'_>> {
+        self.looked.store(false, Ordering::Relaxed);
+        let found = self.get();
+        self.looked.store(found.is_some(), Ordering::Relaxed);
+        found
     }
 
     /// Its number, with what it leads to.

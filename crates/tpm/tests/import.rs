@@ -316,7 +316,7 @@ fn what_is_no_key_is_refused_without_a_command() {
 
     // Keys, but none for a TPM.
     let prime = |bits: usize| RsaPrivateKey::new(&mut getrandom::SysRng, bits).unwrap().primes()[0].clone().get();
-    let (long, short) = (prime(1536), prime(512));
+    let (long, short) = (prime(3072), prime(1024));
     let n = long.concatenating_mul(&short).to_be_bytes_trimmed_vartime().into_vec();
     let unequal = |p: &BoxedUint| {
         let p = Secret::new(p.to_be_bytes_trimmed_vartime().into_vec());

@@ -129,10 +129,12 @@ mod tests {
     fn every_placeholder_is_known_and_names_what_it_needs() {
         for program in Program::value_variants() {
             let template = program.template();
-            let known = ["@MODULE@", "@TOKEN_URI@", "@KEY_URI@", "@SLOT@", "@TOKEN_SHELL@", "@SSH_SHELL@"];
+            let known =
+                ["@MODULE@", "@TOKEN_URI@", "@KEY_URI@", "@PAIR_URI@", "@SLOT@", "@TOKEN_SHELL@", "@SSH_SHELL@"];
             let rest = known.iter().fold(template.to_owned(), |text, name| text.replace(name, ""));
             assert!(!rest.contains('@'), "{program:?}: {rest}");
-            let key = template.contains("@KEY_URI@") || template.contains("@SSH_SHELL@") || template.is_empty();
+            let of_key = ["@KEY_URI@", "@PAIR_URI@", "@SSH_SHELL@"];
+            let key = of_key.iter().any(|name| template.contains(name)) || template.is_empty();
             assert_eq!(key, program.names_a_key(), "{program:?}");
         }
     }

@@ -144,6 +144,8 @@ fn plain_work_is_not_disturbed() {
 #[test]
 fn a_wrong_pin_is_tried_once_a_command() {
     let Some(desk) = Desk::new() else { return };
+    // The provider keeps PINs of its configuration back before what is said to be the last try.
+    desk.world.tpm.set_lockout(32, 600);
     desk.write("pin", "not the PIN");
     desk.world.proxy.mark();
     let run = desk.try_openssl(&["dgst", "-sha256", "-sign", &private("p256"), "-out", "signature", "letter"]);

@@ -297,16 +297,19 @@ impl Token {
         ObjectHandle(row.0 | u64::from(ended) << LOGINS_SHIFT)
     }
 
+    /// The handle of an object in this login, as the functions of a session take it.
+    #[must_use]
+    pub fn handle(&self, object: &Object) -> ObjectHandle {
+        self.handle_of(object.handle, object.home == Home::Token && object.is_private())
+    }
+
     /// The object that the caller means by a handle, if it was given in this login and the caller may know of it.
     ///
     /// # Errors
     /// Those of the store.
     pub fn meant(&self, handle: ObjectHandle) -> Result<Option<Arc<Object>>> {
         let object = self.object(row_of(handle))?;
-        Ok(object.filter(|object| {
-            let private = object.home == Home::Token && object.is_private();
-            self.handle_of(object.handle, private) == handle
-        }))
+        Ok(object.filter(|object| self.handle(object) == handle))
     }
 
     /// The object with this handle, or with this number in the store, if the caller may know of it.

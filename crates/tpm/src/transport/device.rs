@@ -68,7 +68,7 @@ impl Transport for Device {
 
     /// A device tells nothing between two commands; the host may have closed it.
     fn has_ended(&self, _patience: Duration) -> bool {
-        self.fd.get().is_none()
+        self.fd.look().is_none()
     }
 
     fn resource_managed(&self) -> bool {

@@ -60,7 +60,7 @@ impl Transport for Stream {
     /// Between two commands there is nothing to be read but the end.
     fn has_ended(&self, patience: Duration) -> bool {
         // What the host closed has ended, too.
-        let Some(fd) = self.fd.get() else { return true };
+        let Some(fd) = self.fd.look() else { return true };
         let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
         poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], patience).is_ok_and(|ready| ready > 0)
     }
