@@ -38,7 +38,7 @@ impl Admin {
         }
         let tpm = self.library.tpm()?;
         if let Some(handle) = object.residence()
-            && is_there(&tpm, &object, handle)?
+            && is_there(tpm, &object, handle)?
         {
             return Ok(Resident { key: object.summary(), handle });
         }
