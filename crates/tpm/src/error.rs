@@ -3,10 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::policy::{self, PcrSelection};
 use crate::transport::TransportError;
-use crate::wire::public::Name;
-use crate::wire::rc::ResponseCode;
+use crate::words::{Name, PcrSelection, ResponseCode, write_list};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -137,7 +135,7 @@ impl fmt::Display for PolicyNotMet {
                 [] => write!(f, "the PCRs {selection} do not have the values that the policy of the object wants"),
                 differing => {
                     write!(f, "of the PCRs {selection}, ")?;
-                    policy::write_list(f, differing.iter().copied())?;
+                    write_list(f, differing.iter().copied())?;
                     write!(f, " differ from what the policy of the object wants")
                 }
             },

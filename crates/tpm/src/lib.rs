@@ -16,7 +16,10 @@ mod state;
 mod tpm;
 mod transport;
 mod wire;
+mod words;
 
+pub use connection::Options;
+pub use connection::primary::{Location, Primary};
 pub use error::{Error, PolicyNotMet, Result};
 pub use keys::attest::{AttestationTemplate, Attester, MOST_QUALIFYING, NewAttestationKey, Statement};
 pub use keys::cipher::{CipherMode, INPUT_BUFFER};
@@ -25,21 +28,22 @@ pub use keys::endorsement::{Endorsement, EndorsementCertificates, make_credentia
 pub use keys::external::Importable;
 pub use keys::import::KeyMaterial;
 pub use keys::modes::CipherModes;
-pub use keys::primary::{Keeping, Location, Primary, PrimaryRequest};
+pub use keys::primary::{Keeping, PrimaryRequest};
 pub use keys::recovery::Occupancy;
 pub use keys::seal::{SealRequest, UserPolicy};
-pub use keys::sign::{DecryptScheme, Key, SignScheme, Signature};
+pub use keys::sign::{DecryptScheme, Key, SignScheme};
 pub use keys::statement::{Attestation, AttestationSignature, Attested};
 pub use keys::trial::{RsaWays, SaltLen};
 pub use policy::{
-    Approval, AuthorityKey, PcrSelection, PcrState, PcrValues, Policy, PolicyCommand, PolicyStep, PolicyUse,
-    approval_message, pcr_policy_digest,
+    Approval, AuthorityKey, PcrState, Policy, PolicyCommand, PolicyStep, PolicyUse, approval_message, pcr_policy_digest,
 };
 pub use session::crypto::Direction;
 pub use state::capabilities::{Capabilities, Lockout};
 pub use state::counter::{Counter, CounterLimit};
-pub use tpm::{Options, Tpm};
+pub use tpm::Tpm;
 pub use transport::conf::{ParseTctiError, TctiConf, devices_in};
+pub use wire::pcr::{PcrSelection, PcrValues};
 pub use wire::public::{Attributes, Name, PublicArea, Wrapped};
-pub use wire::rc::ResponseCode;
+pub use wire::signature::Signature;
 pub use wire::template::{KeyTemplate, PrimaryTemplate};
+pub use words::ResponseCode;

@@ -7,9 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{debug, warn};
 
-use super::{Connection, Loaded};
+use super::{Connection, Loaded, primary};
 use crate::error::Result;
-use crate::keys::primary;
 use crate::session::command::Command;
 use crate::transport::Transport;
 use crate::wire::constants::hc;

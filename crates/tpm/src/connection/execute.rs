@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::session::authorization::Kind;
 use crate::session::command::{self, Answer, Authorization, Command, Handle, Prepared, Response};
 use crate::wire::constants::{SU_CLEAR, cap, cc, command_name};
-use crate::wire::rc::ResponseCode;
 use crate::wire::{Reader, Writer};
+use crate::words::ResponseCode;
 
 /// How long a command is repeated while the TPM asks for it.
 const RETRY_FOR: Duration = Duration::from_secs(5);

@@ -3,13 +3,18 @@
 mod claims;
 mod crowd;
 mod execute;
+mod memory;
 mod objects;
+mod options;
 pub(crate) mod pool;
+pub(crate) mod primary;
 pub(crate) mod reaper;
 mod sessions;
 
 pub(crate) use claims::{Claims, Owns};
 pub(crate) use crowd::{Crowd, Pauses};
+pub(crate) use memory::{Approved, Memory};
+pub use options::Options;
 pub(crate) use sessions::Protection;
 
 use std::sync::Arc;
@@ -19,19 +24,16 @@ use base::descriptors::Known;
 use log::{debug, warn};
 
 use crate::error::{Error, Result};
-use crate::keys::primary;
-use crate::policy::Memory;
 use crate::session::authorization::Session;
 use crate::session::command::{Authorization, SessionUse};
 use crate::session::nonces::Nonces;
-use crate::tpm::Options;
 use crate::transport::conf::TctiConf;
 use crate::transport::descriptors::Descriptors;
 use crate::transport::{self, Transport};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
 use crate::wire::public::Name;
-use crate::wire::rc::ResponseCode;
+use crate::words::ResponseCode;
 
 /// Whether an operation may be done a second time when it is unknown whether the first one took place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Objects: the primary that is the parent of all, loading, and what a failure there means.
 
+use super::primary::{self, Location, Primary};
 use super::{Connection, Loaded};
 use crate::error::{Error, Result};
-use crate::keys::primary::{self, Location, Primary};
 use crate::session::authorization::{Entity, Session};
 use crate::session::command::{Authorization, Command, Handle, SessionUse};
 use crate::wire::Writer;

@@ -9,10 +9,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connection::{Claims, Connection, Crowd, Owns};
+use crate::connection::{Claims, Connection, Crowd, Memory, Options, Owns};
 use crate::error::Result;
-use crate::policy::Memory;
-use crate::tpm::Options;
 use crate::transport::conf::TctiConf;
 use crate::transport::descriptors::Descriptors;
 use crate::wire::public::Name;

@@ -1,14 +1,14 @@
 //! Sessions: started, held, used for one operation.
 
 use super::Connection;
+use super::primary::Primary;
 use crate::error::{Error, Result};
-use crate::keys::primary::Primary;
 use crate::session::authorization::{Entity, Kind, NONCE_LEN, SESSION_HASH, Session};
 use crate::session::command::{Authorization, Handle, SessionUse};
-use crate::session::crypto;
 use crate::session::salt;
 use crate::wire::Writer;
 use crate::wire::constants::{alg, cc, rh, se};
+use crate::wire::hash::hash_alg;
 use crate::wire::public::{Name, PublicArea};
 
 /// What authorises, and protects, one command.
@@ -196,7 +196,7 @@ impl Connection {
             .u16(alg::AES)
             .u16(128)
             .u16(alg::CFB)
-            .u16(crypto::hash_alg(SESSION_HASH)?);
+            .u16(hash_alg(SESSION_HASH)?);
         let handles = vec![salt.map_or(&null, |(key, _)| key).clone(), bind.unwrap_or(&null).clone()];
         let mut command = self.command(cc::START_AUTH_SESSION, handles, parameters)?;
         command.returns_handle = true;

@@ -6,9 +6,9 @@
 use base::Secret;
 
 use crate::connection::Connection;
+use crate::connection::primary::Primary;
 use crate::error::{Error, Result};
 use crate::keys::load;
-use crate::keys::primary::Primary;
 use crate::keys::seal;
 use crate::keys::sign::Key;
 use crate::session::authorization::Entity;

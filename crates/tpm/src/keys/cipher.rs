@@ -11,7 +11,7 @@ use crate::session::crypto::Direction;
 use crate::wire::Writer;
 use crate::wire::constants::{alg, cc};
 use crate::wire::public::{Attributes, Parameters, Symmetric};
-use crate::wire::rc::ResponseCode;
+use crate::words::ResponseCode;
 
 /// Bytes of data that one command takes (TPM_PT_INPUT_BUFFER): what all TPMs have, and the most that is used of one with more.
 pub const INPUT_BUFFER: usize = 1024;

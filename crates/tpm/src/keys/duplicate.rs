@@ -12,18 +12,13 @@ use base::private::PrivateKey;
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
 use crate::keys::external::Importable;
-use crate::keys::import::{self, Object, USAGE, WrappingKeys};
-use crate::keys::load;
-use crate::keys::primary::Primary;
-use crate::keys::seal;
+use crate::keys::import::{Object, USAGE, WrappingKeys};
 use crate::keys::sign::Key;
 use crate::session::authorization::{Entity, Kind};
 use crate::session::command::{Command, Handle};
 use crate::session::crypto::{Direction, kdfe};
-use crate::session::salt;
-use crate::tpm::Tpm;
 use crate::wire::constants::{alg, cc, rh};
-use crate::wire::public::{Attributes, NAME_HASH, Name, PublicArea, Wrapped};
+use crate::wire::public::{Attributes, NAME_HASH, Name, PublicArea};
 use crate::wire::template::{self, KeyTemplate};
 use crate::wire::{Reader, Writer};
 
@@ -35,7 +30,7 @@ fn policy(parent: &Name) -> Vec<u8> {
 }
 
 /// The public area of a new key that can be duplicated to `parent`.
-fn duplicable(template: KeyTemplate, parent: &PublicArea) -> Result<PublicArea> {
+pub(crate) fn duplicable(template: KeyTemplate, parent: &PublicArea) -> Result<PublicArea> {
     let mut area = template::imported_key(template)?;
     area.attributes = area.attributes.union(Attributes::SENSITIVE_DATA_ORIGIN);
     area.auth_policy = policy(&parent.name()?);
@@ -58,7 +53,7 @@ pub struct RecoveryPrivate<'a>(pub &'a PrivateKey);
 /// A duplicate that was opened: in memory in clear, for the moment until another TPM has it.
 #[derive(Debug)]
 pub struct Opened {
-    object: Object,
+    pub(crate) object: Object,
     auth: Secret,
 }
 
@@ -131,64 +126,8 @@ fn only_tpm2b(bytes: &[u8]) -> Result<&[u8]> {
     Ok(content)
 }
 
-impl Tpm {
-    /// Makes a key that can be duplicated to one parent elsewhere. Four commands: the parent is tried first, since the TPM must know
-    /// its algorithm when the day comes.
-    pub fn create_duplicable_key(
-        &self,
-        primary: &Primary,
-        template: &KeyTemplate,
-        parent: &PublicArea,
-        auth: &Secret,
-    ) -> Result<Wrapped> {
-        let area = duplicable(*template, parent)?;
-        // What goes with a duplicate is wrapped for the parent here.
-        salt::share(parent, USAGE)?;
-        seal::check_auth(auth)?;
-        self.in_session(|connection| {
-            load_parent(connection, parent)?;
-            let protection = connection.salted(primary)?;
-            connection.with(protection, |connection, protection| {
-                protection.keep = false;
-                seal::create(connection, primary, &area, auth, None, protection)
-            })
-        })
-    }
-
-    /// Wraps a key for the parent that it may go to. Eight commands.
-    pub fn duplicate(&self, key: &Key<'_>, parent: &PublicArea) -> Result<Importable> {
-        let area = load::check(key)?;
-        if !area.can_go_to(parent) {
-            return Err(Error::Invalid("the key cannot be duplicated, or not to this parent"));
-        }
-        self.in_session(|connection| duplicate(connection, key, parent))
-    }
-
-    /// Takes over a duplicate that was opened, with a new authorisation value. One command; two where the primary has an
-    /// authorisation value and no session is held.
-    pub fn import_opened(&self, primary: &Primary, opened: &Opened, auth: &Secret) -> Result<Wrapped> {
-        seal::check_auth(auth)?;
-        let Opened { object: Object { area, sensitive }, .. } = opened;
-        let sensitive = Writer::new()
-            .u16(area.object_type())
-            .tpm2b(crate::session::crypto::trim_auth(auth.expose()))
-            .bytes(sensitive)
-            .finish()?;
-        let object = Object { area: area.clone(), sensitive };
-        self.in_session(|connection| import::import_key(connection, primary, &object))
-    }
-
-    /// Replaces the authorisation value of a key. Returns its new TPM2B_PRIVATE; the old one stays good for the old value. Four
-    /// commands.
-    pub fn change_key_auth(&self, key: &Key<'_>, new: &Secret) -> Result<Vec<u8>> {
-        load::check(key)?;
-        seal::check_auth(new)?;
-        self.in_session(|connection| seal::change_auth(connection, key.primary, key.wrapped, key.name, key.auth, new))
-    }
-}
-
 /// Load, LoadExternal, StartAuthSession, PolicyAuthValue, PolicyDuplicationSelect, Duplicate, and two FlushContext.
-fn duplicate(connection: &mut Connection, key: &Key<'_>, parent: &PublicArea) -> Result<Importable> {
+pub(crate) fn duplicate(connection: &mut Connection, key: &Key<'_>, parent: &PublicArea) -> Result<Importable> {
     let protection = if key.primary.auth.is_empty() { Protection::none() } else { connection.salted(key.primary)? };
     let object = connection.with(protection, |connection, protection| {
         connection.load(key.primary, &key.wrapped.public, &key.wrapped.private, key.name, protection.session.as_mut())
@@ -220,7 +159,7 @@ fn duplicate(connection: &mut Connection, key: &Key<'_>, parent: &PublicArea) ->
 }
 
 /// TPM2_LoadExternal of a public area; the object is a temporary of this operation.
-fn load_parent(connection: &mut Connection, parent: &PublicArea) -> Result<Handle> {
+pub(crate) fn load_parent(connection: &mut Connection, parent: &PublicArea) -> Result<Handle> {
     let name = parent.name()?;
     let command = Command {
         code: cc::LOAD_EXTERNAL,

@@ -6,9 +6,10 @@ use base::curve::EcPublic;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::keys::load::{self, use_key};
-use crate::keys::sign::{Key, check_usage, pad_left};
+use crate::keys::sign::{Key, check_usage};
 use crate::wire::constants::{alg, cc};
 use crate::wire::public::{Attributes, Parameters};
+use crate::wire::signature::pad_left;
 use crate::wire::{Reader, Writer};
 
 /// One command; Load and StartAuthSession before it as needed.

@@ -5,15 +5,16 @@ use base::Secret;
 use base::digest::Hash;
 
 use crate::connection::Connection;
+use crate::connection::primary::{Primary, create_primary_of};
 use crate::error::{Error, Result};
 use crate::keys::attest::Attester;
 use crate::keys::import::WrappingKeys;
-use crate::keys::primary::{Primary, create_primary_of};
 use crate::session::authorization::{Entity, Kind};
 use crate::session::command::{Authorization, Handle, SessionUse};
-use crate::session::crypto::{Direction, hash_alg};
+use crate::session::crypto::Direction;
 use crate::session::salt;
 use crate::wire::constants::{alg, cc, ecc, nv, rh};
+use crate::wire::hash::hash_alg;
 use crate::wire::public::{Attributes, Name, Parameters, PublicArea, Scheme, Symmetric};
 use crate::wire::{Reader, Writer};
 
@@ -281,7 +282,7 @@ fn derive(
 }
 
 fn unmade(error: Error, kind: Endorsement) -> Error {
-    use crate::wire::rc::ResponseCode;
+    use crate::words::ResponseCode;
     match error {
         Error::Response(code)
             if matches!(
@@ -431,12 +432,12 @@ fn prove(
     connection
         .execute(&command, &mut [protection.authorize(entity, false, false)])
         .map(drop)
-        .map_err(crate::keys::primary::owner_error)
+        .map_err(crate::connection::primary::owner_error)
 }
 
 /// What was wrapped for another key, or with another name, does not open (INTEGRITY); what no key could open has another size or value.
 fn not_for_us(error: Error) -> Error {
-    use crate::wire::rc::ResponseCode;
+    use crate::words::ResponseCode;
     match error {
         Error::Response(code)
             if matches!(

@@ -10,11 +10,11 @@ use crate::keys::load::{self, end_with_next, use_key, with_key};
 use crate::keys::sign::{Key, check_usage};
 use crate::session::authorization::{Entity, STRONG_AUTH};
 use crate::session::command::{Handle, Response};
-use crate::session::crypto::hash_alg;
 use crate::wire::Writer;
 use crate::wire::constants::{cc, rh};
+use crate::wire::hash::hash_alg;
 use crate::wire::public::{Attributes, Name};
-use crate::wire::rc::ResponseCode;
+use crate::words::ResponseCode;
 
 /// One command for what fits the TPM's buffer, else one for each buffer and one more; Load and StartAuthSession before as needed.
 pub(crate) fn hmac(connection: &mut Connection, key: &Key<'_>, hash: (Hash, u16), data: &[u8]) -> Result<Secret> {

@@ -13,10 +13,10 @@ use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
 use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, SecretKey};
 use zeroize::Zeroizing;
 
+use crate::connection::primary::Primary;
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
 use crate::keys::external::Importable;
-use crate::keys::primary::Primary;
 use crate::keys::seal;
 use crate::policy::Policy;
 use crate::session::authorization::{Entity, Kind};
@@ -101,7 +101,7 @@ pub(crate) fn check(material: &KeyMaterial, auth: &Secret, policy: Option<&Polic
         }
         KeyMaterial::Hmac { hash, key } => check_hmac(*hash, key, auth),
     }?;
-    Ok(Object { area: template::with_policy(object.area, policy), ..object })
+    Ok(Object { area: template::with_policy(object.area, policy.map(Policy::digest)), ..object })
 }
 
 fn check_rsa(n: &[u8], e: &[u8], p: &Secret, auth: &Secret) -> Result<Object> {

@@ -2,9 +2,10 @@
 
 use base::Secret;
 
+use crate::connection::primary;
+use crate::connection::primary::Primary;
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
-use crate::keys::primary::{self, Primary};
 use crate::keys::seal;
 use crate::keys::sign::Key;
 use crate::policy::{Choice, Means, Policy, PolicyUse};
@@ -23,7 +24,7 @@ pub(crate) fn create_keys(
     auths: &[&Secret],
     policy: Option<&Policy>,
 ) -> Result<Vec<Wrapped>> {
-    let area = template::with_policy(template::key(template)?, policy);
+    let area = template::with_policy(template::key(template)?, policy.map(Policy::digest));
     auths.iter().try_for_each(|auth| seal::check_auth(auth))?;
     let protection = if !connection.options().bus_protection {
         Protection::none()

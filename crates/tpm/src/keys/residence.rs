@@ -2,14 +2,15 @@
 
 use base::Secret;
 
+use crate::connection::primary::Primary;
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
 use crate::keys::load::check;
-use crate::keys::primary::{self, Primary};
+use crate::keys::primary::{self};
 use crate::keys::sign::Key;
 use crate::wire::constants::hc;
 use crate::wire::public::Name;
-use crate::wire::rc::ResponseCode;
+use crate::words::ResponseCode;
 
 /// The first handle: those below are by custom for storage keys.
 const FIRST: u32 = hc::PERSISTENT_FIRST + 0x100;

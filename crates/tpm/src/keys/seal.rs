@@ -3,17 +3,17 @@
 use base::Secret;
 use base::curve::EcPublic;
 
+use crate::connection::primary::{Primary, load_parameters};
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
-use crate::keys::primary::{Primary, load_parameters};
 use crate::policy::{self, Choice, Means, Policy, PolicyUse, SecretProof};
 use crate::session::authorization::{Entity, Kind};
 use crate::session::command::{Authorization, Command, Handle, SessionUse};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
 use crate::wire::public::{NAME_HASH, Name, Parameters, PublicArea, Wrapped, curve_from_id};
-use crate::wire::rc::ResponseCode;
 use crate::wire::template::{self, Sealed};
+use crate::words::ResponseCode;
 
 /// MAX_SYM_DATA: bytes that can be sealed.
 const MAX_DATA: usize = 128;
@@ -67,8 +67,8 @@ pub(crate) fn create_pin_objects(
         let whole = policy::user_policy(&so_object.name()?, policy)?;
         protection.keep = false;
         let user_area = template::seal(match policy {
-            None => Sealed::AdminPolicy(&whole),
-            Some(_) => Sealed::Policy(&whole),
+            None => Sealed::AdminPolicy(whole.digest()),
+            Some(_) => Sealed::Policy(whole.digest()),
         })?;
         let user_object = create(connection, primary, &user_area, user.auth, Some(user.data), protection)?;
         Ok((so_object, user_object))
@@ -88,7 +88,7 @@ pub(crate) fn create_pin_object(
         return Err(Error::Invalid("1 to 128 bytes can be sealed"));
     }
     let policy = so_name.map(|so_name| policy::user_policy(so_name, None)).transpose()?;
-    let area = template::seal(policy.as_ref().map_or(Sealed::Value, Sealed::AdminPolicy))?;
+    let area = template::seal(policy.as_ref().map_or(Sealed::Value, |policy| Sealed::AdminPolicy(policy.digest())))?;
     let protection = connection.salted(primary)?;
     connection.with(protection, |connection, protection| {
         protection.keep = false;

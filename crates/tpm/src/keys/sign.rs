@@ -4,13 +4,14 @@ use base::Secret;
 use base::digest::Hash;
 
 use crate::connection::Connection;
+use crate::connection::primary::Primary;
 use crate::error::{Error, Result};
 use crate::keys::load::{check, use_key};
-use crate::keys::primary::Primary;
 use crate::policy::PolicyUse;
-use crate::session::crypto::hash_alg;
 use crate::wire::constants::{alg, cc, rh, st};
+use crate::wire::hash::hash_alg;
 use crate::wire::public::{Attributes, Name, Parameters, PublicArea, Scheme, Wrapped};
+use crate::wire::signature::{Signature, pad_left};
 use crate::wire::{Reader, Writer};
 
 /// A key at rest, with all that is needed to use it.
@@ -37,20 +38,6 @@ pub enum SignScheme {
     RsaSsa,
     /// RSASSA-PSS; the TPM chooses the length of the salt (FIPS: that of the hash).
     RsaPss,
-}
-
-/// A signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// ECDSA; both numbers are big-endian, as long as the curve's field.
-    Ecc {
-        /// r
-        r: Vec<u8>,
-        /// s
-        s: Vec<u8>,
-    },
-    /// RSA; as long as the modulus.
-    Rsa(Vec<u8>),
 }
 
 /// How to decrypt.
@@ -219,14 +206,4 @@ fn check_decrypt(key: &Key<'_>, scheme: DecryptScheme<'_>, cipher: &[u8]) -> Res
             Ok(area)
         }
     }
-}
-
-/// A big-endian number at a fixed length.
-pub(crate) fn pad_left(number: &[u8], len: usize) -> Result<Secret> {
-    let missing = len.checked_sub(number.len()).ok_or(Error::Malformed("a number is too long"))?;
-    let mut padded = Secret::zeroed(len);
-    for (to, from) in padded.expose_mut().iter_mut().skip(missing).zip(number) {
-        *to = *from;
-    }
-    Ok(padded)
 }

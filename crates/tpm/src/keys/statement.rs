@@ -4,9 +4,10 @@ use base::curve::{Curve, signature_from_der, signature_to_der};
 use base::digest::Hash;
 
 use crate::error::{Error, Result};
-use crate::keys::sign::{SignScheme, pad_left};
-use crate::session::crypto::{hash_alg, hash_from_alg};
+use crate::keys::sign::SignScheme;
 use crate::wire::constants::{alg, st};
+use crate::wire::hash::{hash_alg, hash_from_alg};
+use crate::wire::signature::pad_left;
 use crate::wire::{Reader, Writer};
 
 /// TPM_GENERATED_VALUE: a restricted key signs nothing from outside that begins like this.

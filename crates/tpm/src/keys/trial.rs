@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
 use crate::keys::import::{self, KeyMaterial};
-use crate::keys::sign::pad_left;
 use crate::session::authorization::Entity;
 use crate::session::command::{Command, Handle, Response};
-use crate::session::crypto::hash_alg;
 use crate::state::capabilities::Capabilities;
 use crate::wire::Writer;
 use crate::wire::constants::{alg, cc, rh, st};
+use crate::wire::hash::hash_alg;
 use crate::wire::public::{Name, Parameters, PublicArea};
-use crate::wire::rc::ResponseCode;
+use crate::wire::signature::pad_left;
 use crate::wire::template::{self, KeyTemplate};
+use crate::words::ResponseCode;
 
 /// How a TPM uses RSA keys. Hashes are TPM_ALG_IDs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::DIGEST_LEN;
 use super::hex;
-use super::pcr::PcrSelection;
 use crate::error::{Error, Result};
-use crate::keys::sign::Signature;
 use crate::state::counter::CounterLimit;
 use crate::wire::constants::alg;
+use crate::wire::pcr::PcrSelection;
 use crate::wire::public::{Attributes, Name, Parameters, PublicArea, Scheme, curve_id, name_alg};
+use crate::wire::signature::Signature;
 
 /// Bytes of a policyRef: as long as the longest digest.
 pub(crate) const MAX_POLICY_REF: usize = 64;
@@ -113,7 +113,7 @@ impl AuthorityKey {
             }
             _ => return Err(Error::Invalid("the key of the authority is not asymmetric")),
         };
-        let fits = |hash_id| crate::session::crypto::hash_from_alg(hash_id).is_ok_and(|own| own == hash);
+        let fits = |hash_id| crate::wire::hash::hash_from_alg(hash_id).is_ok_and(|own| own == hash);
         let right = scheme.algorithm == alg::NULL || (scheme.algorithm == wanted && scheme.hash.is_some_and(fits));
         if !right {
             return Err(Error::Unsupported("an authority with another scheme than RSASSA or ECDSA".into()));
@@ -158,7 +158,7 @@ impl AuthorityKey {
     /// The hash of its signatures: that of its name, as TPM2_PolicyAuthorize demands.
     pub fn hash(&self) -> Hash {
         let id = self.name.as_bytes().first_chunk::<2>().map(|id| u16::from_be_bytes(*id));
-        id.and_then(|id| crate::session::crypto::hash_from_alg(id).ok()).unwrap_or(Hash::Sha256)
+        id.and_then(|id| crate::wire::hash::hash_from_alg(id).ok()).unwrap_or(Hash::Sha256)
     }
 
     /// Whether `signature` is this key's signature of `data`.

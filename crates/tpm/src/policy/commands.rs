@@ -5,14 +5,15 @@
 //! neither read nor written.
 
 use super::authority::{Approval, AuthorityKey};
-use super::pcr::PcrSelection;
-use super::{PcrState, PcrValues, Policy, PolicyStep};
+use super::{PcrState, Policy, PolicyStep};
 use crate::error::{Error, Result};
-use crate::keys::sign::Signature;
-use crate::session::crypto::hash_from_alg;
 use crate::state::pcr;
 use crate::wire::constants::{alg, cc};
+use crate::wire::hash::hash_from_alg;
+use crate::wire::pcr::PcrSelection;
+use crate::wire::pcr::PcrValues;
 use crate::wire::public::PublicArea;
+use crate::wire::signature::Signature;
 use crate::wire::{Reader, Writer};
 
 /// One command of a policy.
@@ -162,7 +163,7 @@ fn read_authorize(reader: &mut Reader<'_>) -> Result<(AuthorityKey, Vec<u8>, Opt
     let signature = match (algorithm, key.ec()) {
         (alg::RSASSA, None) => Signature::Rsa(reader.tpm2b()?.to_vec()),
         (alg::ECDSA, Some(ec)) => {
-            let mut number = || crate::keys::sign::pad_left(reader.tpm2b()?, ec.curve().field_len());
+            let mut number = || crate::wire::signature::pad_left(reader.tpm2b()?, ec.curve().field_len());
             let (r, s) = (number()?, number()?);
             Signature::Ecc { r: r.expose().to_vec(), s: s.expose().to_vec() }
         }

@@ -1,8 +1,9 @@
 //! The digest of a policy (TPM 2.0 Part 1, 19.7; Part 3, 23): what the TPM computes in a session, computed here.
 
-use super::pcr::PcrSelection;
+use crate::error::Result;
 use crate::state::counter::CounterLimit;
 use crate::wire::constants::cc;
+use crate::wire::pcr::{PcrSelection, PcrValues};
 use crate::wire::public::{NAME_HASH, Name};
 
 /// Bytes of the digest of a policy: its hash is that of the sessions, and of the names of what is made here.
@@ -80,4 +81,18 @@ impl PolicyDigest {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
+}
+
+/// The digest of the policy that an authority approves of: one PolicyPCR, and one PolicyNV where the approval is good up to a
+/// limit only.
+///
+/// # Errors
+/// As [`PcrSelection::digest_of`].
+pub fn pcr_policy_digest(
+    selection: &PcrSelection,
+    values: &PcrValues,
+    limit: Option<&CounterLimit>,
+) -> Result<Vec<u8>> {
+    let digest = PolicyDigest::new().pcr(selection, &selection.digest_of(values)?);
+    Ok(limit.map_or_else(|| digest.clone(), |limit| digest.limit(limit)).into_bytes())
 }

@@ -6,7 +6,6 @@ mod authority;
 mod commands;
 mod digest;
 mod hex;
-mod pcr;
 mod plan;
 mod satisfy;
 
@@ -17,14 +16,14 @@ use serde::{Deserialize, Serialize};
 
 pub use authority::{Approval, AuthorityKey, approval_message};
 pub use commands::PolicyCommand;
-pub use pcr::{PcrSelection, PcrValues, pcr_policy_digest};
+pub use digest::pcr_policy_digest;
 
 pub(crate) use admin::user_policy;
-pub(crate) use pcr::write_list;
 pub(crate) use plan::Means;
-pub(crate) use satisfy::{Choice, Memory, SecretProof, check, check_authority};
+pub(crate) use satisfy::{Choice, SecretProof, check, check_authority};
 
 use crate::error::{Error, Result};
+use crate::wire::pcr::{PcrSelection, PcrValues};
 use crate::wire::public::Name;
 use authority::MAX_POLICY_REF;
 use digest::{DIGEST_LEN, PolicyDigest};
@@ -347,7 +346,8 @@ mod values {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::policy::{PcrValues, hex};
+    use crate::policy::hex;
+    use crate::wire::pcr::PcrValues;
 
     pub(super) fn serialize<S: Serializer>(values: &PcrValues, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(values.iter().map(|(pcr, value)| (pcr, hex::encode(value))))

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::digest::Hash;
 
 use super::authority::{Approval, AuthorityKey};
-use super::pcr::{PcrSelection, PcrValues, pcr_policy_digest};
+use super::digest::pcr_policy_digest;
 use super::{PcrState, Policy, PolicyStep, PolicyUse};
 use crate::error::{Error, PolicyNotMet, Result};
 use crate::wire::constants::cc;
+use crate::wire::pcr::{PcrSelection, PcrValues};
 use crate::wire::public::Name;
 
 /// More ways than any sensible policy has, before it is said by which approval.

@@ -1,121 +1,47 @@
 //! A policy satisfied in a session of the TPM: which way to go, and what to do when that fails.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::Secret;
 use log::{debug, info, warn};
 
+use super::PolicyUse;
 use super::authority::{Approval, AuthorityKey};
-use super::pcr::PcrSelection;
 use super::plan::{Action, Banks, Means, Plan, Plans, not_met, revoked, selections};
-use super::{Policy, PolicyUse};
-use crate::connection::{Connection, Pauses, Protection};
+use crate::connection::{Approved, Connection, Pauses, Protection};
 use crate::error::{Error, Result};
-use crate::keys::sign::Signature;
 use crate::session::authorization::{Entity, Kind};
 use crate::session::command::{Authorization, Command, Handle};
-use crate::session::crypto::hash_alg;
 use crate::state::counter::{self, CounterLimit};
 use crate::state::pcr;
 use crate::wire::Writer;
 use crate::wire::constants::{alg, cc, rh, st};
+use crate::wire::hash::hash_alg;
+use crate::wire::pcr::PcrSelection;
 use crate::wire::public::Name;
-use crate::wire::rc::ResponseCode;
+use crate::wire::signature::Signature;
+use crate::words::ResponseCode;
 
 /// So often a policy is tried again for one use, whatever happens meanwhile.
 const MOST_TRIES: usize = 8;
 /// The pauses when others extend PCRs faster than a policy is run: short, because any gap between two extensions will do.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-/// Tickets, and ways that succeeded, that are remembered.
-const MOST_REMEMBERED: usize = 256;
 
-/// What made a policy succeed, so that the next use costs nothing but the policy. Shared by all connections of a
-/// [`Tpm`](crate::Tpm).
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    inner: Mutex<Remembered>,
+fn approved<'a>(key: &'a AuthorityKey, policy_ref: &'a [u8], approval: &'a Approval) -> Approved<'a> {
+    Approved { authority: key.name(), policy_ref, policy_digest: &approval.policy_digest }
 }
 
-#[derive(Debug, Default)]
-struct Remembered {
-    tickets: Vec<Ticket>,
-    /// The digest of a policy, and the plan that succeeded last.
-    plans: Vec<(Vec<u8>, Vec<u8>)>,
+/// The approvals that a plan needs.
+fn approvals<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = Approved<'a>> {
+    plan.actions.iter().filter_map(|action| match action {
+        Action::Authorize { key, policy_ref, approval } => Some(approved(key, policy_ref, approval)),
+        _ => None,
+    })
 }
 
-/// The TPM's word that it checked the signature of an approval. Good until the TPM is cleared (Part 1, 37.2: it comes from the
-/// proof of the owner hierarchy).
-#[derive(Clone, Debug)]
-struct Ticket {
-    authority: Name,
-    policy_ref: Vec<u8>,
-    policy_digest: Vec<u8>,
-    /// TPMT_TK_VERIFIED.
-    bytes: Vec<u8>,
-}
-
-impl Ticket {
-    fn is_of(&self, key: &AuthorityKey, policy_ref: &[u8], approval: &Approval) -> bool {
-        self.authority == *key.name() && self.policy_ref == policy_ref && self.policy_digest == approval.policy_digest
-    }
-}
-
-impl Memory {
-    fn lock(&self) -> MutexGuard<'_, Remembered> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ticket(&self, key: &AuthorityKey, policy_ref: &[u8], approval: &Approval) -> Option<Vec<u8>> {
-        let remembered = self.lock();
-        let ticket = remembered.tickets.iter().find(|ticket| ticket.is_of(key, policy_ref, approval));
-        ticket.map(|ticket| ticket.bytes.clone())
-    }
-
-    /// Whether the approvals of the plan, if any, were found to be signed before.
-    fn vouches_for(&self, plan: &Plan<'_>) -> bool {
-        plan.actions.iter().all(|action| match action {
-            Action::Authorize { key, policy_ref, approval } => self.ticket(key, policy_ref, approval).is_some(),
-            _ => true,
-        })
-    }
-
-    fn add_ticket(&self, ticket: Ticket) {
-        let mut remembered = self.lock();
-        if remembered.tickets.len() >= MOST_REMEMBERED {
-            remembered.tickets.remove(0);
-        }
-        remembered.tickets.push(ticket);
-    }
-
-    fn drop_tickets(&self, plan: &Plan<'_>) {
-        let is_used = |ticket: &Ticket| {
-            plan.actions.iter().any(|action| match action {
-                Action::Authorize { key, policy_ref, approval } => ticket.is_of(key, policy_ref, approval),
-                _ => false,
-            })
-        };
-        self.lock().tickets.retain(|ticket| !is_used(ticket));
-    }
-
-    fn last_plan(&self, policy: &Policy) -> Option<Vec<u8>> {
-        let remembered = self.lock();
-        remembered.plans.iter().find(|(digest, _)| digest == policy.digest()).map(|(_, id)| id.clone())
-    }
-
-    fn set_last_plan(&self, policy: &Policy, id: &[u8]) {
-        let mut remembered = self.lock();
-        if let Some((_, known)) = remembered.plans.iter_mut().find(|(digest, _)| digest == policy.digest()) {
-            if known != id {
-                *known = id.to_vec();
-            }
-            return;
-        }
-        if remembered.plans.len() >= MOST_REMEMBERED {
-            remembered.plans.remove(0);
-        }
-        remembered.plans.push((policy.digest().to_vec(), id.to_vec()));
-    }
+/// Whether the approvals of the plan, if any, were found to be signed before.
+fn is_vouched_for(connection: &Connection, plan: &Plan<'_>) -> bool {
+    approvals(plan).all(|approved| connection.memory().ticket(&approved).is_some())
 }
 
 /// The object whose authorisation value is proved for a step that asks for it.
@@ -184,15 +110,10 @@ impl<'a> Choice<'a> {
         self.chosen = self.choose(connection)?;
         for action in self.chosen.actions.clone() {
             if let Action::Authorize { key, policy_ref, approval } = action
-                && connection.memory().ticket(key, policy_ref, approval).is_none()
+                && connection.memory().ticket(&approved(key, policy_ref, approval)).is_none()
             {
                 let bytes = verify_signature(connection, key, policy_ref, approval)?;
-                connection.memory().add_ticket(Ticket {
-                    authority: key.name().clone(),
-                    policy_ref: policy_ref.to_vec(),
-                    policy_digest: approval.policy_digest.clone(),
-                    bytes,
-                });
+                connection.memory().add_ticket(&approved(key, policy_ref, approval), bytes);
             }
         }
         Ok(())
@@ -207,11 +128,11 @@ impl<'a> Choice<'a> {
         }
         if !self.look {
             let likely = self.plans.only().or_else(|| {
-                let last = connection.memory().last_plan(self.policy.policy)?;
+                let last = connection.memory().last_plan(self.policy.policy.digest())?;
                 self.plans.iter().find(|plan| plan.id == last)
             });
             match likely {
-                Some(plan) if connection.memory().vouches_for(&plan) || plan.is_signed() => return Ok(plan),
+                Some(plan) if is_vouched_for(connection, &plan) || plan.is_signed() => return Ok(plan),
                 Some(_) => warn!("an approval is not signed by the authority of the policy, and ignored"),
                 None => {}
             }
@@ -261,7 +182,7 @@ impl<'a> Choice<'a> {
             session.kind = Kind::POLICY;
         }
         if self.several {
-            connection.memory().set_last_plan(self.policy.policy, &self.chosen.id);
+            connection.memory().set_last_plan(self.policy.policy.digest(), &self.chosen.id);
         }
     }
 
@@ -304,7 +225,9 @@ impl<'a> Choice<'a> {
             }
             Some(Failure::Ticket) => {
                 self.ticket_renewed = true;
-                connection.memory().drop_tickets(&self.chosen);
+                for approved in approvals(&self.chosen) {
+                    connection.memory().drop_ticket(&approved);
+                }
                 Ok(false)
             }
             Some(Failure::Session) | None if failure.is_some() || error == Error::PolicyFailed => {
@@ -431,7 +354,7 @@ fn authorize(
     if let Some(limit) = &approval.limit {
         check_limit(connection, session, limit)?;
     }
-    let ticket = connection.memory().ticket(key, policy_ref, approval);
+    let ticket = connection.memory().ticket(&approved(key, policy_ref, approval));
     let ticket = ticket.ok_or((Some(Failure::Ticket), Error::PolicyFailed))?;
     let parameters =
         Writer::new().tpm2b(&approval.policy_digest).tpm2b(policy_ref).tpm2b(key.name().as_bytes()).bytes(&ticket);

@@ -4,8 +4,8 @@
 use base::digest::Hash;
 
 use super::*;
-use crate::keys::sign::Signature;
 use crate::wire::public::{Attributes, PublicArea};
+use crate::wire::signature::Signature;
 
 fn state(text: &str, byte: u8) -> PolicyStep {
     let selection: PcrSelection = text.parse().unwrap();
@@ -234,7 +234,7 @@ fn an_approval_is_its_authority_s_signature() {
 /// The public area of a key with this policy.
 fn key_of(policy: &Policy) -> PublicArea {
     let template = crate::KeyTemplate::Ecc { curve: base::curve::Curve::P256 };
-    crate::wire::template::with_policy(crate::wire::template::key(template).unwrap(), Some(policy))
+    crate::wire::template::with_policy(crate::wire::template::key(template).unwrap(), Some(policy.digest()))
 }
 
 #[test]

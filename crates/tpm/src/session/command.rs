@@ -12,8 +12,8 @@ use crate::session::crypto::{Direction, parameter_cipher, trim_auth};
 use crate::session::nonces::Nonces;
 use crate::wire::constants::{rh, session_attributes, st};
 use crate::wire::public::Name;
-use crate::wire::rc::ResponseCode;
 use crate::wire::{Reader, Writer};
+use crate::words::ResponseCode;
 
 const HEADER_LEN: usize = 10;
 

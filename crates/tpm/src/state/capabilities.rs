@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::Connection;
 use crate::error::Result;
-use crate::session::crypto::hash_alg;
 use crate::wire::Reader;
 use crate::wire::constants::cap;
+use crate::wire::hash::hash_alg;
 use crate::wire::public::curve_id;
 
 /// TPM_PT.

@@ -4,15 +4,15 @@
 use base::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::connection::primary::{Primary, null_protection, owner_error};
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
-use crate::keys::primary::{Primary, null_protection, owner_error};
 use crate::session::authorization::Entity;
 use crate::session::command::{Command, Handle};
 use crate::wire::constants::{cap, cc, hc, nv, rh};
 use crate::wire::public::{NAME_HASH, Name, name_alg};
-use crate::wire::rc::ResponseCode;
 use crate::wire::{Reader, Writer};
+use crate::words::ResponseCode;
 
 /// Bytes of a counter.
 const LEN: u16 = 8;

@@ -2,12 +2,12 @@
 
 use base::digest::Hash;
 
+use crate::connection::primary::Primary;
 use crate::connection::{Connection, Protection};
 use crate::error::{Error, Result};
-use crate::keys::primary::Primary;
-use crate::policy::{PcrSelection, PcrValues};
-use crate::session::crypto::{hash_alg, hash_from_alg};
 use crate::wire::constants::{cap, cc};
+use crate::wire::hash::{hash_alg, hash_from_alg};
+use crate::wire::pcr::{PcrSelection, PcrValues};
 use crate::wire::{Reader, Writer};
 
 /// So often the reading starts anew because a PCR was extended meanwhile.

@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::wire::Writer;
 use crate::wire::constants::cc;
-use crate::wire::rc::ResponseCode;
+use crate::words::ResponseCode;
 
 /// Bytes asked of each source.
 const SEED_LEN: u16 = 32;

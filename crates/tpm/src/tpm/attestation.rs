@@ -4,11 +4,11 @@ use base::Secret;
 
 use super::Tpm;
 use crate::connection::Repeat;
+use crate::connection::primary::Primary;
 use crate::error::{Error, Result};
 use crate::keys::attest::{self, AttestationTemplate, Attester, MOST_QUALIFYING, NewAttestationKey, Statement};
 use crate::keys::endorsement::{self, Endorsement, EndorsementCertificates};
 use crate::keys::load;
-use crate::keys::primary::Primary;
 use crate::keys::sign::Key;
 use crate::wire::public::{Attributes, PublicArea, check_tpm2b};
 

@@ -1,9 +1,11 @@
 //! Marshalling: TPM 2.0 structures are big-endian integers and size-prefixed buffers (Part 2, 4 to 12).
 
 pub(crate) mod constants;
+pub(crate) mod hash;
+pub(crate) mod pcr;
 pub(crate) mod public;
-pub(crate) mod rc;
 mod reader;
+pub(crate) mod signature;
 pub(crate) mod template;
 mod writer;
 

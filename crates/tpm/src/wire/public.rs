@@ -6,13 +6,10 @@ use base::curve::Curve;
 use base::digest::Hash;
 
 use crate::error::{Error, Result};
-use crate::session::crypto::{hash_alg, hash_from_alg};
 use crate::wire::constants::{alg, ecc, hc};
+use crate::wire::hash::{hash_alg, hash_from_alg};
 use crate::wire::{Reader, Writer};
-
-/// The name of an object: its nameAlg (2 bytes) and the digest of its public area. The contents of a TPM2B_NAME.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Name(Vec<u8>);
+pub use crate::words::Name;
 
 impl Name {
     /// A name from its bytes: a known nameAlg and a digest of its length.
@@ -22,7 +19,7 @@ impl Name {
         if reader.rest().len() != hash.len() {
             return Err(Error::Malformed("a name has the wrong length"));
         }
-        Ok(Name(bytes.to_vec()))
+        Ok(Name::unchecked(bytes.to_vec()))
     }
 
     /// The name of the object with this TPMT_PUBLIC.
@@ -30,29 +27,7 @@ impl Name {
         let hash = hash_from_alg(name_alg)?;
         let mut name = name_alg.to_be_bytes().to_vec();
         name.extend_from_slice(&hash.digest(&[area]));
-        Ok(Name(name))
-    }
-
-    /// The name of a permanent handle: the handle itself.
-    pub(crate) fn of_handle(handle: u32) -> Name {
-        Name(handle.to_be_bytes().to_vec())
-    }
-
-    /// nameAlg and digest.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        Ok(Name::unchecked(name))
     }
 }
 
@@ -434,10 +409,7 @@ mod tests {
         let mut areas = vec![
             template::storage_primary().unwrap(),
             template::seal(template::Sealed::Value).unwrap(),
-            template::seal(template::Sealed::Policy(
-                &crate::policy::Policy::new(vec![crate::policy::PolicyStep::AuthValue]).unwrap(),
-            ))
-            .unwrap(),
+            template::seal(template::Sealed::Policy(&[7; 32])).unwrap(),
             template::key(KeyTemplate::Rsa { bits: 2048, exponent: 3 }).unwrap(),
         ];
         areas.extend(Curve::ALL.map(|curve| template::key(KeyTemplate::Ecc { curve }).unwrap()));

@@ -4,9 +4,8 @@ use base::curve::Curve;
 use base::digest::Hash;
 
 use crate::error::{Error, Result};
-use crate::policy::Policy;
-use crate::session::crypto::hash_alg;
 use crate::wire::constants::{alg, ecc};
+use crate::wire::hash::hash_alg;
 use crate::wire::public::{
     Attributes, DEFAULT_EXPONENT, Parameters, PublicArea, Scheme, Symmetric, curve_id, name_alg,
 };
@@ -170,10 +169,10 @@ pub(crate) fn imported_key(template: KeyTemplate) -> Result<PublicArea> {
     })
 }
 
-/// Usable by policy only: nothing walks around it.
-pub(crate) fn with_policy(mut area: PublicArea, policy: Option<&Policy>) -> PublicArea {
-    if let Some(policy) = policy {
-        area.auth_policy = policy.digest().to_vec();
+/// Usable by the policy with this digest only: nothing walks around it.
+pub(crate) fn with_policy(mut area: PublicArea, policy: Option<&[u8]>) -> PublicArea {
+    if let Some(digest) = policy {
+        area.auth_policy = digest.to_vec();
         area.attributes = area.attributes.without(Attributes::USER_WITH_AUTH);
     }
     area
@@ -184,10 +183,10 @@ pub(crate) fn with_policy(mut area: PublicArea, policy: Option<&Policy>) -> Publ
 pub(crate) enum Sealed<'a> {
     /// By its value.
     Value,
-    /// By its value; what changes that, by this policy only (the ADMIN role).
-    AdminPolicy(&'a Policy),
-    /// By this policy only.
-    Policy(&'a Policy),
+    /// By its value; what changes that, by the policy with this digest only (the ADMIN role).
+    AdminPolicy(&'a [u8]),
+    /// By the policy with this digest only.
+    Policy(&'a [u8]),
 }
 
 /// A sealed data object, subject to lockout.
@@ -200,7 +199,7 @@ pub(crate) fn seal(sealed: Sealed<'_>) -> Result<PublicArea> {
     Ok(PublicArea {
         name_alg: name_alg()?,
         attributes: FIXED.union(attributes),
-        auth_policy: policy.map_or_else(Vec::new, |policy| policy.digest().to_vec()),
+        auth_policy: policy.map_or_else(Vec::new, <[u8]>::to_vec),
         parameters: Parameters::KeyedHash { scheme: Scheme::NULL, unique: Vec::new() },
     })
 }

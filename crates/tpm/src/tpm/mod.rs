@@ -1,11 +1,13 @@
 //! The door: one TPM, shared by all threads of a process.
 
 mod attestation;
+mod duplicate;
+mod external;
+mod recovery;
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use base::Secret;
 use base::curve::EcPublic;
@@ -13,8 +15,9 @@ use base::digest::Hash;
 use log::{debug, warn};
 
 use crate::connection::pool::{Pool, Shared, lock};
+use crate::connection::primary::Primary;
 use crate::connection::reaper::Reaper;
-use crate::connection::{Connection, Repeat};
+use crate::connection::{Connection, Options, Repeat};
 use crate::error::{Error, Result};
 use crate::keys::cipher::{self, CipherMode};
 use crate::keys::ecdh;
@@ -22,53 +25,22 @@ use crate::keys::hmac;
 use crate::keys::import::{self, KeyMaterial};
 use crate::keys::load;
 use crate::keys::modes::CipherModes;
-use crate::keys::primary::{self, Primary, PrimaryRequest};
+use crate::keys::primary::{self, PrimaryRequest};
 use crate::keys::residence;
 use crate::keys::seal::{self, SealRequest, UserPolicy};
-use crate::keys::sign::{self, DecryptScheme, Key, SignScheme, Signature};
+use crate::keys::sign::{self, DecryptScheme, Key, SignScheme};
 use crate::keys::trial::{self, RsaWays};
-use crate::policy::{self, AuthorityKey, PcrSelection, PcrValues, Policy, PolicyUse};
+use crate::policy::{self, AuthorityKey, Policy, PolicyUse};
 use crate::session::crypto::Direction;
 use crate::state::capabilities::{self, Capabilities, Lockout};
 use crate::state::counter::{self, Counter};
 use crate::state::pcr;
 use crate::state::random;
 use crate::transport::conf::TctiConf;
+use crate::wire::pcr::{PcrSelection, PcrValues};
 use crate::wire::public::{Name, Wrapped};
+use crate::wire::signature::Signature;
 use crate::wire::template::KeyTemplate;
-
-/// How to treat the TPM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Protect commands from who reads or writes the TPM's bus: sessions, encrypted parameters, verified responses.
-    /// Without it passwords and secrets travel in clear, and a few commands are saved.
-    pub bus_protection: bool,
-    /// After how long unused everything held is given back.
-    pub idle: Duration,
-    /// Whether a thread may be started, to give back what is idle. If not, `idle` counts for nothing: what is held behind a
-    /// resource manager is kept until [`Tpm::release`], and without one everything is given back, and the connection closed,
-    /// after each operation, which must then load its key anew each time.
-    pub threads: bool,
-    /// How long a command is repeated while other programs hold the places that the TPM has for sessions and objects.
-    pub patience: Duration,
-    /// How long an answer may take.
-    pub deadline: Duration,
-    /// How long the making of a key may take.
-    pub keygen_deadline: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            bus_protection: true,
-            idle: Duration::from_secs(1),
-            threads: true,
-            patience: Duration::from_secs(60),
-            deadline: Duration::from_secs(60),
-            keygen_deadline: Duration::from_secs(300),
-        }
-    }
-}
 
 /// A TPM. Nothing is opened before the first call that needs it; all methods may be called from any thread.
 ///
@@ -149,7 +121,7 @@ impl Tpm {
 
     /// Whether the pinned primary is where it should be. One command.
     pub fn check_primary(&self, primary: &Primary) -> Result<()> {
-        self.general(Repeat::Safe, |connection| primary::check(connection, primary))
+        self.general(Repeat::Safe, |connection| crate::connection::primary::check(connection, primary))
     }
 
     /// The PCRs that this TPM has, a selection for each bank. One command.

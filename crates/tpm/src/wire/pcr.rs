@@ -1,18 +1,16 @@
-//! Selections of platform configuration registers, and the digest that stands for their values in a policy.
+//! Selections of platform configuration registers, as they are read, written and marshalled.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
 use base::digest::Hash;
-use serde::{Deserialize, Serialize};
 
-use super::digest::PolicyDigest;
 use crate::error::{Error, Result};
-use crate::session::crypto::hash_alg;
-use crate::state::counter::CounterLimit;
 use crate::wire::constants::alg;
+use crate::wire::hash::hash_alg;
 use crate::wire::public::NAME_HASH;
+pub use crate::words::PcrSelection;
+use crate::words::bank_name;
 
 /// Bytes of a selection of 24 PCRs.
 const SELECT_LEN: usize = 3;
@@ -20,19 +18,7 @@ const SELECT_LEN: usize = 3;
 /// Values of PCRs, by number.
 pub type PcrValues = BTreeMap<u8, Vec<u8>>;
 
-/// PCRs of one bank, at least one. As text: `sha256:0,2,7`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PcrSelection {
-    bank: Hash,
-    /// Bit n is PCR n.
-    bits: u32,
-}
-
 impl PcrSelection {
-    /// How many PCRs a PC has (PC Client Platform TPM Profile, 4.6): 0 to 23.
-    pub const PCRS: u8 = 24;
-
     /// The PCRs with these numbers, in any order.
     ///
     /// # Errors
@@ -49,7 +35,7 @@ impl PcrSelection {
         if bits == 0 {
             return Err(Error::Invalid("no PCR is selected"));
         }
-        Ok(PcrSelection { bank, bits })
+        Ok(PcrSelection::of_bits(bank, bits))
     }
 
     /// All PCRs of a bank.
@@ -60,17 +46,6 @@ impl PcrSelection {
         PcrSelection::new(bank, 0..PcrSelection::PCRS)
     }
 
-    /// The hash of the bank.
-    pub fn bank(&self) -> Hash {
-        self.bank
-    }
-
-    /// The numbers, ascending.
-    pub fn indices(&self) -> impl Iterator<Item = u8> + use<> {
-        let bits = self.bits;
-        (0..PcrSelection::PCRS).filter(move |pcr| bits >> pcr & 1 == 1)
-    }
-
     /// The digest that PolicyPCR compares: SHA-256 over the values, one after the other (Part 3, 23.7).
     ///
     /// # Errors
@@ -79,7 +54,7 @@ impl PcrSelection {
         let mut parts: Vec<&[u8]> = Vec::new();
         for pcr in self.indices() {
             let value = values.get(&pcr).ok_or(Error::Invalid("the value of a selected PCR is missing"))?;
-            if value.len() != self.bank.len() {
+            if value.len() != self.bank().len() {
                 return Err(Error::Invalid("the value of a PCR does not have the length of its bank"));
             }
             parts.push(value);
@@ -97,23 +72,10 @@ impl PcrSelection {
     /// The TPMS_PCR_SELECTION.
     pub(crate) fn marshal_one(&self) -> Vec<u8> {
         // The bank was looked up when the selection was made.
-        let mut bytes = hash_alg(self.bank).unwrap_or(alg::NULL).to_be_bytes().to_vec();
+        let mut bytes = hash_alg(self.bank()).unwrap_or(alg::NULL).to_be_bytes().to_vec();
         bytes.push(SELECT_LEN as u8);
-        bytes.extend_from_slice(self.bits.to_le_bytes().get(..SELECT_LEN).unwrap_or_default());
+        bytes.extend_from_slice(self.bits().to_le_bytes().get(..SELECT_LEN).unwrap_or_default());
         bytes
-    }
-}
-
-impl fmt::Display for PcrSelection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", bank_name(self.bank))?;
-        write_list(f, self.indices())
-    }
-}
-
-impl fmt::Debug for PcrSelection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
@@ -145,39 +107,6 @@ impl TryFrom<String> for PcrSelection {
 impl From<PcrSelection> for String {
     fn from(selection: PcrSelection) -> String {
         selection.to_string()
-    }
-}
-
-/// The digest of the policy that an authority approves of: one PolicyPCR, and one PolicyNV where the approval is good up to a
-/// limit only.
-///
-/// # Errors
-/// As [`PcrSelection::digest_of`].
-pub fn pcr_policy_digest(
-    selection: &PcrSelection,
-    values: &PcrValues,
-    limit: Option<&CounterLimit>,
-) -> Result<Vec<u8>> {
-    let digest = PolicyDigest::new().pcr(selection, &selection.digest_of(values)?);
-    Ok(limit.map_or_else(|| digest.clone(), |limit| digest.limit(limit)).into_bytes())
-}
-
-/// Numbers with commas between them.
-pub(crate) fn write_list(f: &mut fmt::Formatter<'_>, pcrs: impl IntoIterator<Item = u8>) -> fmt::Result {
-    for (index, pcr) in pcrs.into_iter().enumerate() {
-        write!(f, "{}{pcr}", if index == 0 { "" } else { "," })?;
-    }
-    Ok(())
-}
-
-/// The name of a bank, as tpm2-tools and systemd write it.
-pub(crate) fn bank_name(bank: Hash) -> &'static str {
-    match bank {
-        Hash::Sha1 => "sha1",
-        Hash::Sha256 => "sha256",
-        Hash::Sha384 => "sha384",
-        Hash::Sha512 => "sha512",
-        Hash::Sha224 | Hash::Sha3_224 | Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512 => bank.name(),
     }
 }
 
