@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod circles;
 pub mod crowd;
 pub mod desk;
 pub mod documents;

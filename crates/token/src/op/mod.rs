@@ -1,4 +1,6 @@
 //! Cryptographic operations (PKCS#11 v3.1 5.8 - 5.13): one file for each kind, and what they share.
+//!
+//! It uses the library, sessions and objects. How templates become objects is not known here.
 
 mod cipher;
 mod decrypt;

@@ -1,4 +1,6 @@
 //! One connection to the TPM: the transport, what is loaded through it, how it is given back, and how it is recovered.
+//!
+//! It uses commands and sessions, and knows of keys only that they are loaded below a primary. What they do is not known here.
 
 mod claims;
 mod crowd;

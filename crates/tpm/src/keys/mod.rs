@@ -1,6 +1,6 @@
 //! Keys and sealed data in the TPM: made, loaded, imported, duplicated, used. One file for each kind of use.
 //!
-//! It speaks through a connection; what it makes of the TPM's words, the door in `tpm.rs` hands out.
+//! It speaks through a connection; what it makes of the TPM's words, the door in `tpm` hands out.
 
 pub(crate) mod attest;
 pub(crate) mod cipher;

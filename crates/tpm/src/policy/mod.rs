@@ -1,5 +1,7 @@
 //! Authorisation policies (TPM 2.0 Part 1, 19.7; Part 3, 23): what they demand, how they are stored, their digests computed
 //! here, and how they are satisfied in the TPM.
+//!
+//! It speaks through a connection, and reads PCRs and counters. What is authorised is not known here.
 
 mod admin;
 mod authority;

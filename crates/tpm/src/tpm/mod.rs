@@ -1,4 +1,6 @@
 //! The door: one TPM, shared by all threads of a process.
+//!
+//! It uses every floor below. Each method takes a connection of the pool, and says how many commands it costs.
 
 mod attestation;
 mod duplicate;

@@ -12,7 +12,8 @@ use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 use zeroize::Zeroizing;
 
-use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, ours, receive, stream};
+use super::exchange::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, ours, receive};
+use super::stream;
 
 /// `TPM_CC_StartAuthSession`, `TPM_RC_OBJECT_MEMORY`, `TPM_RC_SESSION_MEMORY`.
 const CC_START_AUTH_SESSION: [u8; 4] = [0, 0, 1, 0x76];

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 };
 use zeroize::Zeroizing;
 
-use super::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, ours, receive};
+use super::exchange::{Deadline, Once, Transport, TransportError, above_standard_streams, lost, ours, receive};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(20);

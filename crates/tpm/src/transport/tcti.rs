@@ -21,7 +21,7 @@ use base::descriptors::Known;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::transport::{MAX_RESPONSE, Transport, TransportError, response_size};
+use super::exchange::{MAX_RESPONSE, Transport, TransportError, response_size};
 
 /// Opens a connection by a TCTI string of tpm2-tss (`NAME` or `NAME:CONFIGURATION`).
 pub(crate) fn open(text: &str) -> Result<Box<dyn Transport>, TransportError> {

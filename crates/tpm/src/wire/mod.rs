@@ -1,4 +1,6 @@
 //! Marshalling: TPM 2.0 structures are big-endian integers and size-prefixed buffers (Part 2, 4 to 12).
+//!
+//! It uses errors alone. What is done with the structures is not known here.
 
 pub(crate) mod constants;
 pub(crate) mod hash;
