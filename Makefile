@@ -17,6 +17,7 @@ help:
 	@echo 'make check     packages, build, lints and all tests'
 	@echo 'make check-clients  other programs, all scenarios: a table in docs/CLIENTS.md; MODULE=FILE tests another module'
 	@echo 'make check-tpms  every mechanism on a newer software TPM, with each profile; PROFILE=NAME takes one'
+	@echo 'make check-bare  demo and check in a new Debian, made for that; SUITE=bookworm takes Debian 12'
 	@echo 'make build     the module and ptool, optimised'
 	@echo 'make install   them, manual pages, completions and the p11-kit module file, to PREFIX ($(PREFIX)); DESTDIR is put in front'
 	@echo 'make deb       a Debian package of them; make check-deb installs and tries it on two releases, in trees'
@@ -56,6 +57,11 @@ check-clients:
 	@tests/scripts/packages.sh clients
 	$(CARGO) build $(SHIPPED) -p swtpm-fixtures
 	@MODULE='$(MODULE)' CARGO='$(CARGO)' tests/scripts/clients.sh $(ONLY)
+
+# A new Debian 13 (SUITE=bookworm: 12), with nothing installed but make, git and ca-certificates, does all by itself. Needs root.
+SUITE = trixie
+check-bare:
+	@tests/scripts/bare.sh $(SUITE)
 
 # A software TPM of a newer Debian, in a tree. Needs root.
 check-tpms:
@@ -115,7 +121,7 @@ static:
 	@tests/scripts/static.sh '$(TARGET)/static/release/ptool' '$(TARGET)/static/release/libtpm2_cryptoki.so'
 
 bench bench-report:
-	@tests/scripts/packages.sh check
+	@tests/scripts/packages.sh bench
 	$(CARGO) build --release $(SHIPPED)
 	TPM2_CRYPTOKI_MODULE='$(abspath $(TARGET))/release/libtpm2_cryptoki.so' TPM2_CRYPTOKI_PTOOL='$(abspath $(TARGET))/release/ptool' \
 	    $(CARGO) bench -p tests --bench performance -- $(if $(filter bench-report,$@),--report)
@@ -139,4 +145,4 @@ fmt:
 clean:
 	$(CARGO) clean
 
-.PHONY: help demo check check-clients check-tpms check-deb deb static lint build install bench bench-report fuzz soak docs fmt clean
+.PHONY: help demo check check-clients check-bare check-tpms check-deb deb static lint build install bench bench-report fuzz soak docs fmt clean

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that `make build`, `make demo`, `make check`, `make check-clients` or `make deb` need and that are not there.
+# Installs the Debian packages that `make build`, `make demo`, `make check`, `make bench`, `make check-clients` or `make deb` need and that
+# are not there; the compiler too, where there is none and Debian has one that is new enough.
 #
-#   packages.sh build|demo|check|clients|deb
+#   packages.sh build|demo|check|bench|clients|deb
 #
 # Says nothing and needs no rights when everything is there. What it installs is not started: no sshd and no TPM daemon
 # begins to run on this machine because of a demonstration.
@@ -18,17 +19,21 @@ main() {
         build) for_building ;;
         demo) for_building && for_demo ;;
         check) for_building && for_demo && for_check ;;
+        bench) for_building && for_demo && for_check && for_bench ;;
         clients) need=check-clients && for_building && for_demo && for_check && for_clients ;;
         deb) for_building && has_command dpkg-shlibdeps dpkg-dev && has_command xz xz-utils ;;
         *)
-            echo "usage: packages.sh build|demo|check|clients|deb" >&2
+            echo "usage: packages.sh build|demo|check|bench|clients|deb" >&2
             exit 2
             ;;
     esac
-    rust
+    is_new_enough "$(rust)" || compiler
     if ((${#missing[@]} > 0)); then
         install "$need"
     fi
+    local version
+    version=$(rust)
+    is_new_enough "$version" || no_compiler "$version"
 }
 
 # One line for each thing needed: how to see that it is there, and the package that brings it.
@@ -82,6 +87,11 @@ for_check() {
     has_command javac default-jdk-headless
     has_command debootstrap debootstrap
     has_python venv python3-venv
+}
+
+# How the tools of the module that ours is compared with reach a TPM behind a socket.
+for_bench() {
+    has_command socat socat
 }
 
 # What only the long run has.
@@ -182,17 +192,27 @@ give_up() {
     exit 1
 }
 
+# The version of the compiler, if there is one with cargo.
 rust() {
-    local version
-    if ! version=$(rustc --version 2>/dev/null) || ! command -v cargo >/dev/null; then
-        echo "Rust $RUST_NEEDED or newer is needed and was not found: https://rustup.rs installs it for one user." >&2
-        exit 1
-    fi
-    version=$(cut -d' ' -f2 <<<"$version")
-    if [[ $(printf '%s\n' "$RUST_NEEDED" "$version" | sort -V | head -n 1) != "$RUST_NEEDED" ]]; then
-        echo "Rust $RUST_NEEDED or newer is needed, and this is $version: \`rustup update\`, or https://rustup.rs." >&2
-        exit 1
-    fi
+    command -v cargo >/dev/null || return 0
+    { rustc --version 2>/dev/null || true; } | cut -d' ' -f2
+}
+
+is_new_enough() { [[ -n $1 && $(printf '%s\n' "$RUST_NEEDED" "$1" | sort -V | head -n 1) == "$RUST_NEEDED" ]]; }
+
+# Debian brings a newer compiler than its release has for the browsers among its security updates. Whoever has one of his own keeps it.
+compiler() {
+    [[ $(debian) == 1[23] ]] && ! command -v rustup >/dev/null || return 0
+    need rustc-web
+    need cargo-web
+}
+
+no_compiler() {
+    local found='none was found' debian=''
+    [[ -z $1 ]] || found="this is $1"
+    [[ $(debian) != 13 ]] || debian=' (Debian has it as a package, rustup)'
+    echo "Rust $RUST_NEEDED or newer is needed, and $found: \`rustup update\`; https://rustup.rs installs it for one user$debian." >&2
+    exit 1
 }
 
 # sshd and tpm2-abrmd live where a user's PATH may not look.
