@@ -103,7 +103,7 @@ impl Tries {
         let left = limit.saturating_sub(counted);
         // Until so many are forgotten that one is left.
         let forgets = u64::from(self.wrong.saturating_sub(limit).saturating_add(1)) * u64::from(self.recovery);
-        let wait = if left > 0 { 0 } else { self.at.saturating_add(forgets).saturating_sub(now) };
+        let wait = if left > 0 { 0 } else { self.at.saturating_add(forgets).saturating_sub(now).max(1) };
         Guard { left: Some(left), wait }
     }
 
