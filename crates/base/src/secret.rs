@@ -1,9 +1,10 @@
 //! Bytes that must not outlive their use nor be printed.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, optimization_barrier};
 
 /// Secret bytes: overwritten with zeros when dropped, never printed, compared in constant time.
 ///
@@ -54,7 +55,7 @@ impl Secret {
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.max(2 * self.0.capacity()));
             larger.extend_from_slice(&self.0);
-            self.0.zeroize();
+            wipe_whole(&mut self.0);
             self.0 = larger;
         }
         self.0.extend_from_slice(bytes);
@@ -65,7 +66,7 @@ impl Secret {
         let len = len.min(self.0.len());
         let (front, rest) = self.0.split_at(len);
         let (front, rest) = (Secret::copy_from(front), rest.to_vec());
-        self.0.zeroize();
+        wipe_whole(&mut self.0);
         self.0 = rest;
         front
     }
@@ -78,7 +79,17 @@ impl Secret {
 
 /// Overwrites `bytes` with zeros, in a way the compiler keeps.
 pub fn wipe(bytes: &mut [u8]) {
-    bytes.zeroize();
+    // At the speed of memory, where a volatile write for each byte would be most of what a megabyte costs.
+    bytes.fill(0);
+    optimization_barrier(bytes);
+}
+
+/// The same of all that a vector has room for.
+fn wipe_whole(bytes: &mut Vec<u8>) {
+    wipe(bytes);
+    let spare = bytes.spare_capacity_mut();
+    spare.fill(MaybeUninit::new(0));
+    optimization_barrier(spare);
 }
 
 /// Overwrites what calls that are over have left on the stack, 32 KiB deep. What a cipher's key is expanded to is moved about
@@ -95,7 +106,7 @@ pub(crate) fn wipe_stack() {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe_whole(&mut self.0);
     }
 }
 

@@ -135,7 +135,7 @@ impl MemoryKey {
 }
 
 /// Blocks that are worked on at once: as many as the processor's pipeline takes, and some.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 impl AesKey for MemoryKey {
     type Error = std::convert::Infallible;
